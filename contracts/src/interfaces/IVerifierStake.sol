@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.37;
+
+import {Permit} from "../libraries/Types.sol";
+
+/// Verifier stake and the lot. A verifier's weight in the draw is its number of free seats: stake / seatStake, rounded
+/// down, less its open seats. Stake behind an open seat can't leave.
+interface IVerifierStake {
+    event Staked(address indexed verifier, uint256 amount);
+    event UnstakeRequested(address indexed verifier, uint256 amount, uint256 claimableAt);
+    event Unstaked(address indexed verifier, uint256 amount);
+    event SeatClosed(address indexed verifier, uint256 penalty);
+
+    error VerifierStake_NotRounds(address caller);
+    error VerifierStake_ZeroAmount();
+    error VerifierStake_BelowSeatStake(uint256 stake, uint256 seatStake);
+    error VerifierStake_InsufficientFreeStake(uint256 free, uint256 needed);
+    error VerifierStake_NothingUnbonding(address verifier);
+    error VerifierStake_StillUnbonding(uint256 claimableAt, uint256 timestamp);
+    error VerifierStake_NotEnoughVerifiers(uint256 eligible, uint256 needed);
+    error VerifierStake_InvalidParameters();
+
+    struct Verifier {
+        uint96 stake;
+        uint96 unbonding;
+        uint40 claimableAt;
+        uint32 openSeats;
+        /// position in the tree plus one; zero where the verifier never staked
+        uint32 leaf;
+    }
+
+    /// Adds stake of the caller.
+    ///
+    /// Requirements:
+    /// - `amount` must not be zero (VerifierStake_ZeroAmount).
+    /// - The stake must then cover a seat (VerifierStake_BelowSeatStake).
+    function stake(uint256 amount) external;
+
+    /// The same with an EIP-2612 signature in favour of the ledger.
+    function stakeWithPermit(uint256 amount, Permit calldata permit) external;
+
+    /// Takes `amount` out of the lot at once; it can be claimed after the unbonding delay. A second request restarts the
+    /// clock for all that is unbonding.
+    ///
+    /// Requirements:
+    /// - `amount` must not be zero (VerifierStake_ZeroAmount).
+    /// - It must not exceed the stake behind no open seat (VerifierStake_InsufficientFreeStake).
+    function requestUnstake(uint256 amount) external;
+
+    /// Moves unbonded stake of `verifier` into its balance. Anybody may call it.
+    ///
+    /// Requirements:
+    /// - Something must be unbonding (VerifierStake_NothingUnbonding) and due (VerifierStake_StillUnbonding).
+    function claim(address verifier) external returns (uint256 amount);
+
+    /// Draws up to `size` different verifiers by weight, without replacement, and locks a seat of each. Only rounds.
+    ///
+    /// Requirements:
+    /// - The caller must be the rounds contract (VerifierStake_NotRounds).
+    /// - At least `least` verifiers must have a free seat (VerifierStake_NotEnoughVerifiers).
+    function draw(bytes32 randomness, uint256 size, uint256 least) external returns (address[] memory members);
+
+    /// Closes a seat of each member and takes its penalty; the sum is shifted to `beneficiary`, a module. Only rounds.
+    function closeSeats(address[] calldata members, uint256[] calldata penalties, address beneficiary)
+        external
+        returns (uint256 slashed);
+
+    function get(address verifier) external view returns (Verifier memory);
+
+    /// @return free seats of one verifier
+    function weightOf(address verifier) external view returns (uint256);
+
+    /// @return free seats of all verifiers
+    function totalWeight() external view returns (uint256);
+
+    /// @return verifiers with at least one free seat
+    function eligible() external view returns (uint256);
+
+    /// @return token base units locked by one seat
+    function seatStake() external view returns (uint96);
+}

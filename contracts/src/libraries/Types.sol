@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.37;
+
+/// Provenance a bounty asks for: what is proven about who wrote a trace (DESIGN, section 4).
+enum Tier {
+    Replayable,
+    Scorable,
+    Opaque
+}
+
+/// Which traces of a batch are worth a unit.
+enum PayRule {
+    Correct,
+    Informative
+}
+
+/// What a poster buys and for how much. Fixed for the life of a bounty.
+struct BountyTerms {
+    /// sha2-256 digest of the environment's spec file: the id is the content address
+    bytes32 environment;
+    /// whose registered checkpoints count as the policy (tiers A and B); zero where the tier is Opaque
+    address trainer;
+    /// last second at which a batch may be committed
+    uint64 deadline;
+    /// traces of one task
+    uint16 groupSize;
+    Tier tier;
+    PayRule payRule;
+    /// token base units for one payable unit
+    uint96 pricePerUnit;
+    /// token base units for the checking of one trace, shared by the whole committee
+    uint96 feePerTrace;
+}
+
+/// EIP-2612 signature by the payer in favour of the ledger.
+struct Permit {
+    uint256 value;
+    uint256 deadline;
+    uint8 v;
+    bytes32 r;
+    bytes32 s;
+}
+
+/// A CIDv1: sha2-256 digest and codec (0x55 raw, 0x70 dag-pb).
+struct ContentId {
+    bytes32 digest;
+    uint8 codec;
+}
+
+/// What a committee says of a batch: the root of its Merkle-sum tree of verdicts and that root's sums.
+struct Attestation {
+    bytes32 verdictRoot;
+    uint32 units;
+    uint32 faults;
+}
+
+/// One set per deployment, immutable.
+struct Parameters {
+    /// seats of a batch's first round
+    uint8 committeeSize;
+    /// rounds a batch may have before it is void
+    uint8 maxRounds;
+    /// seconds a round may wait for its draw before the batch can be made void
+    uint32 drawTimeout;
+    /// seconds to commit after the draw
+    uint32 commitWindow;
+    /// seconds to reveal after the commits
+    uint32 revealWindow;
+    /// seconds between attestation and settlement
+    uint32 challengeWindow;
+    /// seconds between asking for stake back and getting it
+    uint32 unbondingDelay;
+    /// token base units locked by one seat
+    uint96 seatStake;
+    /// share of the seat's stake lost by a member that did not commit and reveal, in 1/10,000
+    uint16 absenceBps;
+    /// share of the seat's stake lost by a member that revealed another verdict than the final one
+    uint16 incoherenceBps;
+    /// token base units of miner's bond for each trace (never below the bounty's fee for a trace)
+    uint96 bondPerTrace;
+    /// how many times bondPerTrace one fault (a proven lie) costs, up to the batch's bond
+    uint16 faultMultiple;
+    /// most traces of one batch
+    uint32 maxTraces;
+}
