@@ -1,0 +1,80 @@
+"""Commit-reveal of an attestation. All hashes are keccak256 over standard ABI encoding.
+
+A commitment binds chain, rounds contract, round, subject, verifier, attestation and salt:
+nobody can copy another verifier's, and none can be replayed elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from marketplace.protocol.errors import InvalidValue
+from marketplace.protocol.hashing import Address, abi_hash, address20, bytes32, uint
+from marketplace.protocol.verdict import Attestation
+
+
+def subject(chain_id: int, market: Address, batch: int, batch_root: bytes) -> bytes:
+    """What a round judges: H(abi.encode(uint256 chainId, address market, uint64 batch,
+    bytes32 batchRoot)).
+
+    Bound to the content, so that a commitment can't be reused after a reorg renumbers batches.
+    """
+    return abi_hash(
+        ("uint256", "address", "uint64", "bytes32"),
+        (
+            uint(chain_id, 256, "chain id"),
+            address20(market, "market"),
+            uint(batch, 64, "batch"),
+            bytes32(batch_root, "batch root"),
+        ),
+    )
+
+
+def commitment(
+    chain_id: int,
+    rounds: Address,
+    round_id: int,
+    subject: bytes,
+    verifier: Address,
+    attestation: Attestation,
+    salt: bytes,
+) -> bytes:
+    """H(abi.encode(uint256 chainId, address rounds, uint64 round, bytes32 subject,
+    address verifier, bytes32 verdictRoot, uint32 units, uint32 faults, bytes32 salt)).
+    """
+    return abi_hash(
+        (
+            "uint256",
+            "address",
+            "uint64",
+            "bytes32",
+            "address",
+            "bytes32",
+            "uint32",
+            "uint32",
+            "bytes32",
+        ),
+        (
+            uint(chain_id, 256, "chain id"),
+            address20(rounds, "rounds"),
+            uint(round_id, 64, "round"),
+            bytes32(subject, "subject"),
+            address20(verifier, "verifier"),
+            attestation.root,
+            attestation.units,
+            attestation.faults,
+            bytes32(salt, "salt"),
+        ),
+    )
+
+
+def new_salt(randbytes: Callable[[int], bytes]) -> bytes:
+    """A fresh 32-byte salt; randbytes is secrets.token_bytes outside tests.
+
+    The salt is all that hides a guessable attestation until the reveal, so a source that gives
+    nothing but zeros is refused (InvalidValue).
+    """
+    salt = bytes32(randbytes(32), "salt")
+    if not any(salt):
+        raise InvalidValue("the salt is all zeros", fix="use secrets.token_bytes")
+    return salt
