@@ -68,6 +68,16 @@ def commitment(
     )
 
 
+def vote(attestation: Attestation) -> bytes:
+    """What revealed votes are counted by: H(abi.encode(bytes32 verdictRoot, uint32 units,
+    uint32 faults)).
+    """
+    return abi_hash(
+        ("bytes32", "uint32", "uint32"),
+        (attestation.root, attestation.units, attestation.faults),
+    )
+
+
 def new_salt(randbytes: Callable[[int], bytes]) -> bytes:
     """A fresh 32-byte salt; randbytes is secrets.token_bytes outside tests.
 

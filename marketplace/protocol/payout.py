@@ -109,8 +109,8 @@ def _pay_informative(group: Sequence[Checked]) -> list[Verdict]:
 class Terms:
     """What a bounty and the market fix for a batch; money in token base units.
 
-    price: per payable unit. fee: verification fee per trace. bond_per_trace: what a miner bonds
-    per trace. fault_multiple: how many times bond_per_trace one fault costs.
+    price: per payable unit. fee: verification fee per trace. bond_per_trace: the market's miner
+    bond per trace. fault_multiple: how many times bond_per_trace one fault costs.
     """
 
     price: int
@@ -119,78 +119,73 @@ class Terms:
     fault_multiple: int
 
     def __post_init__(self) -> None:
-        for name in ("price", "fee", "bond_per_trace", "fault_multiple"):
-            uint(getattr(self, name), 128, name)
+        uint(self.price, 96, "price")
+        uint(self.fee, 96, "fee")
+        uint(self.bond_per_trace, 96, "bond per trace")
+        uint(self.fault_multiple, 16, "fault multiple")
 
     def reserve(self, count: int) -> int:
         """The worst case of count traces, set aside from the bounty at commit."""
         return count * (self.price + self.fee)
 
     def bond(self, count: int) -> int:
-        """What the miner bonds for count traces."""
-        return count * self.bond_per_trace
+        """What the miner bonds for count traces: never less than their verification fee."""
+        return count * max(self.bond_per_trace, self.fee)
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Where a batch's reserve and bond go; token base units, nothing lost, nothing made.
+    """Where a batch's reserve and bond go; token base units.
 
-    reserve + bond == miner_pay + fees + bounty_refund + bond_refund + forfeited.
-    fee_per_seat: what each coherent seat gets. fees: all seats together. forfeited: bond kept
-    for faults. The fee pool of an unavailable batch comes out of the bond, not the reserve.
+    Nothing is lost or made: reserve + bond == miner_pay + bond_refund + fees + bounty_refund.
+
+    miner_pay: for its units. fee_per_seat: for each coherent seat. fees: for all of them.
+    forfeited: the part of the bond that is not refunded. bounty_refund: back to the bounty, from
+    the reserve and from what was forfeited. Penalties on seats are not part of it.
     """
 
     miner_pay: int
     fee_per_seat: int
     fees: int
-    bounty_refund: int
-    bond_refund: int
     forfeited: int
+    bond_refund: int
+    bounty_refund: int
 
 
 def settle(
     terms: Terms, count: int, attestation: Attestation, *, seats: int, coherent: int
 ) -> Settlement:
-    """The settlement of an attested batch of count traces.
+    """The settlement of an attested batch of count traces, as BatchMarket.settle does it.
 
-    seats: seats of all rounds drawn for it; coherent: those that revealed this attestation.
-    A coherent seat gets fee pool // seats; the rest of the pool goes back to the bounty. Of an
-    UNAVAILABLE batch the bond pays the fee pool (as far as it goes); of a MALFORMED one the whole
-    bond is forfeited. InvalidValue if the numbers can't belong together.
+    seats: seats of all rounds drawn for it (at least one); coherent: those that revealed this
+    attestation. A coherent seat gets fee pool // seats. A fault costs fault_multiple *
+    bond_per_trace, up to the bond. Of an UNAVAILABLE batch the bond pays the fees; of a MALFORMED
+    one all of the bond is forfeited and pays them. InvalidValue if the numbers can't belong
+    together.
     """
     if uint(count, 32, "count") < 1:
         raise InvalidValue("count is 0")
-    if not 0 <= uint(coherent, 32, "coherent seats") <= uint(seats, 32, "seats"):
+    if not uint(coherent, 32, "coherent seats") <= uint(seats, 32, "seats") or not seats:
         raise InvalidValue(f"{coherent} coherent seats of {seats}")
     if attestation.units + attestation.faults > count:
         raise InvalidValue(
             f"{attestation.units} units and {attestation.faults} faults in {count} traces"
         )
-    reserve, bond, pool = terms.reserve(count), terms.bond(count), terms.fee * count
+    bond = terms.bond(count)
+    share = terms.fee * count // seats
+    fees = share * coherent
     if attestation == UNAVAILABLE:
-        pool = min(pool, bond)
-        share = pool // seats if seats else 0
-        # The bounty loses nothing and gains the odd remainder, as in every other outcome.
-        return Settlement(
-            miner_pay=0,
-            fee_per_seat=share,
-            fees=share * coherent,
-            bounty_refund=reserve + pool - share * coherent,
-            bond_refund=bond - pool,
-            forfeited=0,
-        )
-    forfeited = (
-        bond
-        if attestation == MALFORMED
-        else min(bond, attestation.faults * terms.fault_multiple * terms.bond_per_trace)
-    )
+        forfeited = fees
+    elif attestation == MALFORMED:
+        forfeited = bond
+    else:
+        forfeited = min(bond, attestation.faults * terms.fault_multiple * terms.bond_per_trace)
     miner_pay = attestation.units * terms.price
-    share = pool // seats if seats else 0
     return Settlement(
         miner_pay=miner_pay,
         fee_per_seat=share,
-        fees=share * coherent,
-        bounty_refund=reserve - miner_pay - share * coherent,
-        bond_refund=bond - forfeited,
+        fees=fees,
         forfeited=forfeited,
+        bond_refund=bond - forfeited,
+        bounty_refund=terms.reserve(count) + forfeited - miner_pay - fees,
     )
