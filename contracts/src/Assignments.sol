@@ -42,11 +42,12 @@ contract Assignments is IAssignments {
         }
     }
 
-    function take(uint64 bounty, address miner, uint64 tasks) external returns (uint64 firstTask) {
+    function take(uint64 bounty, address miner, uint64 tasks, uint64 firstTask, bytes32 seed) external {
         require(msg.sender == market, Assignments_NotMarket(msg.sender));
         Assignment storage assignment = _assignments[bounty][miner];
         require(assignment.seed != 0, Assignments_NotOpen(bounty, miner));
-        firstTask = assignment.nextTask;
+        require(assignment.seed == seed, Assignments_OtherSeed(seed, assignment.seed));
+        require(assignment.nextTask == firstTask, Assignments_OtherTask(firstTask, assignment.nextTask));
         assignment.nextTask = firstTask + tasks;
     }
 

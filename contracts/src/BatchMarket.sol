@@ -70,10 +70,14 @@ contract BatchMarket is IBatchMarket {
         _maxTraces = parameters_.maxTraces;
     }
 
-    function commitBatch(uint64 bounty, bytes32 root, uint32 traces, ContentId calldata content)
-        external
-        returns (uint64 id)
-    {
+    function commitBatch(
+        uint64 bounty,
+        bytes32 root,
+        uint32 traces,
+        uint64 firstTask,
+        bytes32 seed,
+        ContentId calldata content
+    ) external returns (uint64 id) {
         require(root != 0, BatchMarket_ZeroRoot());
         require(Codecs.known(content.codec), BatchMarket_InvalidCodec(content.codec));
         BountyTerms memory terms = escrow.get(bounty).terms;
@@ -84,7 +88,7 @@ contract BatchMarket is IBatchMarket {
 
         id = ++count;
         uint256 bond = _bond(terms, traces);
-        uint64 firstTask = assignments.take(bounty, msg.sender, traces / terms.groupSize);
+        assignments.take(bounty, msg.sender, traces / terms.groupSize, firstTask, seed);
         Batch storage batch = _batches[id];
         batch.miner = msg.sender;
         batch.bounty = bounty;

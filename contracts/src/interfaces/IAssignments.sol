@@ -13,6 +13,8 @@ interface IAssignments {
     error Assignments_AlreadyOpen(uint64 bounty, address miner);
     error Assignments_NotReady(uint64 bounty, address miner, uint64 point);
     error Assignments_NotOpen(uint64 bounty, address miner);
+    error Assignments_OtherSeed(bytes32 given, bytes32 seed);
+    error Assignments_OtherTask(uint64 given, uint64 nextTask);
 
     struct Assignment {
         bytes32 seed;
@@ -34,11 +36,13 @@ interface IAssignments {
     /// - The randomness must be known or missed (Assignments_NotReady).
     function open(uint64 bounty, address miner) external;
 
-    /// Takes the next `tasks` task indices. Only the market.
+    /// Takes the next `tasks` task indices, which the miner believes to begin at `firstTask` of `seed`. Only the market.
     ///
     /// Requirements:
-    /// - The seed must be fixed (Assignments_NotOpen).
-    function take(uint64 bounty, address miner, uint64 tasks) external returns (uint64 firstTask);
+    /// - The caller must be the market (Assignments_NotMarket).
+    /// - The seed must be fixed (Assignments_NotOpen) and be `seed` (Assignments_OtherSeed).
+    /// - The next task must be `firstTask` (Assignments_OtherTask).
+    function take(uint64 bounty, address miner, uint64 tasks, uint64 firstTask, bytes32 seed) external;
 
     function get(uint64 bounty, address miner) external view returns (Assignment memory);
 }

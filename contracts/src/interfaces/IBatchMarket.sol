@@ -63,16 +63,23 @@ interface IBatchMarket {
     error BatchMarket_NotTheLeader(bytes32 given, bytes32 leader);
 
     /// Commits a batch: whole groups for the next assigned tasks. Reserves its worst-case cost (every trace paid, the
-    /// full fee) and collects the bond. Publish the content only once this is included.
+    /// full fee) and collects the bond. Publish the content only once this is included. `firstTask` and `seed` say which
+    /// assignment the traces answer: a second process of the same miner or a reorg must not turn honest work into a lie.
     ///
     /// Requirements:
     /// - `root` must not be zero (BatchMarket_ZeroRoot); the codec must be raw or dag-pb (BatchMarket_InvalidCodec).
     /// - `count` must be whole groups, from one group to `maxTraces` (BatchMarket_InvalidCount).
     /// - The bounty must be open and have the funds (BountyEscrow_DeadlinePassed, BountyEscrow_InsufficientFunds).
-    /// - The caller's assignment must be open (Assignments_NotOpen).
-    function commitBatch(uint64 bounty, bytes32 root, uint32 count, ContentId calldata content)
-        external
-        returns (uint64 batch);
+    /// - The caller's assignment must be open (Assignments_NotOpen), have this seed (Assignments_OtherSeed) and this next
+    ///   task (Assignments_OtherTask).
+    function commitBatch(
+        uint64 bounty,
+        bytes32 root,
+        uint32 count,
+        uint64 firstTask,
+        bytes32 seed,
+        ContentId calldata content
+    ) external returns (uint64 batch);
 
     /// Counts a closed round. A quorum (more than half of the seats) on one attestation starts the challenge window;
     /// `leader` must then be that attestation. Without a quorum it opens another round, of the same size where members

