@@ -156,7 +156,7 @@ MALFORMED: Final = Attestation(keccak(b"tracemarket.outcome.malformed"), 0, 0)
 def join(left: SumNode, right: SumNode) -> SumNode:
     """The parent: H(0x03 || left hash, units, faults || right hash, units, faults), packed.
 
-    Sums are uint32, 4 bytes big-endian (109 bytes in all); InvalidValue if they overflow.
+    Sums are uint32, 4 bytes big-endian (81 bytes in all); InvalidValue if they overflow.
     """
     packed = TAG_SUM_NODE + b"".join(
         node.hash + node.units.to_bytes(4, "big") + node.faults.to_bytes(4, "big")
