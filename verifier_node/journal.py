@@ -1,0 +1,172 @@
+"""What a verifier has decided, written durably before it signs anything.
+
+A vote (attestation and salt) is recorded once for each (chain, rounds contract, round, subject,
+verifier) and never changed: after a crash the node commits and reveals what it recorded, so no
+salt is lost and no two different verdicts are ever signed for one question. The subject binds
+the batch's content, so a reorg that gives the round's number to other content is another
+question. Modelled on Lighthouse's slashing protection: check and record in one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from marketplace.protocol.errors import ConfigError, JournalConflict
+from marketplace.protocol.verdict import Attestation
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE votes (
+    chain_id INTEGER NOT NULL,
+    rounds   TEXT    NOT NULL,
+    round    INTEGER NOT NULL,
+    subject  BLOB    NOT NULL,
+    verifier TEXT    NOT NULL,
+    root     BLOB    NOT NULL,
+    units    INTEGER NOT NULL,
+    faults   INTEGER NOT NULL,
+    salt     BLOB    NOT NULL,
+    cid      TEXT,
+    PRIMARY KEY (chain_id, rounds, round, subject, verifier)
+) STRICT;
+CREATE TABLE watched (market TEXT NOT NULL, batch INTEGER NOT NULL, PRIMARY KEY (market, batch)) STRICT;
+CREATE TABLE cursors (market TEXT PRIMARY KEY, block INTEGER NOT NULL) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a vote answers. rounds and verifier are checksum addresses; subject has 32 bytes."""
+
+    chain_id: int
+    rounds: str
+    round: int
+    subject: bytes
+    verifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """An attestation, its 32-byte salt, and where the verdict file was published (CID text)."""
+
+    attestation: Attestation
+    salt: bytes
+    cid: str | None
+
+
+class Journal:
+    """One SQLite file for each verifier key; safe against a crash at any point."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            # Salts are secret until the reveal.
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            # FULL: a recorded vote must survive a power cut, not only a crash of the process.
+            self._db.execute("PRAGMA synchronous = FULL")
+            with self._transaction():
+                version = self._db.execute("PRAGMA user_version").fetchone()[0]
+                if version == 0:
+                    for statement in _SCHEMA.strip().split(";\n"):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(
+                f"{path} is not a verifier's journal ({error})",
+                fix="point --journal at the node's own file, or at a new one for a new key",
+            ) from error
+        if version not in (0, SCHEMA_VERSION):
+            raise ConfigError(
+                f"{path} has journal version {version}, this program knows {SCHEMA_VERSION}",
+                fix="run the program version that wrote it",
+            )
+
+    def close(self) -> None:
+        self._db.close()
+
+    def find(self, question: Question) -> Vote | None:
+        """The recorded vote, or None."""
+        row = self._db.execute(
+            "SELECT root, units, faults, salt, cid FROM votes WHERE chain_id = ? AND rounds = ?"
+            " AND round = ? AND subject = ? AND verifier = ?",
+            _key(question),
+        ).fetchone()
+        if row is None:
+            return None
+        root, units, faults, salt, cid = row
+        return Vote(Attestation(root, units, faults), salt, cid)
+
+    def record(self, question: Question, vote: Vote) -> None:
+        """Writes the vote to disk before it returns. The same vote again is fine; another one
+        for the same question raises JournalConflict."""
+        with self._transaction():
+            known = self.find(question)
+            if known is not None and known != vote:
+                raise JournalConflict(
+                    f"round {question.round} is already answered with verdict root "
+                    f"0x{known.attestation.root.hex()}, not 0x{vote.attestation.root.hex()}",
+                    fix="the recorded vote stands; a key must have one journal only",
+                )
+            if known is None:
+                self._db.execute(
+                    "INSERT INTO votes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        *_key(question),
+                        vote.attestation.root,
+                        vote.attestation.units,
+                        vote.attestation.faults,
+                        vote.salt,
+                        vote.cid,
+                    ),
+                )
+
+    def watched(self, market: str) -> list[int]:
+        """Batches that have not come to their end, ascending."""
+        rows = self._db.execute("SELECT batch FROM watched WHERE market = ? ORDER BY batch", (market,))
+        return [batch for (batch,) in rows]
+
+    def cursor(self, market: str) -> int | None:
+        """The last block whose events are in `watched`, or None."""
+        row = self._db.execute("SELECT block FROM cursors WHERE market = ?", (market,)).fetchone()
+        return None if row is None else row[0]
+
+    def advance(self, market: str, block: int, opened: list[int]) -> None:
+        """Adds opened batches and moves the cursor, in one transaction."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO watched VALUES (?, ?)", [(market, batch) for batch in opened]
+            )
+            self._db.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (market, block))
+
+    def forget(self, market: str, batch: int) -> None:
+        """Stops watching a batch that is settled or void."""
+        self._db.execute("DELETE FROM watched WHERE market = ? AND batch = ?", (market, batch))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def _key(question: Question) -> tuple[int, str, int, bytes, str]:
+    return (
+        question.chain_id,
+        question.rounds,
+        question.round,
+        question.subject,
+        question.verifier,
+    )
