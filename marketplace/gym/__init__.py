@@ -1,0 +1,1 @@
+"""Environments: specs, tasks, checkers in isolated worker processes, and whole-batch checks."""

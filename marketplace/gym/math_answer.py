@@ -1,0 +1,139 @@
+"""Our own generated problems (algebra and word problems) and the math-verify scorer.
+
+Every family is a function of a random.Random: it makes the numbers up and states the answer,
+an integer or a fraction in lowest terms. Answers are compared as mathematics, not as text:
+1/2, 0.5 and \\frac{1}{2} are the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from fractions import Fraction
+from random import Random
+from typing import Any, Final
+
+from marketplace.gym.source import Entry, UnreadableAnswer
+from marketplace.gym.spec import MathAnswerSource
+from marketplace.protocol.errors import SpecError
+
+MAX_ANSWER_CHARS: Final = 400
+"""Longer answers are not parsed: the grammars of math-verify are far from linear."""
+
+Family = Callable[[Random, int], tuple[str, Fraction]]
+
+
+def _linear(rng: Random, largest: int) -> tuple[str, Fraction]:
+    factor = rng.randint(2, largest)
+    root = rng.randint(-largest, largest)
+    offset = rng.randint(1, largest)
+    return f"Solve for x: {factor}x + {offset} = {factor * root + offset}.", Fraction(root)
+
+
+def _two_sided(rng: Random, largest: int) -> tuple[str, Fraction]:
+    left, right = rng.sample(range(1, largest + 1), 2)
+    a, b = rng.randint(1, largest), rng.randint(1, largest)
+    return f"Solve for x: {left}x + {a} = {right}x + {b}.", Fraction(b - a, left - right)
+
+
+def _fraction_sum(rng: Random, largest: int) -> tuple[str, Fraction]:
+    one = Fraction(rng.randint(1, largest), rng.randint(2, largest))
+    two = Fraction(rng.randint(1, largest), rng.randint(2, largest))
+    return f"What is {one} + {two}? Give a fraction in lowest terms.", one + two
+
+
+def _shopping(rng: Random, largest: int) -> tuple[str, Fraction]:
+    name = rng.choice(("Ada", "Ben", "Chloe", "Dev", "Ema", "Farid"))
+    thing = rng.choice(("pencils", "apples", "stamps", "tickets", "buttons"))
+    count, price, extra = (rng.randint(2, largest) for _ in range(3))
+    total = Fraction(count * price + extra)
+    return (
+        f"{name} buys {count} {thing} at {price} dollars each and pays {extra} dollars for "
+        f"delivery. How many dollars does {name} pay in total?",
+        total,
+    )
+
+
+def _travel(rng: Random, largest: int) -> tuple[str, Fraction]:
+    speed, hours, rest = (rng.randint(2, largest) for _ in range(3))
+    vehicle = rng.choice(("train", "bus", "boat", "cyclist"))
+    return (
+        f"A {vehicle} travels at {speed} km per hour for {hours} hours and then {rest} km more. "
+        "How many km does it travel in all?",
+        Fraction(speed * hours + rest),
+    )
+
+
+def _share(rng: Random, largest: int) -> tuple[str, Fraction]:
+    people = rng.randint(2, largest)
+    each = rng.randint(1, largest)
+    left = rng.randint(0, people - 1)
+    return (
+        f"{people} friends share {people * each + left} marbles equally and as many as possible. "
+        "How many marbles are left over?",
+        Fraction(left),
+    )
+
+
+FAMILIES: Final[dict[str, Family]] = {
+    "linear": _linear,
+    "two_sided": _two_sided,
+    "fraction_sum": _fraction_sum,
+    "shopping": _shopping,
+    "travel": _travel,
+    "share": _share,
+}
+
+
+class MathAnswerTasks:
+    """A TaskSource over some families. SpecError for a family that does not exist."""
+
+    def __init__(self, source: MathAnswerSource) -> None:
+        for name in source.families:
+            if name not in FAMILIES:
+                raise SpecError(
+                    f"there is no math_answer family {name!r}", fix=f"use some of {list(FAMILIES)}"
+                )
+        self._families = [FAMILIES[name] for name in source.families]
+        self._largest = source.largest
+
+    def draw(self, number: int) -> Entry:
+        """The problem of a 64-bit number."""
+        rng = Random(number)
+        question, answer = rng.choice(self._families)(rng, self._largest)
+        return Entry(question, str(answer))
+
+    def score(self, answer: str, entry: Entry) -> object:
+        """There is no scorer of its own: the spec chooses exact or math_verify."""
+        raise TypeError("math_answer has no scorer of its own")
+
+
+def same_mathematics(answer: str, reference: str) -> bool:
+    """True if math-verify finds answer and reference to be equal.
+
+    Raises UnreadableAnswer if nothing mathematical can be read from answer. math-verify's own
+    time limits use signals and are turned off: callers run in worker processes that have one.
+    """
+    if len(answer) > MAX_ANSWER_CHARS:
+        raise UnreadableAnswer(f"the answer has {len(answer)} characters, over {MAX_ANSWER_CHARS}")
+    # Imported here: SymPy and the grammars take about half a second.
+    from math_verify import verify
+
+    found = _parsed(answer)
+    if not found:
+        raise UnreadableAnswer("nothing mathematical can be read from the answer")
+    return verify(_parsed(reference), found, timeout_seconds=None, raise_on_error=True)
+
+
+def _parsed(text: str) -> list[Any]:
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
+
+    # It warns that nothing limits its time: here the worker pool does.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    return parse(
+        text,
+        extraction_config=[LatexExtractionConfig(), ExprExtractionConfig()],
+        fallback_mode="no_fallback",
+        parsing_timeout=None,  # type: ignore[arg-type]  # the hint forgets that None means none
+        raise_on_error=True,
+    )

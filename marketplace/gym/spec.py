@@ -1,0 +1,264 @@
+"""The environment spec: what is asked, how it is sampled, how it is scored, what limits hold.
+
+A spec is content-addressed: its id is the sha2-256 of its bytes, which is also the digest of
+its CID (a spec is at most 262,144 bytes, always one raw block). Every error is a SpecError
+that names the field, the value and what would be valid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib import resources
+from typing import Annotated, Any, Final, Literal, NoReturn
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from marketplace.protocol.errors import SpecError
+from marketplace.protocol.seeds import PPM
+
+MAX_SPEC_BYTES: Final = 262_144
+SPEC_VERSION: Final = 1
+
+REQUIRED_PACKAGES: Final = {
+    "reasoning_gym": ("reasoning-gym",),
+    "math_verify": ("math-verify", "latex2sympy2-extended", "sympy"),
+}
+"""What a source or scoring kind must pin: another version may score the same text differently."""
+
+
+class _Part(BaseModel):
+    # strict: "32" is not 32. Lists become tuples, which is why parsing goes through JSON.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ReasoningGymSource(_Part):
+    """Tasks of one reasoning-gym dataset. config: its configuration, without seed and size."""
+
+    kind: Literal["reasoning_gym"]
+    task: Annotated[str, Field(min_length=1, max_length=64)]
+    config: dict[str, JsonValue] = {}
+
+
+class MathAnswerSource(_Part):
+    """Our own generated algebra and word problems. largest: bound of the numbers drawn."""
+
+    kind: Literal["math_answer"]
+    families: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)]
+    largest: Annotated[int, Field(ge=4, le=1_000_000)] = 20
+
+
+class PromptSpec(_Part):
+    """The prompt: `shots` solved examples through shot_template, then template.
+
+    {question} and {answer} are replaced literally; nothing else is interpreted.
+    """
+
+    template: Annotated[str, Field(max_length=20_000)] = "{question}"
+    shots: Annotated[int, Field(ge=0, le=32)] = 0
+    shot_template: Annotated[str, Field(max_length=20_000)] = "{question}\n{answer}\n\n"
+
+    @field_validator("template")
+    @classmethod
+    def _asks_the_question(cls, value: str) -> str:
+        return _holding_once(value, ("{question}",))
+
+    @field_validator("shot_template")
+    @classmethod
+    def _shows_an_example(cls, value: str) -> str:
+        return _holding_once(value, ("{question}", "{answer}"))
+
+
+class WholeAnswer(_Part):
+    """The answer is the completion, stripped."""
+
+    kind: Literal["whole"]
+
+
+class LastLineAnswer(_Part):
+    """The answer is the last line that is not blank, stripped."""
+
+    kind: Literal["last_line"]
+
+
+class BetweenAnswer(_Part):
+    """The answer is what stands before the last `end`, after the last `start` before it."""
+
+    kind: Literal["between"]
+    start: Annotated[str, Field(min_length=1, max_length=64)]
+    end: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+AnswerRule = Annotated[WholeAnswer | LastLineAnswer | BetweenAnswer, Field(discriminator="kind")]
+
+
+class ScoringSpec(_Part):
+    """exact: by text. reasoning_gym: by the dataset's scorer. math_verify: as mathematics."""
+
+    kind: Literal["exact", "reasoning_gym", "math_verify"]
+
+
+class SamplingSpec(_Part):
+    """temperature: of the softmax, no top-p, no top-k. max_tokens: per completion."""
+
+    temperature: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=65_536)] = 256
+    stop: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=8)
+    ] = ()
+
+
+class LimitsSpec(_Part):
+    """Per trace. seconds: of a check. memory_mb: MiB beyond the worker's own. max_chars: text."""
+
+    seconds: Annotated[float, Field(ge=0.05, le=60.0)] = 5.0
+    memory_mb: Annotated[int, Field(ge=64, le=8192)] = 512
+    max_chars: Annotated[int, Field(ge=1, le=262_144)] = 8192
+
+
+class EnvironmentSpec(_Part):
+    """An environment. packages: exact versions that scoring depends on, by distribution name.
+
+    holdout_ppm: share of questions, chosen by their text, that are never sold (0: none).
+    """
+
+    v: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+    description: Annotated[str, Field(max_length=2000)] = ""
+    source: Annotated[ReasoningGymSource | MathAnswerSource, Field(discriminator="kind")]
+    prompt: PromptSpec = PromptSpec()
+    answer: AnswerRule = WholeAnswer(kind="whole")
+    scoring: ScoringSpec
+    sampling: SamplingSpec = SamplingSpec()
+    limits: LimitsSpec = LimitsSpec()
+    holdout_ppm: Annotated[int, Field(ge=0, lt=PPM)] = 100_000
+    packages: dict[str, Annotated[str, Field(min_length=1, max_length=64)]] = {}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EnvironmentSpec:
+        if self.scoring.kind == "reasoning_gym" and self.source.kind != "reasoning_gym":
+            raise ValueError(
+                f'scoring.kind is "reasoning_gym" but source.kind is "{self.source.kind}": '
+                'use "exact" or "math_verify"'
+            )
+        for kind in (self.source.kind, self.scoring.kind):
+            for package in REQUIRED_PACKAGES.get(kind, ()):
+                if package not in self.packages:
+                    raise ValueError(
+                        f'"{kind}" needs packages["{package}"], its exact version; '
+                        f"packages has {sorted(self.packages)}"
+                    )
+        return self
+
+
+def parse_spec(data: bytes) -> EnvironmentSpec:
+    """The spec in JSON bytes, in any layout (indented or not). Raises SpecError.
+
+    Stricter than json.loads: no duplicate key, no NaN or Infinity, no unknown key.
+    """
+    if len(data) > MAX_SPEC_BYTES:
+        raise SpecError(f"the spec has {len(data)} bytes, over {MAX_SPEC_BYTES}")
+    try:
+        record = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
+        )
+    except UnicodeDecodeError as error:
+        raise SpecError(f"the spec is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise SpecError(f"the spec is not JSON: {error}") from None
+    except (RecursionError, ValueError) as error:
+        raise SpecError(f"the spec can't be read as JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise SpecError(f"the spec holds a JSON {type(record).__name__}, not an object")
+    try:
+        return EnvironmentSpec.model_validate_json(json.dumps(record))
+    except ValidationError as error:
+        raise SpecError(_described(error)) from None
+
+
+def spec_bytes(spec: EnvironmentSpec) -> bytes:
+    """The canonical bytes: sorted keys, no spaces, UTF-8, every default written out."""
+    record = spec.model_dump(mode="json")
+    text = json.dumps(
+        record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    data = text.encode("utf-8")
+    if len(data) > MAX_SPEC_BYTES:
+        raise SpecError(f"the spec has {len(data)} bytes, over {MAX_SPEC_BYTES}")
+    return data
+
+
+def environment_id(data: bytes) -> bytes:
+    """The environment id (bytes32): sha2-256 of the registered bytes, the digest of their CID."""
+    return hashlib.sha256(data).digest()
+
+
+def builtin_names() -> list[str]:
+    """The names of the specs that ship with the package."""
+    return sorted(
+        entry.name.removesuffix(".json")
+        for entry in _specs().iterdir()
+        if entry.name.endswith(".json")
+    )
+
+
+def builtin_spec(name: str) -> EnvironmentSpec:
+    """A spec that ships with the package. SpecError lists the names when there is no such one."""
+    names = builtin_names()
+    if name not in names:
+        raise SpecError(f"there is no built-in spec {name!r}", fix=f"use one of {names}")
+    return parse_spec((_specs() / f"{name}.json").read_bytes())
+
+
+def _specs() -> Any:
+    return resources.files("marketplace.gym") / "specs"
+
+
+def _holding_once(template: str, placeholders: Iterable[str]) -> str:
+    for placeholder in placeholders:
+        found = template.count(placeholder)
+        if found != 1:
+            raise ValueError(f"must hold {placeholder} exactly once, holds it {found} times")
+    return template
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in record:
+            raise SpecError(f"key {key!r:.80} appears twice in the spec")
+        record[key] = value
+    return record
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise SpecError(f"the spec holds {name}, which is not JSON")
+
+
+def _described(error: ValidationError) -> str:
+    """Every problem as `field: what is wrong, got value`, one line."""
+    problems = []
+    for problem in error.errors(include_url=False):
+        # Literal tags of unions show up in the location; they name no key of the file.
+        place = ".".join(str(part) for part in problem["loc"]) or "spec"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key"
+        if problem["type"] != "missing" and not isinstance(problem["input"], dict):
+            message += f", got {_short(problem['input'])}"
+        problems.append(f"{place}: {message}")
+    return "the spec is not valid: " + "; ".join(problems)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
