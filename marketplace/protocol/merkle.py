@@ -10,6 +10,7 @@ Merkle-sum tree of verdict.py has the same shape: `build_levels`, `siblings` and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 from marketplace.protocol.errors import InvalidValue
@@ -171,8 +172,7 @@ def batch_tree(
 ) -> Tree:
     """The tree a miner commits to: one trace leaf per line, in file order."""
     return Tree(
-        trace_leaf(chain_id, market, bounty, miner, index, line)
-        for index, line in enumerate(lines)
+        trace_leaf(chain_id, market, bounty, miner, index, line) for index, line in enumerate(lines)
     )
 
 
@@ -205,7 +205,7 @@ def dataset_root(
 
     Batches must ascend strictly (InvalidValue otherwise). An empty dataset is bytes32(0).
     """
-    for (before, *_), (after, *_) in zip(entries, entries[1:], strict=False):
+    for (before, *_), (after, *_) in pairwise(entries):
         if after <= before:
             raise InvalidValue(
                 f"batch {after} follows batch {before}", fix="sort the dataset by batch, each once"

@@ -97,9 +97,7 @@ def _pay_informative(group: Sequence[Checked]) -> list[Verdict]:
     whole = not any(result.fault or result.reason in CHECKER_STATES for result in group)
     total = sum(result.score_ppm for result in group)
     units = int(whole and 0 < total < PPM * len(group))
-    return [
-        Verdict(result.score_ppm, result.reason, units, int(result.fault)) for result in group
-    ]
+    return [Verdict(result.score_ppm, result.reason, units, int(result.fault)) for result in group]
 
 
 # --- settlement --------------------------------------------------------------------

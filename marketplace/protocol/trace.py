@@ -78,9 +78,7 @@ class Trace:
             if self.tokens is None:
                 raise MalformedTrace("logprobs are given but tokens is null")
             if len(self.logprobs) != len(self.tokens):
-                raise MalformedTrace(
-                    f"{len(self.logprobs)} logprobs for {len(self.tokens)} tokens"
-                )
+                raise MalformedTrace(f"{len(self.logprobs)} logprobs for {len(self.tokens)} tokens")
             if self.temperature == 0.0:
                 raise MalformedTrace("logprobs are given but temperature is 0, which has none")
 
@@ -173,9 +171,7 @@ def _text(name: str, value: object) -> None:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise MalformedTrace(
-            f"{name} holds a lone surrogate at character {error.start}"
-        ) from None
+        raise MalformedTrace(f"{name} holds a lone surrogate at character {error.start}") from None
 
 
 def _number(name: str, value: object, low: float, high: float) -> float:
@@ -200,9 +196,7 @@ def _sequence(name: str, value: object) -> tuple[Any, ...]:
 def _token_ids(value: object) -> tuple[int, ...]:
     tokens = _sequence("tokens", value)
     # Fast path over the whole list; the slow loop only runs to name the culprit.
-    if tokens and (
-        not _all_of(int, tokens) or min(tokens) < 0 or max(tokens) > _UINT32_MAX
-    ):
+    if tokens and (not _all_of(int, tokens) or min(tokens) < 0 or max(tokens) > _UINT32_MAX):
         for place, token in enumerate(tokens):
             _integer(f"tokens[{place}]", token, 0, _UINT32_MAX)
     return tokens
@@ -212,8 +206,7 @@ def _log_probabilities(value: object) -> tuple[float, ...]:
     logprobs = _sequence("logprobs", value)
     if not _all_of(float, logprobs):
         logprobs = tuple(
-            _number(f"logprobs[{place}]", one, -math.inf, 0.0)
-            for place, one in enumerate(logprobs)
+            _number(f"logprobs[{place}]", one, -math.inf, 0.0) for place, one in enumerate(logprobs)
         )
     # A sum is finite only if every term is (terms <= 0 can't cancel out).
     if logprobs and not (max(logprobs) <= 0.0 and math.isfinite(sum(logprobs))):

@@ -63,5 +63,5 @@ def test_address_forms_are_one_address():
     ],
 )
 def test_not_an_address(bad):
-    with pytest.raises(InvalidValue, match="miner is .*not an address"):
+    with pytest.raises(InvalidValue, match=r"miner is .*not an address"):
         address20(bad, "miner")

@@ -32,7 +32,9 @@ def words(*values) -> bytes:
     """abi.encode of static values: 32-byte words, integers and addresses padded on the left."""
     encoded = b""
     for value in values:
-        encoded += value.to_bytes(32, "big") if isinstance(value, int) else raw(value).rjust(32, b"\0")
+        encoded += (
+            value.to_bytes(32, "big") if isinstance(value, int) else raw(value).rjust(32, b"\0")
+        )
     return encoded
 
 
@@ -117,7 +119,12 @@ def test_trace_leaves():
         line_hash = H(row["line"].encode())
         assert raw(row["lineHash"]) == line_hash
         encoded = words(
-            row["chainId"], row["market"], row["bounty"], row["miner"], row["index"], row["lineHash"]
+            row["chainId"],
+            row["market"],
+            row["bounty"],
+            row["miner"],
+            row["index"],
+            row["lineHash"],
         )
         assert raw(row["leaf"]) == H(b"\x00" + encoded)
 

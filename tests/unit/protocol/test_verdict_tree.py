@@ -114,7 +114,9 @@ def test_to_ppm(score, ppm):
     assert type(to_ppm(score)) is int
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, -1e-9, 1 + 1e-9, 2, True, "1", None])
+@pytest.mark.parametrize(
+    "bad", [math.nan, math.inf, -math.inf, -1e-9, 1 + 1e-9, 2, True, "1", None]
+)
 def test_not_a_score(bad):
     with pytest.raises(InvalidValue, match="score is"):
         to_ppm(bad)
