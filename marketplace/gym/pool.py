@@ -1,0 +1,368 @@
+"""The check pool: checkers in isolated processes, items streamed through, results in order.
+
+    CheckPool ──job──> worker (one per slot, supervises) ──fork──> runner (runs the checker)
+
+A checker that raises, hangs, dies or takes too much memory costs its own item only. Whether
+an environment can be used at all is another matter: then no item gets a result, and the
+stream raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from marketplace.gym import frames
+from marketplace.gym.spec import EnvironmentSpec, spec_bytes
+from marketplace.gym.worker import BUILD_SECONDS, WALL_FACTOR
+from marketplace.protocol.errors import (
+    CheckerFailed,
+    EnvironmentMismatch,
+    InvalidValue,
+    SpecError,
+)
+from marketplace.protocol.verdict import Reason
+
+ENVIRONMENT: Final = "marketplace.gym.environment:Environment"
+
+_PRELOAD = {"reasoning_gym": "reasoning_gym", "math_verify": "math_verify"}
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from marketplace.gym.worker import main; main()"
+)
+_KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
+_REFUSALS = {kind.__name__: kind for kind in (SpecError, EnvironmentMismatch)}
+
+
+class CheckItem(NamedTuple):
+    """One thing to check. seed: 32 bytes, of the task. completion: None to check the prompt only.
+
+    prompt: what the task's prompt has to be, or None to leave it unchecked.
+    """
+
+    seed: bytes
+    completion: str | None
+    prompt: str | None = None
+
+
+class Status(StrEnum):
+    """What became of an item."""
+
+    OK = "ok"
+    PROMPT = "prompt"  # the prompt is not the task's; the checker did not run
+    ERROR = "error"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """score in [0, 1] and reason when the checker ran; score None otherwise.
+
+    reason is None only for an item without completion. detail: one line for people; it is not
+    part of any verdict.
+    """
+
+    status: Status
+    score: float | None
+    reason: Reason | None
+    detail: str
+
+
+class CheckPool:
+    """Some worker processes. A context manager: leaving it ends and reaps every one of them.
+
+    One stream at a time; not for use from several threads at once.
+
+    workers: how many processes check at the same time. factory: "module:name" of what makes an
+    environment out of a spec. chunk_items, chunk_chars: how much is sent to a worker at once.
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        *,
+        factory: str = ENVIRONMENT,
+        chunk_items: int = 64,
+        chunk_chars: int = 1 << 18,
+    ) -> None:
+        if workers < 1 or chunk_items < 1:
+            raise InvalidValue(f"workers is {workers}, chunk_items {chunk_items}: both from 1")
+        self._factory = factory
+        self._chunk_items, self._chunk_chars = chunk_items, chunk_chars
+        self._workers: list[_Process | None] = [None] * workers
+        self._streaming = threading.Lock()
+        self._closed = False
+        self._finalizer = weakref.finalize(self, _end_all, self._workers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every worker and its runner and waits for them. May be called twice."""
+        self._closed = True
+        _end_all(self._workers)
+
+    def check(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> list[CheckResult]:
+        """The results of all items, in order. Errors as `stream`."""
+        return list(self.stream(spec, items))
+
+    def stream(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
+        """The results in order, as they come; items are only taken as workers get free.
+
+        Raises SpecError or EnvironmentMismatch if the environment can't be built here, and
+        CheckerFailed if a worker itself fails repeatedly. Plain (seed, completion) pairs do too.
+        """
+        if self._closed:
+            raise InvalidValue("the check pool is closed")
+        if not self._streaming.acquire(blocking=False):
+            raise InvalidValue(
+                "the check pool is in use by another stream", fix="use one pool per stream"
+            )
+        try:
+            yield from self._streamed(_Header(self._factory, spec), items)
+        finally:
+            for slot, process in enumerate(self._workers):
+                if process is not None and process.job is not None:
+                    self._replace(slot)  # its answer belongs to a stream that nobody reads
+            self._streaming.release()
+
+    # --- one stream ----------------------------------------------------------------
+
+    def _streamed(self, header: _Header, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
+        chunks = enumerate(_chunks(items, self._chunk_items, self._chunk_chars))
+        retry: deque[_Job] = deque()
+        done: dict[int, list[CheckResult]] = {}
+        next_out = 0
+        exhausted = False
+        with selectors.DefaultSelector() as selector:
+            while True:
+                for slot in range(len(self._workers)):
+                    if self._is_busy(slot):
+                        continue
+                    if retry:
+                        job = retry.popleft()
+                    elif exhausted or len(done) >= 2 * len(self._workers):
+                        break  # one slow chunk must not let the others pile up behind it
+                    elif (numbered := next(chunks, None)) is None:
+                        exhausted = True
+                        break
+                    else:
+                        job = _Job(*numbered)
+                    self._submit(slot, header, job, selector)
+                if not selector.get_map():
+                    return
+                for slot, job, answer in self._answers(header, selector):
+                    if answer is not None:
+                        done[job.number] = _results(header, job, answer)
+                    elif job.failures < 1:
+                        retry.append(_Job(job.number, job.items, job.failures + 1))
+                    else:
+                        raise CheckerFailed(
+                            f"check worker {slot} failed twice on the same items",
+                            fix="look for the system's out-of-memory killer",
+                        )
+                while next_out in done:
+                    yield from done.pop(next_out)
+                    next_out += 1
+
+    def _is_busy(self, slot: int) -> bool:
+        process = self._workers[slot]
+        return process is not None and process.job is not None
+
+    def _submit(
+        self, slot: int, header: _Header, job: _Job, selector: selectors.BaseSelector
+    ) -> None:
+        process = self._workers[slot]
+        if process is None:
+            process = self._workers[slot] = _Process()
+        process.job = job
+        with contextlib.suppress(BrokenPipeError):  # shows as an end of file right after
+            process.send(header.message(job))
+        selector.register(process.answers, selectors.EVENT_READ, slot)
+
+    def _answers(
+        self, header: _Header, selector: selectors.BaseSelector
+    ) -> Iterator[tuple[int, _Job, dict[str, Any] | None]]:
+        """(slot, job, answer) of each worker that answered; answer None if it failed."""
+        longest = max(
+            header.longest_seconds(process.job)
+            for process in self._workers
+            if process is not None and process.job is not None
+        )
+        ready = [key.data for key, _ in selector.select(longest)]
+        slots = ready or [key.data for key in selector.get_map().values()]  # all are stuck
+        for slot in slots:
+            process = self._workers[slot]
+            assert process is not None
+            assert process.job is not None
+            job = process.job
+            answer = process.receive() if ready else None
+            selector.unregister(process.answers)
+            process.job = None
+            if answer is None:
+                self._replace(slot)
+            yield slot, job, answer
+
+    def _replace(self, slot: int) -> None:
+        process, self._workers[slot] = self._workers[slot], None
+        if process is not None:
+            process.end()
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    number: int
+    items: list[CheckItem]
+    failures: int = 0
+
+
+class _Header:
+    """What all jobs of a stream have in common."""
+
+    def __init__(self, factory: str, spec: EnvironmentSpec) -> None:
+        self.spec = spec
+        self._common = {
+            "factory": factory,
+            "spec": spec_bytes(spec).decode("utf-8"),
+            "preload": [
+                _PRELOAD[kind] for kind in (spec.source.kind, spec.scoring.kind) if kind in _PRELOAD
+            ],
+            "seconds": spec.limits.seconds,
+            "memory_mb": spec.limits.memory_mb,
+        }
+
+    def message(self, job: _Job) -> dict[str, Any]:
+        items = [(item.seed.hex(), item.completion, item.prompt) for item in job.items]
+        return {**self._common, "items": items}
+
+    def longest_seconds(self, job: _Job) -> float:
+        """More than a working worker can take: each item in two runners, each one built."""
+        once = (self.spec.limits.seconds + BUILD_SECONDS) * WALL_FACTOR
+        return 60.0 + 2 * once * len(job.items)
+
+
+class _Process:
+    """A worker process, seen from the pool. job: what it is busy with, or None."""
+
+    __slots__ = ("_popen", "answers", "job")
+
+    def __init__(self) -> None:
+        path = [os.path.abspath(entry) for entry in sys.path]
+        kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        self._popen = subprocess.Popen(
+            [sys.executable, "-c", _START, json.dumps(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            cwd="/",
+            # No secrets in reach, one thread each, and the same hash order in every worker.
+            env={
+                **kept,
+                "LANG": "C.UTF-8",
+                "PYTHONHASHSEED": "0",
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+                "MKL_NUM_THREADS": "1",
+            },
+            start_new_session=True,  # so that ending the group ends the runner too
+        )
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self.answers = self._popen.stdout
+        self.job: _Job | None = None
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert self._popen.stdin is not None
+        frames.send(self._popen.stdin.fileno(), message)
+
+    def receive(self) -> dict[str, Any] | None:
+        """The answer, or None if the worker ended instead."""
+        answer = frames.receive(self.answers.fileno())
+        return None if answer is None else dict(answer)
+
+    def end(self) -> None:
+        """Kills the worker with its runner and reaps it. Its results are lost."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._popen.wait()
+
+
+def _end_all(workers: list[_Process | None]) -> None:
+    for slot, process in enumerate(workers):
+        workers[slot] = None
+        if process is not None:
+            process.end()
+
+
+def _chunks(
+    items: Iterable[CheckItem], most_items: int, most_chars: int
+) -> Iterator[list[CheckItem]]:
+    chunk: list[CheckItem] = []
+    chars = 0
+    for item in map(CheckItem._make, _padded(items)):
+        chars += len(item.completion or "") + len(item.prompt or "")
+        chunk.append(item)
+        if len(chunk) >= most_items or chars >= most_chars:
+            yield chunk
+            chunk, chars = [], 0
+    if chunk:
+        yield chunk
+
+
+def _padded(items: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    for item in items:
+        yield item if len(item) == 3 else (*item, None)
+
+
+def _results(header: _Header, job: _Job, answer: dict[str, Any]) -> list[CheckResult]:
+    if "refused" in answer:
+        refusal = answer["refused"]
+        raise _REFUSALS.get(refusal["kind"], SpecError)(
+            refusal["message"]
+            if refusal["kind"]
+            else f"environment {header.spec.name!r} can't be built: {refusal['message']}",
+            fix=refusal["fix"],
+        )
+    results = [_result(one) for one in answer["results"]]
+    if len(results) != len(job.items):
+        raise CheckerFailed(
+            f"a check worker gave {len(results)} results for {len(job.items)} items"
+        )
+    return results
+
+
+def _result(one: dict[str, Any]) -> CheckResult:
+    status = Status(one["status"])
+    if status is Status.OK:
+        reason = None if one["reason"] is None else Reason(one["reason"])
+        return CheckResult(status, one["score"], reason, one["detail"])
+    reason = {
+        Status.PROMPT: Reason.TAMPERED_PROMPT,
+        Status.ERROR: Reason.CHECKER_ERROR,
+        Status.TIMEOUT: Reason.CHECKER_TIMEOUT,
+    }[status]
+    return CheckResult(status, None, reason, one["detail"])

@@ -1,0 +1,127 @@
+"""The process in which checkers run: confined, expendable, one environment.
+
+Forked by a worker (worker.py) that has imported the libraries already, so that starting
+another after a crash takes milliseconds. It builds the environment, then answers items one by
+one, so that its worker always knows which item it died on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import resource
+import signal
+import time
+from typing import Any
+
+from marketplace.gym import frames
+from marketplace.gym.environment import Judgement, checked_score
+from marketplace.gym.spec import parse_spec
+from marketplace.protocol.errors import TracemarketError
+from marketplace.protocol.verdict import Reason
+
+MAX_DETAIL_CHARS = 500
+_PR_SET_PDEATHSIG = 1
+
+
+def run(inbox: int, outbox: int, job: dict[str, Any]) -> None:
+    """Serves items from inbox until it is closed. Sends {"built": true} first, or the refusal."""
+    _confine(job["memory_mb"])
+    try:
+        environment = _build(job["factory"], job["spec"])
+    except BaseException as error:
+        frames.send(outbox, {"refused": _refusal(error)})
+        return
+    frames.send(outbox, {"built": True})
+    checks = _Checks(environment)
+    while (items := frames.receive(inbox)) is not None:
+        for seed, completion, prompt in items:
+            frames.send(outbox, checks.check(bytes.fromhex(seed), completion, prompt))
+
+
+class _Checks:
+    def __init__(self, environment: Any) -> None:
+        self._environment = environment
+        self._last: tuple[bytes, Any] | None = None  # a group asks for the same task G times
+
+    def check(self, seed: bytes, completion: str | None, prompt: str | None) -> dict[str, Any]:
+        """The answer to one item. cpu: seconds this process has used so far."""
+        answer: dict[str, Any]
+        try:
+            answer = self._checked(seed, completion, prompt)
+        except BaseException as error:  # SystemExit too: whatever a checker does is its own state
+            answer = {"status": "error", "detail": _said(error)}
+            if isinstance(error, MemoryError):
+                answer["memory"] = True
+        answer["cpu"] = time.process_time()
+        return answer
+
+    def _checked(self, seed: bytes, completion: str | None, prompt: str | None) -> dict[str, Any]:
+        if self._last is None or self._last[0] != seed:
+            self._last = (seed, self._environment.task(seed))
+        task = self._last[1]
+        if prompt is not None and prompt != task.prompt:
+            return {"status": "prompt", "detail": _difference(prompt, task.prompt)}
+        if completion is None:
+            return {"status": "ok", "score": None, "reason": None, "detail": ""}
+        judgement: Judgement = self._environment.judge(task, completion)
+        return {
+            "status": "ok",
+            "score": checked_score(judgement.score),
+            "reason": int(Reason(judgement.reason)),
+            "detail": judgement.detail[:MAX_DETAIL_CHARS],
+        }
+
+
+def _build(factory: str, spec: str) -> Any:
+    module, _, name = factory.partition(":")
+    environment = getattr(importlib.import_module(module), name)(parse_spec(spec.encode("utf-8")))
+    environment.self_test()  # also warms caches up, outside the time of the first item
+    return environment
+
+
+def _confine(memory_mb: int) -> None:
+    """Limits this process: address space, no file writes, no core dump, dies with its worker."""
+    with contextlib.suppress(OSError, AttributeError):  # Linux only
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    limit = _address_space() + (memory_mb << 20)
+    with contextlib.suppress(ValueError, OSError):  # a lower hard limit is in force already
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _address_space() -> int:
+    """Bytes of address space in use. What the libraries take must not count for the checker."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 4 << 30
+
+
+def _refusal(error: BaseException) -> dict[str, str | None]:
+    if isinstance(error, TracemarketError):
+        return {"kind": type(error).__name__, "message": error.message, "fix": error.fix}
+    return {"kind": "", "message": _said(error), "fix": None}
+
+
+def _said(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # a hostile or broken exception class
+        text = ""
+    if isinstance(error, TracemarketError):
+        return text[:MAX_DETAIL_CHARS]
+    return f"the checker raised {type(error).__name__}: {text}"[:MAX_DETAIL_CHARS]
+
+
+def _difference(found: str, expected: str) -> str:
+    pairs = zip(found, expected, strict=False)
+    place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(expected)))
+    return (
+        f"the prompt differs from the assigned one at character {place}: "
+        f"{found[place : place + 60]!r} instead of {expected[place : place + 60]!r}"
+    )

@@ -1,0 +1,78 @@
+"""An environment whose checker does what the completion says. Imported by pool workers by name."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from marketplace.gym.environment import Judgement
+from marketplace.gym.spec import EnvironmentSpec
+from marketplace.protocol.errors import CheckerFailed
+from marketplace.protocol.verdict import Reason
+
+_RETURNED: dict[str, Any] = {
+    "nan": float("nan"),
+    "infinity": float("inf"),
+    "1.7": 1.7,
+    "-0.5": -0.5,
+    "text": "1.0",
+    "none": None,
+}
+_hoard: list[bytes] = []
+
+
+class MisbehavingEnvironment:
+    def __init__(self, spec: EnvironmentSpec) -> None:
+        self.served = 0
+        if spec.name == "unbuildable":
+            raise RuntimeError("no such luck")
+        if spec.name == "dies":
+            os._exit(9)
+
+    def self_test(self) -> None:
+        pass
+
+    def task(self, seed: bytes) -> Any:
+        if seed == bytes(32):
+            raise CheckerFailed("seed zero has no task")
+        return SimpleNamespace(prompt=f"prompt {seed.hex()[:4]}")
+
+    def judge(self, task: Any, completion: str) -> Judgement:
+        self.served += 1
+        return Judgement(self._do(completion), Reason.CORRECT, f"pid {os.getpid()}")
+
+    def _do(self, what: str) -> Any:
+        if what in _RETURNED:
+            return _RETURNED[what]
+        if what == "spin":
+            while True:
+                pass
+        if what == "sleep":
+            time.sleep(3600)
+        if what == "raise":
+            raise ValueError("no")
+        if what == "exit":
+            sys.exit(3)
+        if what == "crash":
+            os._exit(3)
+        if what == "crash unless first" and self.served > 1:
+            os._exit(4)
+        if what == "hog":
+            _hoard.append(bytes(2 << 30))
+        if what == "kill the worker":
+            os.kill(os.getppid(), 9)
+            time.sleep(3600)
+        if what == "hoard":  # fits once, not twice
+            _hoard.append(bytes(40 << 20))
+        if what == "print":
+            for _ in range(64):
+                print("x" * (1 << 16))
+                sys.stderr.write("y" * (1 << 16))
+                os.write(1, b"z" * (1 << 16))
+        if what == "write":
+            with open("/tmp/tracemarket-must-not-exist", "w") as file:
+                file.write("x" * 10)
+        return 1.0
