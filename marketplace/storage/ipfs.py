@@ -19,6 +19,7 @@ import io
 import json
 import socket
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import IO, Final
@@ -35,6 +36,9 @@ from marketplace.protocol.errors import ConfigError, ContentUnavailable, Storage
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import POLL_SECONDS, StrPath, read_verified, reading, write_verified
 from marketplace.storage.unixfs import CHUNK_BYTES, WIDTH, cid_of_bytes, cid_of_file
+
+# ipfshttpclient 0.7.0 passes urllib3 an option that did nothing even then.
+warnings.filterwarnings("ignore", message="The 'strict' parameter", category=FutureWarning)
 
 CONNECT_SECONDS: Final = 5.0
 """For the TCP connection to the daemon."""
@@ -86,7 +90,6 @@ class IpfsStore:
         self._url = _api_url(address)
         # Client() and not connect(): that refuses every daemon since Kubo 0.8.
         self._client = ipfshttpclient.Client(address, chunk_size=_UPLOAD_BYTES)
-        self._http = urllib3.PoolManager(retries=False)
         self._add_seconds = add_seconds
         self._clock = clock
         self._wait = wait
@@ -126,7 +129,7 @@ class IpfsStore:
                 if "not pinned" in str(error):
                     return False
                 raise
-        return bool(pins["Keys"])
+            return bool(pins["Keys"])
 
     @property
     def _name(self) -> str:
@@ -143,7 +146,7 @@ class IpfsStore:
                 opts=dict(_ADD_OPTIONS),
                 timeout=(CONNECT_SECONDS, self._add_seconds),
             )
-        added = Cid.parse(reply["Hash"])
+            added = Cid.parse(reply["Hash"])
         if added != expected:
             raise StorageError(
                 f"{self._name} added {added}, and the content is {expected}",
@@ -217,8 +220,10 @@ class IpfsStore:
     def _post_cat(
         self, cid: Cid, fields: dict[str, str], remaining: float, budget: float
     ) -> tuple[int, urllib3.BaseHTTPResponse]:
+        # A daemon ends idle connections when it likes, so none is used twice.
+        http = urllib3.PoolManager(retries=False)
         try:
-            response = self._http.request(
+            response = http.request(
                 "POST",
                 # The daemon is told the deadline too: it then ends the search by itself.
                 f"{self._url}cat?{urlencode({**fields, 'timeout': f'{remaining:.3f}s'})}",
@@ -248,6 +253,13 @@ class IpfsStore:
         except ipfshttpclient.exceptions.Error as error:
             raise StorageError(
                 f"{self._name} could not {what}: {error}", fix="look at the daemon's log"
+            ) from error
+        # What the client and we ourselves raise for an answer of another shape.
+        except (AssertionError, LookupError, TypeError, ValueError) as error:
+            raise StorageError(
+                f"{self._name} was asked to {what} and gave an answer that makes no sense "
+                f"({type(error).__name__}: {error})",
+                fix="give the address of an IPFS RPC API (port 5001)",
             ) from error
 
     def _down(self, what: str) -> ContentUnavailable:

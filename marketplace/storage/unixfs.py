@@ -66,7 +66,7 @@ class UnixfsHasher:
     >>> hasher.update(b"hello ")
     >>> hasher.update(b"world")
     >>> str(hasher.finish())
-    'bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e'
+    'bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e'
     """
 
     def __init__(self) -> None:
