@@ -115,9 +115,8 @@ def _check_length(line: bytes, index: int) -> None:
 
 def _pieces(data: Buffer, limit: int) -> Iterator[bytes]:
     total = 0
-    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
     try:
-        with decompressor.stream_reader(data) as reader:
+        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
             while piece := reader.read(_PIECE):
                 total += len(piece)
                 if total > limit:

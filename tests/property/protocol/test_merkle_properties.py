@@ -147,6 +147,22 @@ def test_one_bit_in_a_verdict_proof(size, index):
         assert not verify_verdict(leaf, index ^ 1 << bit, size, proof, top)
 
 
+@pytest.mark.parametrize("size", [3, 4, 5, 9, 33])
+def test_sums_moved_within_a_verdict_proof(size):
+    # The totals stay what they were, so only the hashes can tell.
+    leaves = [replace(leaf, units=1, faults=1) for leaf in sum_leaves_of(size)]
+    tree = VerdictTree(leaves)
+    proof, top = tree.proof(0), tree.attestation
+    assert verify_verdict(leaves[0], 0, size, proof, top)
+    for name in ("units", "faults"):
+        moved = [
+            replace(proof[0], **{name: getattr(proof[0], name) + 1}),
+            replace(proof[1], **{name: getattr(proof[1], name) - 1}),
+            *proof[2:],
+        ]
+        assert not verify_verdict(leaves[0], 0, size, moved, top)
+
+
 def test_only_sizes_of_the_same_path_accept_a_proof():
     # A proof shows its place along a path, not the size: RFC 9162 takes the size from the tree
     # head, here from the chain. What must hold: a size whose path differs is refused.

@@ -30,7 +30,9 @@ RESULT = SCORED | st.builds(Checked, st.just(0), st.sampled_from(sorted(OTHER)),
 @st.composite
 def batches(draw):
     size = draw(st.integers(1, 5))
-    groups = draw(st.lists(st.lists(RESULT, min_size=size, max_size=size), min_size=1, max_size=5))
+    mixed = st.lists(RESULT, min_size=size, max_size=size)
+    alike = RESULT.map(lambda result: [result] * size)
+    groups = draw(st.lists(mixed | alike, min_size=1, max_size=5))
     return size, groups
 
 

@@ -125,7 +125,7 @@ def test_not_one_whole_frame(data, message):
 def test_every_truncation_is_refused():
     packed = pack([b"line %d" % index for index in range(50)])
     for length in range(len(packed)):
-        with pytest.raises(MalformedBatch):
+        with pytest.raises(MalformedBatch, match=f"magic|header is damaged|off at byte {length}$"):
             unpack(packed[:length], 50)
 
 

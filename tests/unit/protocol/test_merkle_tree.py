@@ -88,6 +88,12 @@ def test_strangers_proofs_never_raise():
         assert not merkle.verify_inclusion(*good[:place], bad, *good[place + 1 :])
 
 
+def test_a_proof_longer_than_its_size_allows():
+    # The second of two leaves, passed off as the only one.
+    root = merkle.root(LEAVES[:2])
+    assert not merkle.verify_inclusion(LEAVES[1], 0, 1, [LEAVES[0]], root)
+
+
 def test_trace_leaf_hashes_the_raw_line():
     args = (1, "0x" + "11" * 20, 2, "0x" + "22" * 20, 0)
     assert merkle.trace_leaf(*args, b"{}") != merkle.trace_leaf(*args, b"{} ")

@@ -156,6 +156,13 @@ def test_not_finite(key, constant):
         decode_line(text.encode())
 
 
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_constants_that_are_not_json_are_named(constant):
+    text = json.dumps(RECORD | {"model": "HERE"}).replace('"HERE"', constant)
+    with pytest.raises(MalformedTrace, match=f"holds {constant}, which is not JSON"):
+        decode_line(text.encode())
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_not_finite_when_made_here(bad):
     with pytest.raises(MalformedTrace, match="temperature"):
