@@ -1,0 +1,96 @@
+"""The verifier's journal: one vote for one question, and nothing lost."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from marketplace.protocol.errors import ConfigError, JournalConflict
+from marketplace.protocol.verdict import Attestation
+from verifier_node.journal import Journal, Question, Vote
+
+QUESTION = Question(31337, "0x" + "11" * 20, 7, b"s" * 32, "0x" + "22" * 20)
+VOTE = Vote(Attestation(b"r" * 32, 5, 1), b"x" * 32, "bafkexample")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node" / "journal.sqlite"
+
+
+def test_a_recorded_vote_survives_the_process(path: Path) -> None:
+    first = Journal(path)
+    assert first.find(QUESTION) is None
+    first.record(QUESTION, VOTE)
+    # No close(): the process died.
+    assert Journal(path).find(QUESTION) == VOTE
+
+
+def test_the_same_vote_again_is_fine_and_another_is_refused(path: Path) -> None:
+    journal = Journal(path)
+    journal.record(QUESTION, VOTE)
+    journal.record(QUESTION, VOTE)
+    for other in (
+        replace(VOTE, attestation=Attestation(b"q" * 32, 5, 1)),
+        replace(VOTE, attestation=Attestation(b"r" * 32, 6, 1)),
+        replace(VOTE, salt=b"y" * 32),
+    ):
+        with pytest.raises(JournalConflict, match="round 7"):
+            journal.record(QUESTION, other)
+    assert journal.find(QUESTION) == VOTE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chain_id": 1},
+        {"rounds": "0x" + "33" * 20},
+        {"round": 8},
+        {"subject": b"t" * 32},
+        {"verifier": "0x" + "44" * 20},
+    ],
+)
+def test_another_question_has_its_own_vote(path: Path, change: dict[str, object]) -> None:
+    journal = Journal(path)
+    journal.record(QUESTION, VOTE)
+    other = replace(QUESTION, **change)
+    assert journal.find(other) is None
+    journal.record(other, replace(VOTE, salt=b"z" * 32))
+    assert journal.find(QUESTION) == VOTE
+
+
+def test_salts_are_readable_by_the_owner_alone(path: Path) -> None:
+    Journal(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_batches_are_watched_from_the_cursor_on(path: Path) -> None:
+    journal = Journal(path)
+    assert journal.cursor("m") is None
+    journal.advance("m", 10, [3, 1])
+    journal.advance("m", 12, [3, 4])
+    journal.forget("m", 1)
+    again = Journal(path)
+    assert again.cursor("m") == 12
+    assert again.watched("m") == [3, 4]
+    assert again.watched("other") == []
+
+
+def test_a_file_that_is_no_journal_is_named(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a database, but long enough to be read as one" * 100)
+    with pytest.raises(ConfigError, match=r"journal\.sqlite"):
+        Journal(path)
+
+
+def test_a_journal_of_another_version_is_refused(path: Path) -> None:
+    Journal(path).close()
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 99")
+    database.commit()
+    database.close()
+    with pytest.raises(ConfigError, match="99"):
+        Journal(path)

@@ -1,0 +1,169 @@
+"""From a batch on chain to an attestation: fetch, open, judge.
+
+A finding is what an honest member says. What a member can't fetch or can't run is UNAVAILABLE,
+what is not a batch file with the committed root and count is MALFORMED (docs/decisions/002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from marketplace.chain.reads import MarketReader
+from marketplace.chain.records import Batch, Bounty
+from marketplace.gym.checking import (
+    BatchCheck,
+    BatchTerms,
+    ProvenanceScorer,
+    check_batch,
+    open_batch,
+)
+from marketplace.gym.pool import CheckPool
+from marketplace.gym.spec import MAX_SPEC_BYTES, EnvironmentSpec, parse_spec
+from marketplace.protocol.batch_file import max_packed_bytes
+from marketplace.protocol.errors import (
+    ContentTooLarge,
+    EnvironmentMismatch,
+    MalformedBatch,
+    SpecError,
+    StorageError,
+)
+from marketplace.protocol.trace import Tier
+from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation
+from marketplace.storage.cid import RAW, Cid
+from marketplace.storage.store import ContentStore
+
+ScorerFor = Callable[[EnvironmentSpec], ProvenanceScorer]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """check: the verdicts, None for an outcome of the whole batch. note: why, for the log."""
+
+    attestation: Attestation
+    check: BatchCheck | None
+    note: str
+
+
+class BatchChecker:
+    """Judges batches.
+
+    fetch_seconds: how long one look for content may take. scorer_for: makes the scorer of tier
+    B; None where this node has no model runtime (then it can't judge tier B at all).
+    """
+
+    def __init__(
+        self,
+        reader: MarketReader,
+        store: ContentStore,
+        pool: CheckPool,
+        *,
+        fetch_seconds: float,
+        scorer_for: ScorerFor | None,
+    ) -> None:
+        self._reader = reader
+        self._store = store
+        self._pool = pool
+        self._fetch_seconds = fetch_seconds
+        self._scorer_for = scorer_for
+
+    def find(self, batch: Batch) -> Finding:
+        """Judges a batch whose committee is drawn.
+
+        Raises CheckerFailed where this node itself fails, ChainError where the chain does: then
+        there is nothing to say yet.
+        """
+        bounty = self._reader.bounty(batch.bounty)
+        try:
+            spec = fetch_spec(self._store, bounty.terms.environment, self._fetch_seconds)
+            data = self._fetch(batch)
+        except ContentTooLarge as error:
+            return Finding(MALFORMED, None, str(error))
+        except (StorageError, SpecError) as error:
+            return Finding(UNAVAILABLE, None, str(error))
+        try:
+            check = self._check(batch, bounty, spec, data)
+        except MalformedBatch as error:
+            return Finding(MALFORMED, None, str(error))
+        except (EnvironmentMismatch, SpecError, StorageError) as error:
+            return Finding(UNAVAILABLE, None, str(error))
+        return Finding(check.attestation, check, f"{len(check.verdicts)} traces judged")
+
+    def _fetch(self, batch: Batch) -> bytes:
+        content = self._reader.batch_content(batch.id)
+        return self._store.get(
+            Cid.from_chain(content.digest, content.codec),
+            timeout=self._fetch_seconds,
+            max_bytes=max_packed_bytes(batch.count),
+        )
+
+    def _check(
+        self, batch: Batch, bounty: Bounty, spec: EnvironmentSpec, data: bytes
+    ) -> BatchCheck:
+        terms = terms_of(self._reader, batch, bounty)
+        if terms.tier is Tier.A:
+            raise EnvironmentMismatch(
+                f"bounty {bounty.id} asks for tier A, which this version can't check"
+            )
+        lines = open_batch(data, count=batch.count, root=batch.root, terms=terms)
+        scorer = randomness = None
+        if terms.tier is Tier.B:
+            if self._scorer_for is None:
+                raise EnvironmentMismatch(
+                    f"bounty {bounty.id} asks for tier B, and this node has no model runtime",
+                    fix="install tracemarket[verify]",
+                )
+            scorer = self._scorer_for(spec)
+            randomness = self._first_randomness(batch)
+        return check_batch(
+            lines,
+            spec=spec,
+            terms=terms,
+            pool=self._pool,
+            randomness=randomness,
+            scorer=scorer,
+            checkpoint_ok=lambda checkpoint: self._is_policy(checkpoint, batch, bounty),
+        )
+
+    def _first_randomness(self, batch: Batch) -> bytes:
+        # Of the first draw that took place: members of all rounds are judged against one final
+        # verdict, so all must re-score the same groups.
+        drawn = {
+            event.args["round"]: event.args["randomness"]
+            for event in self._reader.events(self._reader.deployment.block, names=["RoundDrawn"])
+        }
+        return next(drawn[round_] for round_ in self._reader.rounds_of(batch.id) if round_ in drawn)
+
+    def _is_policy(self, checkpoint: int, batch: Batch, bounty: Bounty) -> bool:
+        """Registered by the bounty's trainer before the batch was committed."""
+        if not 0 < checkpoint <= self._reader.checkpoint_count():
+            return False
+        known = self._reader.checkpoint(checkpoint)
+        committed = self._reader.batch_committed(batch.id).block
+        return known.trainer == bounty.terms.trainer and known.registered_block < committed
+
+
+def fetch_spec(store: ContentStore, environment: bytes, timeout: float) -> EnvironmentSpec:
+    """The spec of an environment id. Raises StorageError, SpecError."""
+    data = store.get(Cid(environment, RAW), timeout=timeout, max_bytes=MAX_SPEC_BYTES)
+    return parse_spec(data)
+
+
+def terms_of(reader: MarketReader, batch: Batch, bounty: Bounty) -> BatchTerms:
+    """What chain and bounty fix for a batch."""
+    assignment = reader.assignment(batch.bounty, batch.miner)
+    assert assignment is not None  # the market takes batches of opened assignments only
+    assert assignment.seed is not None
+    return BatchTerms(
+        chain_id=reader.deployment.chain_id,
+        market=reader.deployment.address("market"),
+        batch=batch.id,
+        bounty=batch.bounty,
+        miner=batch.miner,
+        environment=bounty.terms.environment,
+        assignment_seed=assignment.seed,
+        first_task=batch.first_task,
+        group_size=bounty.terms.group_size,
+        tier=bounty.terms.tier,
+        pay_rule=bounty.terms.pay_rule,
+    )
