@@ -1,0 +1,60 @@
+"""Compiled contracts: interface and creation code, as package data (abi/*.json).
+
+`generate_abi` writes the files from the compiler's output, so that a user of the command line
+needs no Node.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+MARKET_CONTRACTS: Final[dict[str, str]] = {
+    "environments": "EnvironmentRegistry",
+    "randomness": "BlockHashRandomness",
+    "ledger": "Ledger",
+    "escrow": "BountyEscrow",
+    "stake": "VerifierStake",
+    "rounds": "Rounds",
+    "assignments": "Assignments",
+    "checkpoints": "CheckpointRegistry",
+    "market": "BatchMarket",
+}
+"""Short name -> contract, in the order in which they are deployed (market last: it checks)."""
+
+TOKEN_CONTRACT: Final = "TestStablecoin"
+"""Stands for any ERC-20 with EIP-2612 where only the interface matters."""
+
+CONTRACTS: Final = (*MARKET_CONTRACTS.values(), TOKEN_CONTRACT)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One compiled contract.
+
+    abi: the JSON interface. bytecode: 0x hex of the creation code. solc: compiler version.
+    source_hash: sha256 over the names and contents of all sources it is made of, 0x hex.
+    """
+
+    name: str
+    abi: list[dict[str, Any]]
+    bytecode: str
+    solc: str
+    source_hash: str
+
+
+@cache
+def artifact(name: str) -> Artifact:
+    """The committed artifact of a contract named in CONTRACTS."""
+    text = (resources.files(__package__) / "abi" / f"{name}.json").read_text("utf-8")
+    data = json.loads(text)
+    return Artifact(
+        name=data["contract"],
+        abi=data["abi"],
+        bytecode=data["bytecode"],
+        solc=data["solc"],
+        source_hash=data["sourceHash"],
+    )
