@@ -1,0 +1,62 @@
+"""Token amounts: human decimals <-> base units. Integers and Decimal only, never floats."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal, InvalidOperation, localcontext
+from typing import Final
+
+from marketplace.protocol.errors import InvalidValue
+
+_MAX_UNITS: Final = 2**256 - 1
+# Enough digits for any uint256 with any number of decimals a token can have.
+_EXACT: Final = Context(prec=400)
+
+
+def parse_amount(text: str | Decimal | int, decimals: int) -> int:
+    """Base units of a human amount: parse_amount("1.50", 6) == 1_500_000.
+
+    text: a decimal number; digits may be grouped with underscores or commas ("1,000.5").
+    Raises InvalidValue for floats, NaN, infinity, negative amounts, more decimals than the
+    token has and anything that does not fit a uint256.
+    """
+    if isinstance(text, bool) or not isinstance(text, str | Decimal | int):
+        raise InvalidValue(
+            f"amount is {text!r} ({type(text).__name__})", fix='give it as text, such as "1.50"'
+        )
+    with localcontext(_EXACT):
+        try:
+            value = (
+                Decimal(text.strip().replace(",", "")) if isinstance(text, str) else Decimal(text)
+            )
+        except InvalidOperation:
+            raise InvalidValue(
+                f"amount is {text!r}, not a number", fix='give a decimal number, such as "1.50"'
+            ) from None
+        if not value.is_finite():
+            raise InvalidValue(f"amount is {text}, not a finite number")
+        if value < 0:
+            raise InvalidValue(f"amount is {text}, below zero")
+        if value.adjusted() > 100:  # before scaling: 1e999999999 would not fit in memory
+            raise InvalidValue(f"amount is {text}, larger than any token amount")
+        if value and value.normalize().as_tuple().exponent < -decimals:  # type: ignore[operator]
+            raise InvalidValue(
+                f"amount is {text}, but the token has {decimals} decimals",
+                fix=f"round it to {decimals} decimals",
+            )
+        units = int(value.scaleb(decimals))
+    if units > _MAX_UNITS:
+        raise InvalidValue(f"amount is {text}, larger than any token amount")
+    return units
+
+
+def format_amount(units: int, decimals: int, symbol: str | None = None) -> str:
+    """A human amount: format_amount(1_500_000, 6, "USDC") == "1.50 USDC".
+
+    Exact; at least two decimals where the token has that many, no trailing zeros after them.
+    """
+    whole, part = divmod(abs(units), 10**decimals)
+    digits = str(part).zfill(decimals) if decimals else ""
+    digits = digits.rstrip("0").ljust(min(2, decimals), "0")
+    sign = "-" if units < 0 else ""
+    number = f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
+    return f"{number} {symbol}" if symbol else number
