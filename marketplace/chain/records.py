@@ -1,0 +1,272 @@
+"""What reads return: frozen dataclasses in the words of the contracts.
+
+Money is in token base units, times are seconds since the epoch, addresses are checksummed 0x
+hex, hashes are 32 bytes. Enum members follow the Solidity enums by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+from marketplace.chain.amounts import format_amount, parse_amount
+from marketplace.protocol.errors import InvalidValue
+from marketplace.protocol.hashing import bytes32, uint
+from marketplace.protocol.verdict import Attestation
+
+
+class Tier(IntEnum):
+    """Provenance that a bounty asks for."""
+
+    REPLAYABLE = 0
+    SCORABLE = 1
+    OPAQUE = 2
+
+
+class PayRule(IntEnum):
+    """Which traces are worth a unit."""
+
+    CORRECT = 0
+    INFORMATIVE = 1
+
+
+class BatchPhase(IntEnum):
+    NONE = 0
+    IN_ROUND = 1
+    CHALLENGEABLE = 2
+    SETTLEABLE = 3
+    SETTLED = 4
+    VOID = 5
+
+
+class RoundPhase(IntEnum):
+    NONE = 0
+    AWAITING_RANDOMNESS = 1
+    DRAWABLE = 2
+    STALLED = 3
+    COMMITTING = 4
+    REVEALING = 5
+    CLOSED = 6
+
+
+class SeatState(IntEnum):
+    NONE = 0
+    DRAWN = 1
+    COMMITTED = 2
+    REVEALED = 3
+
+
+class RandomnessStatus(IntEnum):
+    PENDING = 0
+    READY = 1
+    MISSED = 2
+
+
+class ContentAddress(Protocol):
+    """A CIDv1 as the contracts hold it; storage.Cid is one."""
+
+    @property
+    def digest(self) -> bytes: ...
+
+    @property
+    def codec(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ContentId:
+    """sha2-256 digest (32 bytes) and codec (0x55 raw, 0x70 dag-pb) of a CIDv1."""
+
+    digest: bytes
+    codec: int
+
+    def __post_init__(self) -> None:
+        bytes32(self.digest, "content digest")
+        uint(self.codec, 8, "content codec")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The stablecoin.
+
+    name: also that of its EIP-712 domain. permit_version: the version of that domain where the
+    token knows EIP-2612, else None.
+    """
+
+    address: str
+    name: str
+    symbol: str
+    decimals: int
+    permit_version: str | None
+
+    def parse(self, text: str) -> int:
+        """Base units of a human amount; see amounts.parse_amount."""
+        return parse_amount(text, self.decimals)
+
+    def format(self, units: int) -> str:
+        """ "1.50 USDC" of 1_500_000."""
+        return format_amount(units, self.decimals, self.symbol)
+
+
+@dataclass(frozen=True, slots=True)
+class BountyTerms:
+    """What a poster buys and for how much; fixed for the life of a bounty.
+
+    environment: sha2-256 digest of the spec (32 bytes). trainer: whose checkpoints count as the
+    policy; None under Tier.OPAQUE. deadline: last second for commits. price_per_unit and
+    fee_per_trace: base units.
+    """
+
+    environment: bytes
+    trainer: str | None
+    deadline: int
+    group_size: int
+    tier: Tier
+    pay_rule: PayRule
+    price_per_unit: int
+    fee_per_trace: int
+
+    def __post_init__(self) -> None:
+        bytes32(self.environment, "environment")
+        uint(self.deadline, 64, "deadline")
+        uint(self.group_size, 16, "group size")
+        uint(self.price_per_unit, 96, "price per unit")
+        uint(self.fee_per_trace, 96, "fee per trace")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounty:
+    """available: free for new batches; reserved: the worst case of pending ones."""
+
+    id: int
+    poster: str
+    available: int
+    reserved: int
+    terms: BountyTerms
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A miner's enrolment in a bounty. seed: None until it is opened; point: the moment of the
+    randomness it waits for; next_task: the first task index of its next batch."""
+
+    bounty: int
+    miner: str
+    seed: bytes | None
+    point: int
+    next_task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """attestation and attested_at: None until a round agrees. round: its current round; rounds:
+    how many it has had. root: Merkle root of its trace leaves."""
+
+    id: int
+    phase: BatchPhase
+    miner: str
+    bounty: int
+    count: int
+    root: bytes
+    bond: int
+    round: int
+    rounds: int
+    first_task: int
+    attested_at: int | None
+    attestation: Attestation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """size: seats wanted; seats: seats drawn (0 before the draw). drawn_at, all_committed_at:
+    None until then."""
+
+    id: int
+    phase: RoundPhase
+    subject: bytes
+    draw_point: int
+    opened_at: int
+    drawn_at: int | None
+    all_committed_at: int | None
+    max_units: int
+    size: int
+    seats: int
+    committed: int
+    revealed: int
+    judged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """vote: the commitment, and once revealed the hash of the attestation; None before both."""
+
+    round: int
+    index: int
+    verifier: str
+    state: SeatState
+    vote: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """stake excludes what is unbonding. free_seats: its weight in the draw. claimable_at: None
+    where nothing is unbonding."""
+
+    address: str
+    stake: int
+    unbonding: int
+    claimable_at: int | None
+    open_seats: int
+    free_seats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """parent: 0 for a base model. dataset_root: 32 zero bytes where it was trained on nothing."""
+
+    id: int
+    trainer: str
+    parent: int
+    registered_block: int
+    content: ContentId
+    dataset_root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    number: int
+    hash: bytes
+    parent: bytes
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One decoded log. contract: short name as in Deployment.addresses, or "token". args: by
+    name; tuples of the ABI as dicts, bytes as bytes, addresses checksummed."""
+
+    name: str
+    contract: str
+    args: Mapping[str, Any]
+    block: int
+    block_hash: bytes
+    tx_hash: bytes
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A mined transaction that succeeded. events: those of the market and its token, in order."""
+
+    tx_hash: bytes
+    block: int
+    gas_used: int
+    events: tuple[Event, ...]
+
+    def event(self, name: str) -> Event:
+        """The only event of that name; InvalidValue where there is none or several."""
+        found = [event for event in self.events if event.name == name]
+        if len(found) != 1:
+            raise InvalidValue(f"transaction 0x{self.tx_hash.hex()} has {len(found)} {name} events")
+        return found[0]
