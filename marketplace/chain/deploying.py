@@ -1,0 +1,206 @@
+"""Put a market on a chain.
+
+The contracts name each other in immutable fields, so every address is known before the first
+contract exists: CREATE derives it from the deployer and its nonce.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import is_address, to_checksum_address
+from web3 import Web3
+from web3.exceptions import BadFunctionCallOutput, ContractLogicError
+from web3.utils.address import get_create_address
+
+from marketplace.chain.artifacts import MARKET_CONTRACTS, TOKEN_CONTRACT, artifact
+from marketplace.chain.deployment import Deployment
+from marketplace.chain.parameters import Parameters, Preset
+from marketplace.chain.permits import permit_version
+from marketplace.chain.reads import check_deployment
+from marketplace.chain.records import Token
+from marketplace.chain.rpc import connect, node_errors
+from marketplace.chain.sending import GasHook, Sender
+from marketplace.protocol.errors import ChainError, ConfigError, MissingContract, TracemarketError
+
+log = logging.getLogger(__name__)
+
+LOCAL_CHAIN_IDS: Final = frozenset({31337, 1337})
+
+_LINKS: Final = {
+    "ledger": {"escrow": "escrow", "stake": "stake", "market": "market"},
+    "escrow": {"ledger": "ledger", "environments": "environments", "market": "market"},
+    "stake": {"ledger": "ledger", "rounds": "rounds"},
+    "rounds": {"stake": "stake", "randomness": "randomness", "market": "market"},
+    "assignments": {"escrow": "escrow", "randomness": "randomness", "market": "market"},
+    "market": {
+        "ledger": "ledger",
+        "escrow": "escrow",
+        "rounds": "rounds",
+        "assignments": "assignments",
+    },
+}
+"""contract -> its getter -> the contract it must name."""
+
+
+def deploy(
+    node: str | Web3,
+    signer: LocalAccount,
+    preset: Preset,
+    *,
+    token: str | None = None,
+    timeout: float = 300.0,
+    poll: float = 1.0,
+    on_gas: GasHook | None = None,
+    progress: Callable[[str, str], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Deployment:
+    """Deploy all contracts and check that they belong together.
+
+    token: address of the stablecoin; None deploys a TestStablecoin, on local chains only.
+    progress: called with contract name and address after each one. The signer must send nothing
+    else meanwhile.
+
+    Raises ConfigError (no token on a public chain), MissingContract (no token there), ChainError;
+    after a failure the message says what was deployed already.
+    """
+    w3 = connect(node) if isinstance(node, str) else node
+    with node_errors(w3):
+        chain_id = int(w3.eth.chain_id)
+        block = int(w3.eth.block_number)
+    if token is None and chain_id not in LOCAL_CHAIN_IDS:
+        raise ConfigError(
+            f"chain id {chain_id} is no local chain, so there is no test stablecoin",
+            fix="give the address of the token that bounties are paid in",
+        )
+    sender = Sender(
+        w3, signer, chain_id, timeout=timeout, poll=poll, on_gas=on_gas, clock=clock, sleep=sleep
+    )
+    deployed: dict[str, str] = {}
+
+    def create(name: str, *args: Any) -> str:
+        address = _create(w3, sender, name, args)
+        deployed[name] = address
+        log.info("contract_deployed contract=%s address=%s", name, address)
+        if progress is not None:
+            progress(name, address)
+        return address
+
+    try:
+        described = describe_token(w3, token or create(TOKEN_CONTRACT), chain_id)
+        parameters = preset.parameters(described.decimals)
+        first = sender.next_nonce()
+        where = {
+            short: str(get_create_address(signer.address, first + offset))  # type: ignore[arg-type]
+            for offset, short in enumerate(MARKET_CONTRACTS)
+        }
+        arguments = _arguments(where, described.address, parameters, preset.randomness_delay)
+        for short, contract in MARKET_CONTRACTS.items():
+            address = create(contract, *arguments[short])
+            if address != where[short]:
+                raise ChainError(
+                    f"{contract} came to be at {address} instead of {where[short]}: "
+                    f"the key {signer.address} sent something else meanwhile",
+                    fix="deploy again with a key that nothing else uses",
+                )
+        deployment = Deployment(
+            chain_id=chain_id,
+            block=block,
+            addresses=where,
+            token=described,
+            parameters=parameters,
+            randomness_delay=preset.randomness_delay,
+        )
+        check_deployment(w3, deployment)
+        check_links(w3, deployment)
+    except TracemarketError as error:
+        done = ", ".join(f"{name} at {address}" for name, address in deployed.items())
+        error.message += f" (deployed before: {done or 'nothing'})"
+        error.args = (error.message,)
+        raise
+    return deployment
+
+
+def describe_token(w3: Web3, address: str, chain_id: int) -> Token:
+    """Name, symbol, decimals and permit version of an ERC-20, from the token itself.
+
+    Raises ConfigError for no address, MissingContract where there is no ERC-20.
+    """
+    if not is_address(address):
+        raise ConfigError(
+            f"the token {address!r} is not an address", fix="give 0x and 40 hex digits"
+        )
+    address = str(to_checksum_address(address))
+    contract = w3.eth.contract(address, abi=artifact(TOKEN_CONTRACT).abi)  # type: ignore[call-overload]
+    with node_errors(w3):
+        try:
+            name, symbol, decimals = (
+                contract.functions[function]().call() for function in ("name", "symbol", "decimals")
+            )
+        except (BadFunctionCallOutput, ContractLogicError):
+            raise MissingContract(
+                f"there is no ERC-20 token at {address} (chain id {chain_id})",
+                fix="give the address of a token on this chain",
+            ) from None
+    version = permit_version(w3, address, name, chain_id)
+    return Token(address, name, symbol, int(decimals), version)
+
+
+def check_links(w3: Web3, deployment: Deployment) -> None:
+    """ChainError where a contract names another one than the deployment does."""
+    checks = [
+        (short, getter, deployment.address(other))
+        for short, links in _LINKS.items()
+        for getter, other in links.items()
+    ]
+    checks.append(("ledger", "token", deployment.token.address))
+    for short, getter, expected in checks:
+        contract = w3.eth.contract(
+            deployment.address(short),  # type: ignore[call-overload]
+            abi=artifact(MARKET_CONTRACTS[short]).abi,
+        )
+        with node_errors(w3):
+            found = contract.functions[getter]().call()
+        if found != expected:
+            raise ChainError(
+                f"{MARKET_CONTRACTS[short]} at {contract.address} names {found} as its {getter}, "
+                f"the deployment says {expected}",
+                fix="deploy again",
+            )
+
+
+def _arguments(
+    where: dict[str, str], token: str, parameters: Parameters, randomness_delay: int
+) -> dict[str, tuple[Any, ...]]:
+    """Constructor arguments by short name."""
+    numbers = parameters.as_tuple()
+    return {
+        "environments": (),
+        "randomness": (randomness_delay,),
+        "ledger": (token, where["escrow"], where["stake"], where["market"]),
+        "escrow": (where["ledger"], where["environments"], where["market"]),
+        "stake": (where["ledger"], where["rounds"], numbers),
+        "rounds": (where["stake"], where["randomness"], where["market"], numbers),
+        "assignments": (where["escrow"], where["randomness"], where["market"]),
+        "checkpoints": (),
+        "market": (
+            where["ledger"],
+            where["escrow"],
+            where["rounds"],
+            where["assignments"],
+            numbers,
+        ),
+    }
+
+
+def _create(w3: Web3, sender: Sender, name: str, args: tuple[Any, ...]) -> str:
+    compiled = artifact(name)
+    factory = w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
+    data = factory.constructor(*args).data_in_transaction
+    receipt = sender.send(f"deploy_{name}", None, data)
+    return str(to_checksum_address(receipt["contractAddress"]))

@@ -1,0 +1,433 @@
+"""MarketReader: everything that can be read from a market, without a key.
+
+All reads are of the latest block. Whole seconds of chain time decide phases, and a node answers
+for its latest block: a phase changes with a block, never between two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from eth_utils.address import to_checksum_address
+from web3 import Web3
+from web3.exceptions import BlockNotFound
+
+from marketplace.chain.artifacts import MARKET_CONTRACTS, TOKEN_CONTRACT, artifact
+from marketplace.chain.deployment import Deployment
+from marketplace.chain.events import DEFAULT_PAGE, EventDecoder, read_events
+from marketplace.chain.parameters import Parameters
+from marketplace.chain.records import (
+    Assignment,
+    Batch,
+    BatchPhase,
+    Block,
+    Bounty,
+    BountyTerms,
+    Checkpoint,
+    ContentId,
+    Event,
+    PayRule,
+    RandomnessStatus,
+    Round,
+    RoundPhase,
+    Seat,
+    SeatState,
+    Tier,
+    Verifier,
+)
+from marketplace.chain.rpc import connect, node_errors, node_name
+from marketplace.protocol.errors import InvalidValue, MissingContract, WrongChain
+from marketplace.protocol.hashing import ZERO32, abi_hash, address20, uint
+from marketplace.protocol.verdict import Attestation
+
+_ZERO_ADDRESS = "0x" + "00" * 20
+
+
+class MarketReader:
+    """Typed reads of one deployment.
+
+    node: an RPC URL or a Web3. confirmations: how many blocks on top of the last one that
+    events() reads by itself. Raises WrongChain and MissingContract where the node does not serve
+    this deployment (check=False leaves these checks out).
+    """
+
+    def __init__(
+        self,
+        node: str | Web3,
+        deployment: Deployment,
+        *,
+        confirmations: int = 0,
+        check: bool = True,
+    ) -> None:
+        self.deployment = deployment
+        self.token = deployment.token
+        self.parameters: Parameters = deployment.parameters
+        self._w3 = connect(node) if isinstance(node, str) else node
+        self._confirmations = confirmations
+        self._decoder = EventDecoder(deployment)
+        self._contracts = {
+            short: self._w3.eth.contract(
+                deployment.address(short),  # type: ignore[call-overload]
+                abi=artifact(contract).abi,
+            )
+            for short, contract in MARKET_CONTRACTS.items()
+        }
+        self._contracts["token"] = self._w3.eth.contract(
+            deployment.token.address,  # type: ignore[call-overload]
+            abi=artifact(TOKEN_CONTRACT).abi,
+        )
+        if check:
+            check_deployment(self._w3, deployment)
+
+    # --- blocks ----------------------------------------------------------------------
+
+    def head(self) -> Block:
+        """The latest block; its timestamp is the chain's clock."""
+        found = self._block("latest")
+        assert found is not None
+        return found
+
+    def block(self, number: int) -> Block | None:
+        """A block by number; None where the chain does not reach it."""
+        return self._block(number)
+
+    def _block(self, which: Any) -> Block | None:
+        with node_errors(self._w3):
+            try:
+                data = self._w3.eth.get_block(which)
+            except BlockNotFound:
+                return None
+        return Block(
+            int(data["number"]),
+            bytes(data["hash"]),
+            bytes(data["parentHash"]),
+            int(data["timestamp"]),
+        )
+
+    # --- money -----------------------------------------------------------------------
+
+    def native_balance(self, account: str) -> int:
+        """Wei of the chain's own coin."""
+        with node_errors(self._w3):
+            return int(self._w3.eth.get_balance(_address(account)))  # type: ignore[arg-type]
+
+    def token_balance(self, account: str) -> int:
+        """Tokens that the account itself holds, in base units."""
+        return int(self._read("token", "balanceOf", _address(account)))
+
+    def allowance(self, account: str) -> int:
+        """Tokens of the account that the ledger may take."""
+        spender = self.deployment.address("ledger")
+        return int(self._read("token", "allowance", _address(account), spender))
+
+    def balance(self, account: str) -> int:
+        """What the account can withdraw from the ledger."""
+        return int(self._read("ledger", "balanceOf", _address(account)))
+
+    def held_for(self, module: str) -> int:
+        """What the ledger holds for a module: "escrow", "stake" or "market"."""
+        return int(self._read("ledger", "heldFor", self.deployment.address(module)))
+
+    def tracked(self) -> int:
+        """The sum of all ledger balances and holdings."""
+        return int(self._read("ledger", "tracked"))
+
+    # --- environments and bounties -----------------------------------------------------
+
+    def environment_author(self, environment: bytes) -> str | None:
+        """Who registered an environment; None where nobody did."""
+        return _or_none(self._read("environments", "authorOf", environment))
+
+    def bounty_count(self) -> int:
+        """Ids run from 1 to this."""
+        return int(self._read("escrow", "count"))
+
+    def bounty(self, bounty: int) -> Bounty:
+        poster, available, reserved, terms = self._read("escrow", "get", _id(bounty, "bounty"))
+        environment, trainer, deadline, size, tier, rule, price, fee = terms
+        return Bounty(
+            id=bounty,
+            poster=poster,
+            available=available,
+            reserved=reserved,
+            terms=BountyTerms(
+                environment=bytes(environment),
+                trainer=_or_none(trainer),
+                deadline=deadline,
+                group_size=size,
+                tier=Tier(tier),
+                pay_rule=PayRule(rule),
+                price_per_unit=price,
+                fee_per_trace=fee,
+            ),
+        )
+
+    def assignment(self, bounty: int, miner: str) -> Assignment | None:
+        """A miner's enrolment; None where it never requested one."""
+        account = _address(miner)
+        seed, point, task = self._read("assignments", "get", _id(bounty, "bounty"), account)
+        if point == 0:
+            return None
+        return Assignment(bounty, account, _or_no_hash(seed), point, task)
+
+    def randomness(self, point: int) -> RandomnessStatus:
+        """Whether the randomness of a point (a block number) can be read."""
+        return RandomnessStatus(self._read("randomness", "statusOf", uint(point, 64, "point")))
+
+    # --- batches ---------------------------------------------------------------------
+
+    def batch_count(self) -> int:
+        return int(self._read("market", "count"))
+
+    def batch(self, batch: int) -> Batch:
+        market = "market"
+        data = self._read(market, "get", _id(batch, "batch"))
+        phase = BatchPhase(self._read(market, "phaseOf", batch))
+        miner, bounty, count, root, bond, round_, attested_at, rounds, _, task, agreed = data
+        return Batch(
+            id=batch,
+            phase=phase,
+            miner=miner,
+            bounty=bounty,
+            count=count,
+            root=bytes(root),
+            bond=bond,
+            round=round_,
+            rounds=rounds,
+            first_task=task,
+            attested_at=attested_at or None,
+            attestation=_attestation(agreed) if attested_at else None,
+        )
+
+    def batch_committed(self, batch: int) -> Event:
+        """The event of a batch's commit: its content's CID stands nowhere else."""
+        found = self.events(
+            self.deployment.block,
+            self.head().number,
+            names=["BatchCommitted"],
+            where={"batch": _id(batch, "batch")},
+        )
+        for event in found:
+            return event
+        raise InvalidValue(f"there is no batch {batch}", fix="list the batches")
+
+    def batch_content(self, batch: int) -> ContentId:
+        """Where a batch's file is."""
+        content = self.batch_committed(batch).args["content"]
+        return ContentId(content["digest"], content["codec"])
+
+    def rounds_of(self, batch: int) -> tuple[int, ...]:
+        """A batch's rounds, oldest first."""
+        return tuple(self._read("market", "roundsOf", _id(batch, "batch")))
+
+    def bond_for(self, bounty: int, traces: int) -> int:
+        """The bond of a batch of so many traces."""
+        size = uint(traces, 32, "traces")
+        return int(self._read("market", "bondFor", _id(bounty, "bounty"), size))
+
+    def subject(self, batch: int) -> bytes:
+        """What rounds on this batch vote on."""
+        return bytes(self._read("market", "subjectOf", _id(batch, "batch")))
+
+    # --- rounds ----------------------------------------------------------------------
+
+    def round_count(self) -> int:
+        return int(self._read("rounds", "count"))
+
+    def round(self, round: int) -> Round:
+        data = self._read("rounds", "get", _id(round, "round"))
+        phase = RoundPhase(self._read("rounds", "phaseOf", round))
+        if phase is RoundPhase.NONE:
+            raise InvalidValue(f"there is no round {round}")
+        subject, point, opened, drawn, all_in, units, size, seats, committed, revealed, judged = (
+            data
+        )
+        return Round(
+            id=round,
+            phase=phase,
+            subject=bytes(subject),
+            draw_point=point,
+            opened_at=opened,
+            drawn_at=drawn or None,
+            all_committed_at=all_in or None,
+            max_units=units,
+            size=size,
+            seats=seats,
+            committed=committed,
+            revealed=revealed,
+            judged=judged,
+        )
+
+    def seat(self, round: int, index: int) -> Seat:
+        ident, place = _id(round, "round"), uint(index, 8, "seat")
+        verifier, state, vote = self._read("rounds", "seatOf", ident, place)
+        if SeatState(state) is SeatState.NONE:
+            raise InvalidValue(f"round {round} has no seat {index}")
+        return Seat(round, index, verifier, SeatState(state), _or_no_hash(vote))
+
+    def seats(self, round: int) -> tuple[Seat, ...]:
+        """The drawn seats of a round; none before the draw."""
+        return tuple(self.seat(round, index) for index in range(self.round(round).seats))
+
+    def seat_of(self, round: int, verifier: str) -> Seat | None:
+        """A verifier's seat in a round; None where it was not drawn."""
+        account = _address(verifier)
+        return next((seat for seat in self.seats(round) if seat.verifier == account), None)
+
+    def leader(self, round: int) -> tuple[bytes, int]:
+        """The vote with most revealed seats, and how many; (32 zero bytes, 0) where none."""
+        vote, votes = self._read("rounds", "leaderOf", _id(round, "round"))
+        return bytes(vote), votes
+
+    def leading_attestation(self, round: int) -> Attestation | None:
+        """The attestation behind leader(); None where nobody revealed."""
+        vote, votes = self.leader(round)
+        if votes == 0:
+            return None
+        for event in self.reveals(round):
+            attestation = revealed_attestation(event)
+            if vote_of(attestation) == vote:
+                return attestation
+        raise InvalidValue(f"the reveals of round {round} do not hold its leading vote")
+
+    def reveals(self, round: int) -> tuple[Event, ...]:
+        """The VerdictRevealed events of a round."""
+        return tuple(
+            self.events(
+                self.deployment.block,
+                self.head().number,
+                names=["VerdictRevealed"],
+                where={"round": _id(round, "round")},
+            )
+        )
+
+    # --- verifiers and checkpoints -----------------------------------------------------
+
+    def verifier(self, account: str) -> Verifier:
+        """A verifier's stake; all zero where it never staked."""
+        address = _address(account)
+        stake, unbonding, claimable_at, open_seats, _ = self._read("stake", "get", address)
+        return Verifier(
+            address=address,
+            stake=stake,
+            unbonding=unbonding,
+            claimable_at=claimable_at if unbonding else None,
+            open_seats=open_seats,
+            free_seats=self._read("stake", "weightOf", address),
+        )
+
+    def eligible_verifiers(self) -> int:
+        """Verifiers with at least one free seat."""
+        return int(self._read("stake", "eligible"))
+
+    def free_seats(self) -> int:
+        """Free seats of all verifiers."""
+        return int(self._read("stake", "totalWeight"))
+
+    def checkpoint_count(self) -> int:
+        return int(self._read("checkpoints", "count"))
+
+    def checkpoint(self, checkpoint: int) -> Checkpoint:
+        data = self._read("checkpoints", "get", _id(checkpoint, "checkpoint"))
+        trainer, parent, block, digest, codec, dataset_root = data
+        content = ContentId(bytes(digest), codec)
+        return Checkpoint(checkpoint, trainer, parent, block, content, bytes(dataset_root))
+
+    def latest_checkpoint(self, trainer: str) -> int | None:
+        """A trainer's newest checkpoint; None where it has none."""
+        return self._read("checkpoints", "latestOf", _address(trainer)) or None
+
+    # --- events ----------------------------------------------------------------------
+
+    def events(
+        self,
+        from_block: int,
+        to_block: int | None = None,
+        names: Iterable[str] | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+        page: int = DEFAULT_PAGE,
+    ) -> Iterator[Event]:
+        """The market's events in [from_block, to_block], in chain order.
+
+        to_block: None for the last one with `confirmations` blocks on top. names: only events of
+        these names. where: of one event name only, values of its indexed arguments. page: blocks
+        of one request, fewer where the node refuses.
+        """
+        end = self.head().number - self._confirmations if to_block is None else to_block
+        return read_events(
+            self._w3,
+            self.deployment,
+            self._decoder,
+            from_block,
+            end,
+            names=names,
+            where=where,
+            page=page,
+        )
+
+    # --- parts -----------------------------------------------------------------------
+
+    def _read(self, contract: str, function: str, *args: Any) -> Any:
+        call = self._contracts[contract].functions[function](*args)
+        with node_errors(self._w3, self.token):
+            return call.call()
+
+
+def check_deployment(w3: Web3, deployment: Deployment) -> None:
+    """WrongChain or MissingContract where the node does not serve the deployment."""
+    with node_errors(w3):
+        served = int(w3.eth.chain_id)
+    if served != deployment.chain_id:
+        raise WrongChain(
+            f"the node {node_name(w3)} serves chain id {served}, "
+            f"the deployment is on chain id {deployment.chain_id}",
+            fix="use a node of that chain, or the deployment file of this one",
+        )
+    contracts = {short: MARKET_CONTRACTS[short] for short in deployment.addresses}
+    places = [(contracts[short], address) for short, address in deployment.addresses.items()]
+    for name, address in [*places, (f"token {deployment.token.symbol}", deployment.token.address)]:
+        with node_errors(w3):
+            code = w3.eth.get_code(address)  # type: ignore[arg-type]
+        if not code:
+            raise MissingContract(
+                f"there is no contract at {address}, where {name} should be "
+                f"(chain id {served}, node {node_name(w3)})",
+                fix="deploy again where the chain was reset, or use the right deployment file",
+            )
+
+
+def vote_of(attestation: Attestation) -> bytes:
+    """The hash under which a round counts an attestation."""
+    return abi_hash(
+        ("bytes32", "uint32", "uint32"),
+        (attestation.root, attestation.units, attestation.faults),
+    )
+
+
+def revealed_attestation(event: Event) -> Attestation:
+    """The attestation in a VerdictRevealed or BatchAttested event."""
+    fields = event.args["attestation"]
+    return Attestation(fields["verdictRoot"], fields["units"], fields["faults"])
+
+
+def _attestation(fields: tuple[bytes, int, int]) -> Attestation:
+    root, units, faults = fields
+    return Attestation(bytes(root), units, faults)
+
+
+def _address(account: str) -> str:
+    return str(to_checksum_address(address20(account, "address")))
+
+
+def _id(value: int, name: str) -> int:
+    return uint(value, 64, name)
+
+
+def _or_none(address: str) -> str | None:
+    return None if address == _ZERO_ADDRESS else address
+
+
+def _or_no_hash(value: bytes) -> bytes | None:
+    return None if bytes(value) == ZERO32 else bytes(value)
