@@ -35,6 +35,7 @@ SELF_TEST_TAG: Final = b"tracemarket.selftest"
 MAX_DRAWS: Final = 10_000
 """Draws of one walk before the task source counts as too small for what is asked of it."""
 
+_SELF_TESTS = 3
 _ROUNDING = 1e-9
 """A scorer that adds up shares may end this far over 1."""
 
@@ -129,19 +130,20 @@ class Environment:
         return task.answer
 
     def self_test(self) -> None:
-        """SpecError unless the checker gives a reference answer its full score."""
-        task = self.task(keccak(SELF_TEST_TAG))
-        try:
-            judgement = self.judge(task, self.reference_completion(task))
-        except CheckerFailed as error:
-            raise SpecError(f"the checker fails on its own reference answer: {error}") from None
-        if judgement.reason is not Reason.CORRECT:
-            raise SpecError(
-                f"the reference answer {_short(task.answer)} of {_short(task.question)} is "
-                f"{judgement.reason.name} under scoring {self.spec.scoring.kind!r} with answer "
-                f"rule {self.spec.answer.kind!r}: {judgement.detail}",
-                fix="choose an answer rule and a scoring that accept the source's own answers",
-            )
+        """SpecError unless the checker gives reference answers their full score."""
+        for number in range(_SELF_TESTS):
+            task = self.task(walk_seed(keccak(SELF_TEST_TAG), number))
+            try:
+                judgement = self.judge(task, self.reference_completion(task))
+            except CheckerFailed as error:
+                raise SpecError(f"the checker fails on its own reference answer: {error}") from None
+            if judgement.reason is not Reason.CORRECT:
+                raise SpecError(
+                    f"the reference answer {_short(task.answer)} of {_short(task.question)} is "
+                    f"{judgement.reason.name} under scoring {self.spec.scoring.kind!r} with "
+                    f"answer rule {self.spec.answer.kind!r}: {judgement.detail}",
+                    fix="choose an answer rule and a scoring that accept the source's answers",
+                )
 
     # --- tasks ---------------------------------------------------------------------
 

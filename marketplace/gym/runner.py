@@ -13,6 +13,7 @@ import importlib
 import os
 import resource
 import signal
+import sys
 import time
 from typing import Any
 
@@ -24,6 +25,7 @@ from marketplace.protocol.verdict import Reason
 
 MAX_DETAIL_CHARS = 500
 _PR_SET_PDEATHSIG = 1
+_RECURSION = 1000  # Python's own; some libraries raise it so far that the stack overflows first
 
 
 def run(inbox: int, outbox: int, job: dict[str, Any]) -> None:
@@ -88,6 +90,7 @@ def _confine(memory_mb: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    sys.setrecursionlimit(_RECURSION)
     limit = _address_space() + (memory_mb << 20)
     with contextlib.suppress(ValueError, OSError):  # a lower hard limit is in force already
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

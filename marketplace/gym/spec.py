@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from importlib import resources
 from typing import Annotated, Any, Final, Literal, NoReturn
@@ -27,7 +28,10 @@ from marketplace.protocol.errors import SpecError
 from marketplace.protocol.seeds import PPM
 
 MAX_SPEC_BYTES: Final = 262_144
-SPEC_VERSION: Final = 1
+MAX_DEPTH: Final = 16
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
 
 REQUIRED_PACKAGES: Final = {
     "reasoning_gym": ("reasoning-gym",),
@@ -168,14 +172,14 @@ def parse_spec(data: bytes) -> EnvironmentSpec:
     if len(data) > MAX_SPEC_BYTES:
         raise SpecError(f"the spec has {len(data)} bytes, over {MAX_SPEC_BYTES}")
     try:
-        record = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
-        )
+        text = data.decode("utf-8")
+        _refuse_nesting(text)
+        record = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise SpecError(f"the spec is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise SpecError(f"the spec is not JSON: {error}") from None
-    except (RecursionError, ValueError) as error:
+    except ValueError as error:  # an integer of more digits than Python converts
         raise SpecError(f"the spec can't be read as JSON: {error}") from None
     if not isinstance(record, dict):
         raise SpecError(f"the spec holds a JSON {type(record).__name__}, not an object")
@@ -229,6 +233,15 @@ def _holding_once(template: str, placeholders: Iterable[str]) -> str:
         if found != 1:
             raise ValueError(f"must hold {placeholder} exactly once, holds it {found} times")
     return template
+
+
+def _refuse_nesting(text: str) -> None:
+    """Deep nesting ends the process where a library raised Python's recursion limit."""
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise SpecError(f"the spec nests more than {MAX_DEPTH} levels deep")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

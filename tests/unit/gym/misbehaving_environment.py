@@ -21,6 +21,11 @@ _RETURNED: dict[str, Any] = {
     "text": "1.0",
     "none": None,
 }
+_SCORES = {
+    "wrong": (0.0, Reason.WRONG),
+    "half": (0.5, Reason.PARTIAL),
+    "unreadable": (0.0, Reason.PARSE_FAILURE),
+}
 _hoard: list[bytes] = []
 
 
@@ -42,6 +47,8 @@ class MisbehavingEnvironment:
 
     def judge(self, task: Any, completion: str) -> Judgement:
         self.served += 1
+        if completion in _SCORES:
+            return Judgement(*_SCORES[completion], f"it is {completion}")
         return Judgement(self._do(completion), Reason.CORRECT, f"pid {os.getpid()}")
 
     def _do(self, what: str) -> Any:
