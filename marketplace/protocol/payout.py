@@ -94,7 +94,9 @@ def _pay_correct(group: Sequence[Checked]) -> list[Verdict]:
 
 
 def _pay_informative(group: Sequence[Checked]) -> list[Verdict]:
-    whole = not any(result.fault or result.reason in CHECKER_STATES for result in group)
+    # What breaks the spec's limits is no part of a complete group: padding must not pay.
+    broken = FAULTS | CHECKER_STATES | {Reason.TOO_LONG}
+    whole = not any(result.reason in broken for result in group)
     total = sum(result.score_ppm for result in group)
     units = int(whole and 0 < total < PPM * len(group))
     return [Verdict(result.score_ppm, result.reason, units, int(result.fault)) for result in group]

@@ -12,14 +12,16 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 
+from marketplace.protocol import strict_json
 from marketplace.protocol.errors import MalformedTrace
 
 TRACE_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 1 << 20
 """A line without its newline is at most 1 MiB."""
 
+_DEPTH = 8  # a trace has two levels; a few more get a message that names the field
 _UINT32_MAX = 2**32 - 1
 _UINT64_MAX = 2**64 - 1
 
@@ -112,15 +114,13 @@ def decode_line(line: bytes) -> Trace:
         raise MalformedTrace(f"the line has {len(line)} bytes, over {MAX_LINE_BYTES}")
     try:
         # Decoded here: json.loads would also guess UTF-16 and UTF-32 from bytes.
-        record = _DECODER.decode(line.decode("utf-8"))
+        record = strict_json.loads(line.decode("utf-8"), depth=_DEPTH)
     except UnicodeDecodeError as error:
         raise MalformedTrace(f"the line is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise MalformedTrace(f"the line is not JSON: {error}") from None
-    except RecursionError:
-        raise MalformedTrace("the line nests too deeply") from None
-    except ValueError as error:  # an integer of more digits than Python converts
-        raise MalformedTrace(f"the line holds an unusable number: {error}") from None
+    except ValueError as error:  # also an integer of more digits than Python converts
+        raise MalformedTrace(f"the line can't be read as JSON: {error}") from None
     if type(record) is not dict:
         raise MalformedTrace(f"the line holds a JSON {type(record).__name__}, not an object")
     if record.keys() != _KEYS:
@@ -130,24 +130,6 @@ def decode_line(line: bytes) -> Trace:
     if type(version) is not int or version != TRACE_VERSION:
         raise MalformedTrace(f"trace version is {_short(version)}, not {TRACE_VERSION}")
     return Trace(**record)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise MalformedTrace(f"the line holds {name}, which is not JSON")
-
-
-def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise MalformedTrace(f"key {_short(key)} appears twice")
-            seen.add(key)
-    return record
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant)
 
 
 def _short(value: object) -> str:

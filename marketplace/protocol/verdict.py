@@ -7,14 +7,13 @@ attestation is (verdict root, units, faults). Same shape as merkle.py (RFC 9162)
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from marketplace.protocol import merkle
+from marketplace.protocol import merkle, strict_json
 from marketplace.protocol.errors import InvalidValue, MalformedVerdicts
 from marketplace.protocol.hashing import (
     TAG_SUM_NODE,
@@ -270,7 +269,7 @@ def decode_verdicts(data: bytes, count: int) -> list[Verdict]:
 
 def _decode_verdict(index: int, line: bytes) -> Verdict:
     try:
-        record = json.loads(line.decode("utf-8"))
+        record = strict_json.loads(line.decode("utf-8"), depth=1)
         if type(record) is not dict or tuple(record) != _KEYS:
             raise MalformedVerdicts(f"verdict {index} does not have exactly the keys {_KEYS}")
         if type(record["i"]) is not int or record["i"] != index:
@@ -279,5 +278,5 @@ def _decode_verdict(index: int, line: bytes) -> Verdict:
         if type(code) is not int or code not in Reason.__members__.values():
             raise MalformedVerdicts(f"verdict {index} has the unknown reason {code!r:.40}")
         return Verdict(record["score"], Reason(code), record["units"], record["faults"])
-    except (InvalidValue, ValueError, RecursionError) as error:
+    except (InvalidValue, ValueError) as error:
         raise MalformedVerdicts(f"verdict {index} is not valid: {str(error)[:200]}") from None

@@ -94,9 +94,12 @@ def test_informative_pays_nothing_in_a_broken_group_only(reason):
     assert sum(verdict.faults for verdict in verdicts) == (reason in FAULTS)
 
 
-@pytest.mark.parametrize("reason", [Reason.PARSE_FAILURE, Reason.TOO_LONG])
-def test_informative_failures_of_the_model_are_failures_not_breaks(reason):
-    assert units(PayRule.INFORMATIVE, 2, [right(), wrong("", reason)]) == [1, 1]
+def test_informative_failures_of_the_model_are_failures_not_breaks():
+    assert units(PayRule.INFORMATIVE, 2, [right(), wrong("", Reason.PARSE_FAILURE)]) == [1, 1]
+
+
+def test_informative_padding_over_the_limits_breaks_its_group():
+    assert units(PayRule.INFORMATIVE, 2, [right(), wrong("", Reason.TOO_LONG)]) == [0, 0]
 
 
 def test_groups_of_one_are_never_informative():

@@ -138,13 +138,18 @@ def test_no_key_may_come_twice(key):
         ("{}".encode("utf-16"), "not UTF-8"),
         (b"[" * 200_000, "nests too deeply"),
         (b'{"a":' * 100_000, "nests too deeply"),
-        (b"9" * 10_000, "unusable number"),
+        (b"9" * 10_000, "can't be read as JSON: Exceeds"),
         (b" " * (MAX_LINE_BYTES + 1), "has 1048577 bytes, over 1048576"),
     ],
 )
 def test_not_a_trace_at_all(content, message):
     with pytest.raises(MalformedTrace, match=message):
         decode_line(content)
+
+
+def test_brackets_inside_text_are_text():
+    text = "[[[[{{{{" * 1000 + '\\" [' 
+    assert decode_line(encode_line(replace(TRACE, completion=text))).completion == text
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])

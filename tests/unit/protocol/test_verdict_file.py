@@ -36,7 +36,7 @@ def test_both_ways():
         (b'"units":1', b'"units":2', "units is 2"),
         (b'"units":1', b'"units":1,"x":0', "verdict 0 does not have exactly the keys"),
         (b'"units":1,', b"", "verdict 0 does not have exactly the keys"),
-        (b'"units":1', b'"units":1,"units":1', "not in canonical form"),
+        (b'"units":1', b'"units":1,"units":1', "key 'units' appears twice"),
         (b'"units":1', b'"units": 1', "not in canonical form"),
         (b'"score":0', b'"score":-0', "not in canonical form"),
         (b'{"i":1', b'\xff{"i":1', "verdict 1 is not valid"),
