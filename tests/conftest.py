@@ -1,18 +1,18 @@
 """Fixtures for tests that need a chain. Without one of them a test touches no node.
 
-    anvil        AnvilNode with the market deployed (preset "minimal"); every test starts from the
-                 same state, because the chain is reverted to a snapshot afterwards. One process
-                 per session. A reorg that reaches below the state at the test's start breaks the
-                 snapshot: mine first, or use fresh_anvil.
-    deployment   that market's Deployment; its token is a TestStablecoin with 6 decimals
-    accounts     keys by role, see Accounts; all but `stranger` hold 100,000 tUSD and 10,000 ETH
-    market       MarketKit: clients by key, chain time, and the steps that many tests share
-    fresh_anvil  a factory of further nodes, market included or not; stopped after the test
+anvil        AnvilNode with the market deployed (preset "minimal"); every test starts from the
+             same state, because the chain is reverted to a snapshot afterwards. One process
+             per session. A reorg that reaches below the state at the test's start breaks the
+             snapshot: mine first, or use fresh_anvil.
+deployment   that market's Deployment; its token is a TestStablecoin with 6 decimals
+accounts     keys by role, see Accounts; all but `stranger` hold 100,000 tUSD and 10,000 ETH
+market       MarketKit: clients by key, chain time, and the steps that many tests share
+fresh_anvil  a factory of further nodes, market included or not; stopped after the test
 
-    def test_example(market, accounts):
-        bounty = market.open_bounty()
-        market.stake_verifiers(5)
-        client = market.client(accounts.miner)
+def test_example(market, accounts):
+    bounty = market.open_bounty()
+    market.stake_verifiers(5)
+    client = market.client(accounts.miner)
 """
 
 from __future__ import annotations
