@@ -152,25 +152,31 @@ def describe_token(w3: Web3, address: str, chain_id: int) -> Token:
 
 
 def check_links(w3: Web3, deployment: Deployment) -> None:
-    """ChainError where a contract names another one than the deployment does."""
-    checks = [
+    """ChainError where a contract names another one, or other parameters, than the deployment."""
+
+    def view(short: str, getter: str) -> Any:
+        address = deployment.address(short)
+        abi = artifact(MARKET_CONTRACTS[short]).abi
+        with node_errors(w3):
+            return w3.eth.contract(address, abi=abi).functions[getter]().call()  # type: ignore[call-overload]
+
+    expected: list[tuple[str, str, Any]] = [
         (short, getter, deployment.address(other))
         for short, links in _LINKS.items()
         for getter, other in links.items()
     ]
-    checks.append(("ledger", "token", deployment.token.address))
-    for short, getter, expected in checks:
-        contract = w3.eth.contract(
-            deployment.address(short),  # type: ignore[call-overload]
-            abi=artifact(MARKET_CONTRACTS[short]).abi,
-        )
-        with node_errors(w3):
-            found = contract.functions[getter]().call()
-        if found != expected:
+    expected += [
+        ("ledger", "token", deployment.token.address),
+        ("market", "parameters", deployment.parameters.as_tuple()),
+        ("randomness", "delay", deployment.randomness_delay),
+    ]
+    for short, getter, value in expected:
+        found = view(short, getter)
+        if found != value:
             raise ChainError(
-                f"{MARKET_CONTRACTS[short]} at {contract.address} names {found} as its {getter}, "
-                f"the deployment says {expected}",
-                fix="deploy again",
+                f"{MARKET_CONTRACTS[short]} at {deployment.address(short)} has {found} as its "
+                f"{getter}, the deployment says {value}",
+                fix="use the file that belongs to these contracts, or deploy again",
             )
 
 

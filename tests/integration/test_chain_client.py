@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from marketplace.chain.records import BatchPhase, ContentId, RoundPhase
+from marketplace.chain.records import BatchPhase, RoundPhase
 from marketplace.protocol.verdict import Attestation
 
 TUSD = 10**6
