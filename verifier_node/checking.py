@@ -22,6 +22,7 @@ from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import MAX_SPEC_BYTES, EnvironmentSpec, parse_spec
 from marketplace.protocol.batch_file import max_packed_bytes
 from marketplace.protocol.errors import (
+    CheckpointError,
     ContentTooLarge,
     EnvironmentMismatch,
     MalformedBatch,
@@ -85,7 +86,7 @@ class BatchChecker:
             check = self._check(batch, bounty, spec, data)
         except MalformedBatch as error:
             return Finding(MALFORMED, None, str(error))
-        except (EnvironmentMismatch, SpecError, StorageError) as error:
+        except (CheckpointError, EnvironmentMismatch, SpecError, StorageError) as error:
             return Finding(UNAVAILABLE, None, str(error))
         return Finding(check.attestation, check, f"{len(check.verdicts)} traces judged")
 

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from threading import Event as Signal
 
 from marketplace.chain.client import MarketClient
-from marketplace.chain.records import Batch, BatchPhase, ContentId, Round, RoundPhase, Seat, SeatState
+from marketplace.chain.records import (
+    Batch,
+    BatchPhase,
+    ContentId,
+    Round,
+    RoundPhase,
+    Seat,
+    SeatState,
+)
 from marketplace.protocol.commitments import commitment, new_salt
 from marketplace.protocol.errors import ChainError, CheckerFailed, JournalConflict, Reverted
 from marketplace.protocol.verdict import UNAVAILABLE, Attestation, encode_verdicts
@@ -83,10 +91,14 @@ class VerifierNode:
                 log.info("call_refused batch=%d why=%s", batch, error)
                 continue
             except (ChainError, CheckerFailed, JournalConflict) as error:
-                log.error("batch_failed batch=%d error=%s why=%s", batch, type(error).__name__, error)
+                log.error(
+                    "batch_failed batch=%d error=%s why=%s", batch, type(error).__name__, error
+                )
                 continue
             if found is not None:
-                log.info("duty_done batch=%d duty=%s detail=%s", batch, found.duty.name, found.detail)
+                log.info(
+                    "duty_done batch=%d duty=%s detail=%s", batch, found.duty.name, found.detail
+                )
                 done.append(found)
         self._collect()
         return done

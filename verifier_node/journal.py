@@ -35,7 +35,11 @@ CREATE TABLE votes (
     cid      TEXT,
     PRIMARY KEY (chain_id, rounds, round, subject, verifier)
 ) STRICT;
-CREATE TABLE watched (market TEXT NOT NULL, batch INTEGER NOT NULL, PRIMARY KEY (market, batch)) STRICT;
+CREATE TABLE watched (
+    market TEXT    NOT NULL,
+    batch  INTEGER NOT NULL,
+    PRIMARY KEY (market, batch)
+) STRICT;
 CREATE TABLE cursors (market TEXT PRIMARY KEY, block INTEGER NOT NULL) STRICT;
 """
 
@@ -131,7 +135,9 @@ class Journal:
 
     def watched(self, market: str) -> list[int]:
         """Batches that have not come to their end, ascending."""
-        rows = self._db.execute("SELECT batch FROM watched WHERE market = ? ORDER BY batch", (market,))
+        rows = self._db.execute(
+            "SELECT batch FROM watched WHERE market = ? ORDER BY batch", (market,)
+        )
         return [batch for (batch,) in rows]
 
     def cursor(self, market: str) -> int | None:

@@ -1,0 +1,120 @@
+"""A local chain, the deployment of a market, and the API service."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marketplace.chain.anvil import AnvilNode
+from marketplace.chain.deploying import deploy
+from marketplace.chain.deployment import save_deployment
+from marketplace.chain.parameters import preset
+from marketplace.chain.rpc import connect
+from marketplace.cli.context import of
+from marketplace.cli.output import facts, say
+from marketplace.protocol.errors import ConfigError
+
+chain_app = typer.Typer(help="A local chain for trying things out.", no_args_is_help=True)
+
+
+@chain_app.command("up")
+def up(
+    port: Annotated[int, typer.Option(help="port on this machine")] = 8545,
+    block_time: Annotated[int, typer.Option(min=1, help="seconds between blocks")] = 1,
+    state: Annotated[
+        Path | None, typer.Option(help="file to load the chain from and save it to")
+    ] = None,
+) -> None:
+    """Run Anvil until interrupted. Its accounts are published test keys: never use them
+    elsewhere."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with AnvilNode(port=port, block_time=block_time, state=state) as node:
+        say(f"chain id {node.chain_id} at {node.url}, a block every {block_time} s")
+        print(node.url, flush=True)
+        while not stop.wait(0.5):
+            if not node.running:
+                raise ConfigError("anvil ended", fix="see its last words with --verbose")
+    say("the chain is down" + (f", its state is in {state}" if state else ""))
+
+
+@chain_app.command("faucet")
+def faucet(
+    ctx: typer.Context,
+    address: Annotated[str, typer.Argument(help="who gets it")],
+    tokens: Annotated[str, typer.Option(help="test stablecoins")] = "1000",
+    coins: Annotated[int, typer.Option(min=0, help="native coins for gas")] = 10,
+) -> None:
+    """Give test stablecoins and gas money on a local chain."""
+    from marketplace.chain.anvil import LOCAL_CHAIN_ID, published_account
+
+    context = of(ctx)
+    deployment = context.deployment()
+    if deployment.chain_id != LOCAL_CHAIN_ID:
+        raise ConfigError(
+            f"chain id {deployment.chain_id} is no local chain",
+            fix="get tokens and gas money where that chain's users get them",
+        )
+    client = context.client(published_account(0))
+    client.send_native(address, coins * 10**18)
+    amount = client.token.parse(tokens)
+    client.mint_test_tokens(address, amount)
+    say(f"{address} got {client.token.format(amount)} and {coins} native coins")
+
+
+def deploy_market(
+    ctx: typer.Context,
+    preset_name: Annotated[
+        str, typer.Option("--preset", help="minimal (seconds, for trying out) or standard")
+    ] = "standard",
+    token: Annotated[
+        str | None,
+        typer.Option(help="stablecoin address; without it a test token, on local chains only"),
+    ] = None,
+) -> None:
+    """Deploy a market and write its deployment file."""
+    context = of(ctx)
+    if context.deployment_path.exists():
+        raise ConfigError(
+            f"{context.deployment_path} exists already",
+            fix="name another file with --deployment, or move that one away",
+        )
+    chosen = preset(preset_name)
+    deployment = deploy(
+        connect(context.rpc),
+        context.account(),
+        chosen,
+        token=token,
+        on_gas=context.log_gas,
+        progress=lambda name, address: say(f"{name} at {address}"),
+    )
+    save_deployment(deployment, context.deployment_path)
+    facts(
+        f"market on chain id {deployment.chain_id}",
+        [*deployment.addresses.items(), ("token", deployment.token.address)],
+    )
+    say(f"wrote {context.deployment_path}: share it with posters, miners and verifiers")
+
+
+def serve(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port to listen on")] = 8600,
+) -> None:
+    """Run the API: an index in SQLite that follows the chain, read over HTTP (see /docs)."""
+    from marketplace.api.service import serve as run
+
+    context = of(ctx)
+    say(f"API on http://{host}:{port}, documented at /docs; Ctrl-C ends it")
+    run(
+        context.reader(),
+        context.home / "index.sqlite",
+        host=host,
+        port=port,
+        confirmations=context.confirmations,
+    )

@@ -1,0 +1,47 @@
+"""Entry point: one place where errors become messages and exit codes.
+
+0 done; 1 failed; 2 wrong usage or configuration; 3 chain; 4 storage; 5 content or proof; 6 key;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from marketplace.cli.app import app
+from marketplace.cli.output import messages
+from marketplace.protocol.errors import TracemarketError
+
+
+def main() -> None:
+    """Runs the command line; never returns."""
+    # Models and tokenizers are local folders: nothing is looked up on a hub.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        status = app(standalone_mode=False)
+    except TracemarketError as error:
+        messages.print(f"[red]error:[/red] {type(error).__name__}:", end=" ")
+        messages.print(error.message, markup=False)
+        if error.fix:
+            messages.print("[yellow]fix:[/yellow]", end=" ")
+            messages.print(error.fix, markup=False)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        messages.print("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What commands print: tables for people, JSON for scripts.
+
+JSON goes to standard output alone; progress and messages go to standard error. Token amounts
+in JSON are base units as decimal strings (they may exceed 2^53), hashes and addresses 0x hex.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+out = Console(highlight=False)
+messages = Console(stderr=True, highlight=False)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it. Integers that a JavaScript reader would round become strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.name.lower()
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**53 else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
+
+
+def emit_json(value: Any) -> None:
+    """Prints one JSON document to standard output."""
+    print(json.dumps(plain(value), indent=2, sort_keys=False))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints a table; columns whose name ends in '>' are aligned to the right."""
+    grid = Table(title=title, title_justify="left", header_style="bold")
+    for name in columns:
+        grid.add_column(name.rstrip(">"), justify="right" if name.endswith(">") else "left")
+    for row in rows:
+        grid.add_row(*(str(cell) for cell in row))
+    out.print(grid)
+
+
+def facts(title: str, pairs: Iterable[tuple[str, object]]) -> None:
+    """Prints one record as name and value."""
+    grid = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    for name, value in pairs:
+        grid.add_row(name, str(value))
+    out.print(grid)
+
+
+def say(message: str) -> None:
+    """A message for people, on standard error."""
+    messages.print(message)
+
+
+@contextmanager
+def progress(title: str, total: int | None) -> Iterator[Any]:
+    """A progress bar on standard error; yields `advance(n)`."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages, transient=not messages.is_terminal) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda n=1: bar.advance(task, n)

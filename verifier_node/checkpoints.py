@@ -1,0 +1,76 @@
+"""Registered checkpoints on this machine: fetched once, checked against their CID, loaded once."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marketplace.chain.reads import MarketReader
+from marketplace.gym.checking import ProvenanceScorer
+from marketplace.gym.spec import EnvironmentSpec
+from marketplace.storage.cid import Cid
+from marketplace.storage.folder import get_folder
+from marketplace.storage.store import ContentStore
+from verifier_node.checking import ScorerFor
+
+if TYPE_CHECKING:
+    from marketplace.gym.policy import Policy
+
+MAX_CHECKPOINT_BYTES = 64 << 30
+FETCH_SECONDS = 600.0
+_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".md", ".jinja", ".toml")
+
+
+class CheckpointCache:
+    """Checkpoints by id. loaded: how many policies stay in memory."""
+
+    def __init__(
+        self, reader: MarketReader, store: ContentStore, directory: Path, *, loaded: int = 1
+    ) -> None:
+        self._reader = reader
+        self._store = store
+        self._directory = directory
+        self._loaded = loaded
+        self._policies: OrderedDict[Path, Policy] = OrderedDict()
+
+    def folder(self, checkpoint: int) -> Path:
+        """The checkpoint's files. Raises StorageError, CheckpointError, Reverted."""
+        content = self._reader.checkpoint(checkpoint).content
+        cid = Cid.from_chain(content.digest, content.codec)
+        return get_folder(
+            self._store,
+            cid,
+            # By content, not by id: a reorg can give an id to another checkpoint.
+            self._directory / str(cid),
+            timeout=FETCH_SECONDS,
+            max_bytes=MAX_CHECKPOINT_BYTES,
+            # Nothing that could be run or unpickled.
+            accept=lambda name: name.endswith(_SUFFIXES),
+        )
+
+    def policy(self, checkpoint: int) -> Policy:
+        """The checkpoint as a policy. Needs the extra [verify]."""
+        from marketplace.gym.policy import Policy
+
+        folder = self.folder(checkpoint)
+        if folder not in self._policies:
+            while len(self._policies) >= self._loaded:
+                self._policies.popitem(last=False)
+            self._policies[folder] = Policy.load(folder)
+        self._policies.move_to_end(folder)
+        return self._policies[folder]
+
+
+def scorer_maker(checkpoints: CheckpointCache) -> ScorerFor | None:
+    """What makes tier-B scorers; None where no model runtime is installed."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+
+    def make(spec: EnvironmentSpec) -> ProvenanceScorer:
+        from marketplace.gym.provenance import OffPolicyScorer
+
+        return OffPolicyScorer(checkpoints.policy, spec.sampling.stop)
+
+    return make
