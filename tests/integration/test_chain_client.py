@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
-from marketplace.chain.records import BatchPhase, RoundPhase
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from marketplace.chain import client as client_module
+from marketplace.chain import reads as reads_module
+from marketplace.chain.artifacts import MARKET_CONTRACTS, artifact
+from marketplace.chain.client import MarketClient, Payment
+from marketplace.chain.errors import ContractError
+from marketplace.chain.reads import vote_of
+from marketplace.chain.records import (
+    BatchPhase,
+    Bounty,
+    ContentId,
+    PayRule,
+    RandomnessStatus,
+    RoundPhase,
+    SeatState,
+    Tier,
+)
+from marketplace.protocol import commitments
+from marketplace.protocol.errors import (
+    ConfigError,
+    InsufficientFunds,
+    InvalidValue,
+    MissingContract,
+    WrongChain,
+)
 from marketplace.protocol.verdict import Attestation
 
 TUSD = 10**6
@@ -78,3 +107,422 @@ def test_a_batch_from_bounty_to_withdrawal(market, accounts) -> None:
     actions = {action for action, _ in market.gas}
     assert {"create_bounty", "stake", "commit_batch", "draw", "tally", "settle"} <= actions
     assert all(used > 21_000 for _, used in market.gas)
+
+
+# --- what each role reads and writes ---------------------------------------------------
+
+
+def test_a_bounty_is_what_its_terms_said(market, accounts) -> None:
+    environment = market.register_environment(b'{"v":1}')
+    terms = market.terms(
+        environment=environment,
+        trainer=accounts.trainer.address,
+        tier=Tier.SCORABLE,
+        pay_rule=PayRule.INFORMATIVE,
+        group_size=8,
+    )
+    poster = market.client(accounts.poster)
+    bounty, sent = poster.create_bounty(terms, 12 * TUSD)
+    assert poster.bounty(bounty) == Bounty(bounty, poster.address, 12 * TUSD, 0, terms)
+    assert sent.event("BountyFunded").args["amount"] == 12 * TUSD
+    assert poster.bounty_count() == bounty
+    assert poster.environment_author(environment) == poster.address
+    assert poster.environment_author(b"\x01" * 32) is None
+    market.client(accounts.miner).fund_bounty(bounty, TUSD)
+    assert poster.bounty(bounty).available == 13 * TUSD
+
+
+@pytest.mark.parametrize("payment", [None, Payment.PERMIT])
+def test_a_permit_pays_within_one_transaction(market, accounts, payment) -> None:
+    market.register_environment()
+    poster = market.client(accounts.poster)
+    blocks = market.anvil.block_number()
+    poster.create_bounty(market.terms(), 5 * TUSD, payment=payment)
+    assert market.anvil.block_number() == blocks + 1
+    assert poster.allowance(poster.address) == 0
+
+
+def test_an_approval_pays_within_two_and_is_used_up(market, accounts) -> None:
+    market.register_environment()
+    poster = market.client(accounts.poster)
+    poster.create_bounty(market.terms(), 5 * TUSD, payment=Payment.APPROVE)
+    assert [action for action, _ in market.gas][-2:] == ["approve", "create_bounty"]
+    assert poster.allowance(poster.address) == 0
+
+
+def test_an_allowance_is_used_as_it_is(market, accounts) -> None:
+    market.register_environment()
+    poster = market.client(accounts.poster)
+    poster.approve(8 * TUSD)
+    bounty, _ = poster.create_bounty(market.terms(), 5 * TUSD, payment=Payment.ALLOWANCE)
+    assert poster.allowance(poster.address) == 3 * TUSD
+    with pytest.raises(InsufficientFunds, match=r"may take 3\.00 tUSD, it needs 5\.00 tUSD"):
+        poster.fund_bounty(bounty, 5 * TUSD, payment=Payment.ALLOWANCE)
+
+
+def test_the_ledger_balance_is_spent_first(market, accounts) -> None:
+    poster = market.client(accounts.poster)
+    market.register_environment()
+    poster.deposit(4 * TUSD)
+    assert poster.balance(poster.address) == 4 * TUSD
+    tokens = poster.token_balance(poster.address)
+    bounty, _ = poster.create_bounty(market.terms(), 3 * TUSD)
+    assert poster.token_balance(poster.address) == tokens
+    poster.fund_bounty(bounty, 3 * TUSD)
+    assert poster.token_balance(poster.address) == tokens - 2 * TUSD
+    assert poster.balance(poster.address) == 0
+    assert poster.held_for("escrow") == 6 * TUSD == poster.tracked()
+
+
+def test_a_withdrawal_can_go_elsewhere_and_not_be_too_large(market, accounts) -> None:
+    poster = market.client(accounts.poster)
+    poster.deposit(4 * TUSD)
+    there = accounts.stranger.address
+    poster.withdraw(3 * TUSD, to=there.lower())
+    assert poster.token_balance(there) == 3 * TUSD
+    with pytest.raises(ContractError, match=r"has 1\.00 tUSD to withdraw, not 2\.00 tUSD"):
+        poster.withdraw(2 * TUSD)
+    with pytest.raises(ContractError, match="zero address"):
+        poster.withdraw(to="0x" + "00" * 20)
+
+
+def test_stake_goes_in_and_comes_out(market, accounts) -> None:
+    verifier = market.client(accounts.verifiers[0])
+    empty = verifier.verifier(verifier.address)
+    assert (empty.stake, empty.free_seats, empty.claimable_at) == (0, 0, None)
+    with pytest.raises(ContractError, match=r"would be 99\.00 tUSD; one seat needs 100\.00 tUSD"):
+        verifier.stake(99 * TUSD)
+    verifier.stake(250 * TUSD)
+    assert verifier.verifier(verifier.address).free_seats == 2 == verifier.free_seats()
+    assert verifier.eligible_verifiers() == 1
+    verifier.request_unstake(100 * TUSD)
+    leaving = verifier.verifier(verifier.address)
+    assert (leaving.stake, leaving.unbonding, leaving.free_seats) == (150 * TUSD, 100 * TUSD, 1)
+    delay = market.deployment.parameters.unbonding_delay
+    assert leaving.claimable_at == verifier.head().timestamp + delay
+    with pytest.raises(ContractError, match=r"can be claimed from \d{4}-\d\d-\d\d"):
+        verifier.claim_stake()
+    market.pass_time(delay)
+    market.client(accounts.stranger).claim_stake(verifier.address)
+    assert verifier.balance(verifier.address) == 100 * TUSD
+
+
+def test_an_assignment_from_request_to_tasks(market, accounts) -> None:
+    bounty = market.open_bounty()
+    miner = market.client(accounts.miner)
+    assert miner.assignment(bounty, miner.address) is None
+    miner.request_assignment(bounty)
+    waiting = miner.assignment(bounty, miner.address.lower())
+    assert waiting is not None
+    assert (waiting.seed, waiting.miner) == (None, miner.address)
+    assert miner.randomness(waiting.point) is RandomnessStatus.PENDING
+    with pytest.raises(ContractError, match=f"waits for block {waiting.point}"):
+        miner.open_assignment(bounty)
+    market.wait_for_randomness(waiting.point)
+    market.client(accounts.stranger).open_assignment(bounty, miner.address)
+    opened = miner.assignment(bounty, miner.address)
+    assert opened is not None
+    assert opened.seed is not None
+    market.commit_batch(bounty, traces=8)  # two groups of four
+    after = miner.assignment(bounty, miner.address)
+    assert after is not None
+    assert (after.seed, after.next_task) == (opened.seed, 2)
+
+
+def test_a_batch_for_other_tasks_than_the_next_is_refused(market, accounts) -> None:
+    bounty = market.open_bounty()
+    assignment = market.open_assignment(bounty)
+    miner = market.client(accounts.miner)
+    good = {
+        "root": b"\x11" * 32,
+        "traces": 4,
+        "first_task": 0,
+        "seed": assignment.seed,
+        "content": ContentId(b"\x33" * 32, 0x55),
+    }
+    for change, said in [
+        ({"first_task": 1}, "begin at task 1, the next task is 0"),
+        ({"seed": b"\x44" * 32}, "0x" + "44" * 32),
+        ({"traces": 5}, "5 traces is not whole groups of 4"),
+        ({"content": ContentId(b"\x33" * 32, 0x12)}, "codec 18"),
+        ({"root": bytes(32)}, "root is zero"),
+    ]:
+        with pytest.raises(ContractError, match=said):
+            miner.commit_batch(bounty, **(good | change))
+    for change, said in [
+        ({"root": b"\x11"}, "root"),
+        ({"traces": 2**32}, "4294967296"),
+        ({"first_task": -1}, "-1"),
+    ]:
+        with pytest.raises(InvalidValue, match=said):
+            miner.commit_batch(bounty, **(good | change))
+    with pytest.raises(ConfigError, match="permit"):
+        miner.commit_batch(bounty, **good, payment=Payment.PERMIT)
+    assert miner.commit_batch(bounty, **good)[0] == 1
+
+
+def test_a_batch_that_the_bounty_cannot_pay_names_both_amounts(market) -> None:
+    bounty = market.open_bounty(TUSD)
+    market.open_assignment(bounty)
+    with pytest.raises(ContractError) as caught:
+        market.commit_batch(bounty, traces=12)
+    assert caught.value.name == "BountyEscrow_InsufficientFunds"
+    assert str(caught.value) == (
+        f"bounty {bounty} has 1.00 tUSD free, this batch needs 1.44 tUSD. "
+        "Fix: fund it or commit fewer traces"
+    )
+
+
+def test_rounds_and_seats_as_they_fill(market, accounts) -> None:
+    bounty = market.open_bounty()
+    market.stake_verifiers(4)
+    market.open_assignment(bounty)
+    batch = market.commit_batch(bounty)
+    reader = market.reader
+    round_id = reader.batch(batch).round
+    fresh = reader.round(round_id)
+    assert (fresh.size, fresh.seats, fresh.drawn_at) == (3, 0, None)
+    assert fresh.phase is RoundPhase.AWAITING_RANDOMNESS
+    assert fresh.subject == reader.subject(batch)
+    assert fresh.subject == commitments.subject(
+        31337, market.deployment.address("market"), batch, b"\x11" * 32
+    )
+    assert reader.seats(round_id) == ()
+    with pytest.raises(ContractError, match="is awaiting randomness"):
+        reader.draw(round_id)
+    market.draw(batch)
+    seats = reader.seats(round_id)
+    assert [seat.state for seat in seats] == [SeatState.DRAWN] * 3
+    drawn = [seat.verifier for seat in seats]
+    left_out = next(key for key in accounts.verifiers[:4] if key.address not in drawn)
+    assert reader.seat_of(round_id, drawn[1]) == seats[1]
+    assert reader.seat_of(round_id, left_out.address) is None
+    with pytest.raises(ContractError, match=f"is not that of {left_out.address}"):
+        market.client(left_out).commit_verdict(round_id, 0, b"\x01" * 32)
+
+    first = Attestation(b"\x22" * 32, 1, 0)
+    second = Attestation(b"\x23" * 32, 2, 0)
+    market.vote(round_id, [second, first, second])
+    assert reader.leader(round_id) == (vote_of(second), 2)
+    assert reader.leading_attestation(round_id) == second
+    assert [seat.vote for seat in reader.seats(round_id)] == [
+        vote_of(second),
+        vote_of(first),
+        vote_of(second),
+    ]
+    with pytest.raises(ContractError, match="most seats revealed"):
+        reader.tally(batch, first)
+    reader.tally(batch)
+    assert reader.rounds_of(batch) == (round_id,)
+    with pytest.raises(ContractError, match=f"batch {batch} is challengeable"):
+        reader.settle(batch)
+
+
+def test_rounds_without_a_reveal_end_in_a_void_batch(market, accounts) -> None:
+    bounty = market.open_bounty()
+    market.stake_verifiers(5)
+    market.open_assignment(bounty)
+    batch = market.commit_batch(bounty)
+    reader = market.reader
+    for _ in range(market.deployment.parameters.max_rounds):
+        round_id = market.draw(batch)
+        market.vote(round_id, [None] * 3)
+        assert reader.leading_attestation(round_id) is None
+        last = reader.tally(batch)
+    assert last.event("BatchVoided").args["slashed"] == 9 * 5 * TUSD
+    void = reader.batch(batch)
+    assert (void.phase, void.rounds, void.attestation) == (BatchPhase.VOID, 3, None)
+    assert len(reader.rounds_of(batch)) == 3
+    assert reader.balance(accounts.miner.address) == void.bond
+
+
+def test_a_draw_without_verifiers_stalls_and_is_made_void(market, accounts) -> None:
+    bounty = market.open_bounty()
+    market.open_assignment(bounty)
+    batch = market.commit_batch(bounty)
+    with pytest.raises(ContractError, match="0 verifiers have a free seat, the draw needs 3"):
+        market.draw(batch)
+    with pytest.raises(ContractError, match="is not stalled"):
+        market.reader.void_stalled(batch)
+    market.pass_time(market.deployment.parameters.draw_timeout + 1)
+    assert market.reader.round(1).phase is RoundPhase.STALLED
+    market.reader.void_stalled(batch)
+    assert market.reader.batch(batch).phase is BatchPhase.VOID
+
+
+def test_checkpoints_and_their_parents(market, accounts) -> None:
+    trainer = market.client(accounts.trainer)
+    assert trainer.latest_checkpoint(trainer.address) is None
+    content = ContentId(b"\x33" * 32, 0x70)
+    base, _ = trainer.register_checkpoint(0, content, bytes(32))
+    child, sent = trainer.register_checkpoint(base, content, b"\x44" * 32)
+    assert trainer.checkpoint_count() == child == base + 1
+    assert trainer.latest_checkpoint(trainer.address) == child
+    read = trainer.checkpoint(child)
+    assert (read.parent, read.content, read.dataset_root) == (base, content, b"\x44" * 32)
+    assert (read.trainer, read.registered_block) == (trainer.address, sent.block)
+    with pytest.raises(ContractError, match="no checkpoint 9"):
+        trainer.register_checkpoint(9, content, bytes(32))
+
+
+# --- events ----------------------------------------------------------------------------
+
+
+def test_events_read_back_are_those_of_the_receipts(market, accounts) -> None:
+    start = market.anvil.block_number() + 1
+    environment = market.register_environment()
+    poster = market.client(accounts.poster)
+    bounty, sent = poster.create_bounty(market.terms(), 5 * TUSD)
+    more = poster.fund_bounty(bounty, 2 * TUSD)
+    ours = [event for s in (sent, more) for event in s.events if event.contract != "token"]
+
+    events = list(poster.events(start))
+    assert [event.name for event in events] == [
+        "EnvironmentRegistered",
+        "BountyCreated",
+        "BountyFunded",
+        "Collected",
+        "BountyFunded",
+        "Collected",
+    ]
+    assert events[1:] == ours
+    created = events[1]
+    assert created.args["poster"] == poster.address
+    assert created.args["terms"]["environment"] == environment
+    assert created.args["terms"]["pricePerUnit"] == TUSD // 10
+    assert created.block == sent.block
+    assert created.tx_hash == sent.tx_hash
+    block = poster.block(created.block)
+    assert block is not None
+    assert created.block_hash == block.hash
+
+    assert list(poster.events(start, page=1)) == events
+    assert [e.block for e in poster.events(start, names=["BountyFunded"])] == [
+        sent.block,
+        more.block,
+    ]
+    assert list(poster.events(start, names=["BountyFunded"], where={"bounty": bounty + 1})) == []
+    assert list(poster.events(start, sent.block - 1)) == events[:1]
+
+
+def test_events_up_to_the_confirmed_block(market, accounts) -> None:
+    market.register_environment()
+    careful = MarketClient(market.anvil.url, market.deployment, confirmations=2)
+    assert list(careful.events(market.deployment.block)) == []
+    market.anvil.mine(2)
+    assert [e.name for e in careful.events(market.deployment.block)] == ["EnvironmentRegistered"]
+
+
+def test_the_content_of_a_batch_is_found(market) -> None:
+    bounty = market.open_bounty()
+    market.open_assignment(bounty)
+    batch = market.commit_batch(bounty, root=b"\x77" * 32)
+    assert market.reader.batch_content(batch) == ContentId(sha256(b"\x77" * 32).digest(), 0x55)
+    assert market.reader.batch_committed(batch).args["root"] == b"\x77" * 32
+    with pytest.raises(InvalidValue, match="no batch 9"):
+        market.reader.batch_content(9)
+
+
+def test_blocks(market) -> None:
+    head = market.reader.head()
+    assert market.reader.block(head.number) == head
+    parent = market.reader.block(head.number - 1)
+    assert parent is not None
+    assert parent.hash == head.parent
+    assert market.reader.block(head.number + 1) is None
+
+
+# --- bad input -------------------------------------------------------------------------
+
+
+def test_another_chain_names_both_ids(fresh_anvil, deployment) -> None:
+    node = fresh_anvil(chain_id=1337)
+    with pytest.raises(WrongChain, match="chain id 1337.*chain id 31337"):
+        MarketClient(node.url, deployment)
+
+
+def test_a_chain_without_the_contracts_names_address_and_contract(fresh_anvil, deployment) -> None:
+    node = fresh_anvil()
+    with pytest.raises(MissingContract, match="EnvironmentRegistry") as caught:
+        MarketClient(node.url, deployment)
+    assert deployment.address("environments") in caught.value.message
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize("short", ["market", "token"])
+def test_every_address_is_checked(market, deployment, short) -> None:
+    nowhere = "0x" + "12" * 20
+    if short == "token":
+        wrong = replace(deployment, token=replace(deployment.token, address=nowhere))
+    else:
+        wrong = replace(deployment, addresses={**deployment.addresses, short: nowhere})
+    with pytest.raises(MissingContract, match=nowhere):
+        MarketClient(market.anvil.url, wrong)
+
+
+def test_an_account_without_tokens_is_told_how_many(market, accounts) -> None:
+    market.register_environment()
+    stranger = market.client(accounts.stranger)
+    blocks = market.anvil.block_number()
+    with pytest.raises(InsufficientFunds) as caught:
+        stranger.create_bounty(market.terms(), 5 * TUSD)
+    assert str(caught.value) == (
+        f"{stranger.address} has 0.00 tUSD, create_bounty needs 5.00 tUSD. "
+        "Fix: get 5.00 tUSD more, or use a smaller amount"
+    )
+    assert market.anvil.block_number() == blocks
+
+
+def test_without_a_key_writes_are_refused(market) -> None:
+    client = MarketClient(market.anvil.url, market.deployment)
+    with pytest.raises(ConfigError, match="needs a key"):
+        client.settle(1)
+    with pytest.raises(ConfigError, match="needs a key"):
+        _ = client.address
+
+
+@pytest.mark.parametrize(
+    ("read", "error", "said"),
+    [
+        (lambda c: c.bounty(9), ContractError, "no bounty 9"),
+        (lambda c: c.batch(9), ContractError, "no batch 9"),
+        (lambda c: c.batch(0), ContractError, "no batch 0"),
+        (lambda c: c.round(9), InvalidValue, "no round 9"),
+        (lambda c: c.seat(9, 0), InvalidValue, "no seat 0"),
+        (lambda c: c.checkpoint(9), ContractError, "no checkpoint 9"),
+        (lambda c: c.bounty(-1), InvalidValue, "-1"),
+        (lambda c: c.batch(2**64), InvalidValue, str(2**64)),
+        (lambda c: c.balance("0x12"), InvalidValue, "0x12"),
+        (lambda c: c.withdraw(1, to="nobody"), InvalidValue, "nobody"),
+        (lambda c: c.fund_bounty(9, 1), ContractError, "no bounty 9"),
+        (lambda c: c.deposit(-1), InvalidValue, "-1"),
+        (lambda c: c.deposit(1.5), InvalidValue, "1.5"),
+    ],
+)
+def test_what_does_not_exist_is_named(market, read, error, said) -> None:
+    with pytest.raises(error, match=said):
+        read(market.reader)
+
+
+def test_a_bounty_on_an_unknown_environment_is_refused(market, accounts) -> None:
+    terms = market.terms(environment=b"\xab" * 32)
+    with pytest.raises(ContractError, match="0x" + "ab" * 32):
+        market.client(accounts.poster).create_bounty(terms, TUSD)
+
+
+def test_every_external_function_of_the_contracts_has_a_call() -> None:
+    sources = Path(client_module.__file__).read_text() + Path(reads_module.__file__).read_text()
+    for_contracts_only = {
+        "Ledger": {"collect", "collectWithPermit", "credit", "shift"},
+        "BountyEscrow": {"reserve", "release", "replenish"},
+        "VerifierStake": {"draw", "closeSeats"},
+        "Rounds": {"open", "judge"},
+        "Assignments": {"take"},
+    }
+    for contract in MARKET_CONTRACTS.values():
+        for entry in artifact(contract).abi:
+            if entry["type"] != "function" or entry["stateMutability"] != "nonpayable":
+                continue
+            name = entry["name"].removesuffix("WithPermit")
+            if name not in for_contracts_only.get(contract, set()):
+                assert f'"{name}"' in sources, f"{contract}.{name}"
