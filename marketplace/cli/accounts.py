@@ -16,9 +16,7 @@ key_app = typer.Typer(help="Keystore v3 files.", no_args_is_help=True)
 
 
 @key_app.command("new")
-def new_key(
-    ctx: typer.Context, path: Annotated[Path, typer.Argument(help="file to make")]
-) -> None:
+def new_key(ctx: typer.Context, path: Annotated[Path, typer.Argument(help="file to make")]) -> None:
     """Make a new key. Prints its address."""
     file = of(ctx).password_file
     prompt = None

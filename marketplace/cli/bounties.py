@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -19,6 +19,7 @@ from marketplace.protocol.trace import Tier
 
 app = typer.Typer(help="Bounties: money for traces.", no_args_is_help=True)
 
+_Choice = TypeVar("_Choice", Tier, PayRule)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -189,9 +190,11 @@ def _when(reader: MarketReader, deadline: int) -> str:
     return f"{deadline} (in {days}d {hours}h {rest // 60}m)"
 
 
-def _member[E: (Tier, PayRule)](kind: type[E], text: str, what: str) -> E:
+def _member(kind: type[_Choice], text: str, what: str) -> _Choice:
     try:
         return kind[text.upper()]
     except KeyError:
-        names = ", ".join(member.name.lower() if kind is PayRule else member.name for member in kind)
+        names = ", ".join(
+            member.name.lower() if kind is PayRule else member.name for member in kind
+        )
         raise ConfigError(f"{text!r} is no {what}", fix=f"use one of: {names}") from None

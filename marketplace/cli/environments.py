@@ -62,7 +62,11 @@ def list_environments(ctx: typer.Context, as_json: AsJson = False) -> None:
     found = []
     for event in reader.events(reader.deployment.block, names=["EnvironmentRegistered"]):
         ident = event.args["environment"]
-        entry = {"id": "0x" + ident.hex(), "author": event.args["author"], "cid": str(Cid(ident, RAW))}
+        entry = {
+            "id": "0x" + ident.hex(),
+            "author": event.args["author"],
+            "cid": str(Cid(ident, RAW)),
+        }
         try:
             spec = parse_spec(store.get(Cid(ident, RAW), timeout=5, max_bytes=MAX_SPEC_BYTES))
             entry |= {"name": spec.name, "description": spec.description}

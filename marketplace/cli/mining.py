@@ -60,7 +60,9 @@ def mine(
             f"bounty {bounty} had its deadline at {found.terms.deadline}",
             fix="mine an open one: `tracemarket bounty list`",
         )
-    sampler, checkpoint = _sampler(context, client, found.terms.trainer, model, endpoint, endpoint_model)
+    sampler, checkpoint = _sampler(
+        context, client, found.terms.trainer, model, endpoint, endpoint_model
+    )
     wanted = min(groups, max(1, miner.affordable_groups(found)))
     with progress("sampling", wanted) as advance:
         mined = miner.mine(

@@ -35,7 +35,9 @@ def stake(
 @app.command("unstake")
 def unstake(
     ctx: typer.Context,
-    amount: Annotated[str | None, typer.Argument(help="tokens; all that is free without it")] = None,
+    amount: Annotated[
+        str | None, typer.Argument(help="tokens; all that is free without it")
+    ] = None,
     claim: Annotated[
         bool, typer.Option("--claim", help="take what is unbonded into the ledger balance")
     ] = False,
@@ -98,12 +100,10 @@ def run(
     ctx: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="one pass, then end")] = False,
     poll: Annotated[float, typer.Option(min=0.1, help="seconds between passes")] = 2.0,
-    keeper: Annotated[
-        bool, typer.Option(help="also make the calls that move any batch on")
-    ] = True,
-    workers: Annotated[
-        int, typer.Option(min=1, help="checker processes")
-    ] = max(1, (os.cpu_count() or 2) - 1),
+    keeper: Annotated[bool, typer.Option(help="also make the calls that move any batch on")] = True,
+    workers: Annotated[int, typer.Option(min=1, help="checker processes")] = max(
+        1, (os.cpu_count() or 2) - 1
+    ),
     fetch_seconds: Annotated[
         float, typer.Option(min=0.1, help="how long one look for content may take")
     ] = 20.0,

@@ -39,7 +39,7 @@ def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f"key {ascii(key):.80} appears twice")
+                raise ValueError(f"key {key!a:.80} appears twice")
             seen.add(key)
     return record
 
