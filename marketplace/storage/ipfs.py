@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import socket
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -248,8 +247,11 @@ class IpfsStore:
             yield
         except ipfshttpclient.exceptions.TimeoutError as error:
             raise self._down(f"{what} in time") from error
-        except (ipfshttpclient.exceptions.ConnectionError, socket.gaierror) as error:
+        except ipfshttpclient.exceptions.ConnectionError as error:
             raise self._down(f"connect ({error})") from error
+        # The client lets through what happens while it reads an answer's body.
+        except OSError as error:
+            raise self._down(f"{what} ({error})") from error
         except ipfshttpclient.exceptions.Error as error:
             raise StorageError(
                 f"{self._name} could not {what}: {error}", fix="look at the daemon's log"

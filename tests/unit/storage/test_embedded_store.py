@@ -186,6 +186,17 @@ def test_content_over_the_limit_is_not_read(
     assert not (tmp_path / "target").exists()
 
 
+def test_two_puts_of_one_process_do_not_meet(store: EmbeddedStore, directory: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"outer "
+        store.put(b"inner")
+        yield b"content"
+
+    assert store.get(store._put(pieces()), timeout=0) == b"outer content"
+    assert store.get(cid_of_bytes(b"inner"), timeout=0) == b"inner"
+    assert list((directory / "incoming").iterdir()) == []
+
+
 def test_an_interrupted_put_leaves_nothing(store: EmbeddedStore, directory: Path) -> None:
     def pieces() -> Iterator[bytes]:
         yield b"half"

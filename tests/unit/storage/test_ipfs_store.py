@@ -321,6 +321,17 @@ def test_a_daemon_that_refuses_to_add_is_an_error(daemon: FakeDaemon, store: Ipf
         store.put(SMALL)
 
 
+def test_an_add_that_is_broken_off_is_unavailable(
+    daemon: FakeDaemon, store: IpfsStore, tmp_path: Path
+) -> None:
+    daemon.answers["add"] = sends(b'{"Name"', claimed=100)
+    with pytest.raises(ContentUnavailable, match="IPFS daemon"):
+        store.put(SMALL)
+    (tmp_path / "file").write_bytes(SMALL)
+    with pytest.raises(ContentUnavailable, match="IPFS daemon"):
+        store.put_file(tmp_path / "file")
+
+
 def test_adding_has_a_limit_in_time(daemon: FakeDaemon) -> None:
     daemon.answers["add"] = never(daemon)
     with pytest.raises(ContentUnavailable, match="in time"):
