@@ -1,0 +1,16 @@
+"""The index: the market's events and what follows from them, in one SQLite file.
+
+    events        a stored log: JSON-plain arguments
+    rows          one frozen dataclass per table, and how it becomes a row
+    schema        tables, version, connections
+    projecting    events -> rows; rows remember what they were before each block
+    market_rules  the rules for bounties, batches, rounds, seats and verifiers
+    money_rules   the rules for the ledger
+    store         IndexStore: the writer; a page of blocks is one transaction
+    source        what the indexer asks of a chain
+    follow        Indexer: follows a chain, survives restarts and reorgs
+    phases        phases of batches and rounds at a moment
+    queries       Snapshot: typed reads for the API
+
+Everything but the raw events is a function of the raw events: `IndexStore.rebuild` replays them.
+"""

@@ -1,0 +1,404 @@
+"""Rules for environments, bounties, batches, rounds, seats, verifiers and checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from marketplace.chain.records import SeatState
+from marketplace.indexer.events import LogEvent
+from marketplace.indexer.projecting import Rows, Rulebook
+from marketplace.indexer.rows import (
+    BATCHES,
+    BOUNTIES,
+    CHECKPOINTS,
+    ENVIRONMENTS,
+    ROUNDS,
+    SEATS,
+    VERIFIERS,
+    BatchRow,
+    BountyRow,
+    CheckpointRow,
+    EnvironmentRow,
+    RoundRow,
+    SeatRow,
+    VerifierRow,
+)
+from marketplace.protocol.commitments import vote
+from marketplace.protocol.verdict import Attestation
+
+RULES: Final = Rulebook()
+
+_NOBODY: Final = "0x" + "0" * 40
+
+
+@RULES.on("environments", "EnvironmentRegistered")
+def _environment_registered(rows: Rows, event: LogEvent) -> None:
+    rows.put(
+        ENVIRONMENTS,
+        EnvironmentRow(
+            id=event.args["environment"],
+            author=event.args["author"],
+            position=event.block * 2**24 + event.log_index,
+            block=event.block,
+            registered_at=event.at,
+        ),
+    )
+
+
+@RULES.on("checkpoints", "CheckpointRegistered")
+def _checkpoint_registered(rows: Rows, event: LogEvent) -> None:
+    args = event.args
+    rows.put(
+        CHECKPOINTS,
+        CheckpointRow(
+            id=args["checkpoint"],
+            trainer=args["trainer"],
+            parent=args["parent"] or None,
+            content_digest=args["content"]["digest"],
+            content_codec=args["content"]["codec"],
+            dataset_root=args["datasetRoot"],
+            block=event.block,
+            registered_at=event.at,
+        ),
+    )
+
+
+# --- bounties -----------------------------------------------------------------------
+
+
+@RULES.on("escrow", "BountyCreated")
+def _bounty_created(rows: Rows, event: LogEvent) -> None:
+    args, terms = event.args, event.args["terms"]
+    rows.put(
+        BOUNTIES,
+        BountyRow(
+            id=args["bounty"],
+            poster=args["poster"],
+            environment=args["environment"],
+            trainer=None if terms["trainer"] == _NOBODY else terms["trainer"],
+            deadline=terms["deadline"],
+            group_size=terms["groupSize"],
+            tier=terms["tier"],
+            pay_rule=terms["payRule"],
+            price_per_unit=terms["pricePerUnit"],
+            fee_per_trace=terms["feePerTrace"],
+            block=event.block,
+            created_at=event.at,
+        ),
+    )
+
+
+@RULES.on("escrow", "BountyFunded")
+def _bounty_funded(rows: Rows, event: LogEvent) -> None:
+    row, amount = rows.need(BOUNTIES, event.args["bounty"]), event.args["amount"]
+    rows.put(BOUNTIES, replace(row, available=row.available + amount, funded=row.funded + amount))
+
+
+@RULES.on("escrow", "BountyReserved")
+def _bounty_reserved(rows: Rows, event: LogEvent) -> None:
+    row, amount = rows.need(BOUNTIES, event.args["bounty"]), event.args["amount"]
+    rows.put(
+        BOUNTIES, replace(row, available=row.available - amount, reserved=row.reserved + amount)
+    )
+
+
+@RULES.on("escrow", "BountyReleased")
+def _bounty_released(rows: Rows, event: LogEvent) -> None:
+    row = rows.need(BOUNTIES, event.args["bounty"])
+    reserved, spent = event.args["reserved"], event.args["spent"]
+    rows.put(
+        BOUNTIES,
+        replace(
+            row,
+            available=row.available + reserved - spent,
+            reserved=row.reserved - reserved,
+            paid=row.paid + spent,
+        ),
+    )
+
+
+@RULES.on("escrow", "BountyReplenished")
+def _bounty_replenished(rows: Rows, event: LogEvent) -> None:
+    row, amount = rows.need(BOUNTIES, event.args["bounty"]), event.args["amount"]
+    rows.put(
+        BOUNTIES,
+        replace(row, available=row.available + amount, replenished=row.replenished + amount),
+    )
+
+
+@RULES.on("escrow", "BountyRefunded")
+def _bounty_refunded(rows: Rows, event: LogEvent) -> None:
+    row, amount = rows.need(BOUNTIES, event.args["bounty"]), event.args["amount"]
+    rows.put(
+        BOUNTIES, replace(row, available=row.available - amount, refunded=row.refunded + amount)
+    )
+
+
+# --- verifiers ----------------------------------------------------------------------
+
+
+@RULES.on("stake", "Staked")
+def _staked(rows: Rows, event: LogEvent) -> None:
+    address = event.args["verifier"]
+    row = rows.get(VERIFIERS, address) or VerifierRow(address, block=event.block)
+    rows.put(VERIFIERS, replace(row, stake=row.stake + event.args["amount"]))
+
+
+@RULES.on("stake", "UnstakeRequested")
+def _unstake_requested(rows: Rows, event: LogEvent) -> None:
+    row, amount = rows.need(VERIFIERS, event.args["verifier"]), event.args["amount"]
+    rows.put(
+        VERIFIERS,
+        replace(
+            row,
+            stake=row.stake - amount,
+            unbonding=row.unbonding + amount,
+            claimable_at=event.args["claimableAt"],
+        ),
+    )
+
+
+@RULES.on("stake", "Unstaked")
+def _unstaked(rows: Rows, event: LogEvent) -> None:
+    row, amount = rows.need(VERIFIERS, event.args["verifier"]), event.args["amount"]
+    rows.put(
+        VERIFIERS,
+        replace(
+            row,
+            unbonding=row.unbonding - amount,
+            claimable_at=None,
+            withdrawn=row.withdrawn + amount,
+        ),
+    )
+
+
+@RULES.on("stake", "SeatClosed")
+def _seat_closed(rows: Rows, event: LogEvent) -> None:
+    verifier, penalty = event.args["verifier"], event.args["penalty"]
+    row = rows.need(VERIFIERS, verifier)
+    rows.put(
+        VERIFIERS,
+        replace(
+            row,
+            stake=row.stake - penalty,
+            open_seats=row.open_seats - 1,
+            penalties=row.penalties + penalty,
+        ),
+    )
+    rows.closed_seats.append((verifier, penalty))
+
+
+# --- rounds -------------------------------------------------------------------------
+
+
+@RULES.on("rounds", "RoundOpened")
+def _round_opened(rows: Rows, event: LogEvent) -> None:
+    args = event.args
+    rows.put(
+        ROUNDS,
+        RoundRow(
+            id=args["round"],
+            subject=args["subject"],
+            size=args["size"],
+            draw_point=args["drawPoint"],
+            opened_at=event.at,
+        ),
+    )
+
+
+@RULES.on("rounds", "DrawRescheduled")
+def _draw_rescheduled(rows: Rows, event: LogEvent) -> None:
+    row = rows.need(ROUNDS, event.args["round"])
+    rows.put(ROUNDS, replace(row, draw_point=event.args["drawPoint"]))
+
+
+@RULES.on("rounds", "RoundDrawn")
+def _round_drawn(rows: Rows, event: LogEvent) -> None:
+    members = event.args["members"]
+    row = rows.need(ROUNDS, event.args["round"])
+    rows.put(
+        ROUNDS,
+        replace(row, drawn_at=event.at, randomness=event.args["randomness"], seats=len(members)),
+    )
+    for seat, member in enumerate(members):
+        rows.put(SEATS, SeatRow(row.id, seat, member, SeatState.DRAWN.value))
+        verifier = rows.need(VERIFIERS, member)
+        rows.put(
+            VERIFIERS,
+            replace(verifier, open_seats=verifier.open_seats + 1, seats=verifier.seats + 1),
+        )
+
+
+@RULES.on("rounds", "VerdictCommitted")
+def _verdict_committed(rows: Rows, event: LogEvent) -> None:
+    row = rows.need(ROUNDS, event.args["round"])
+    seat = rows.need(SEATS, row.id, event.args["seat"])
+    rows.put(
+        SEATS,
+        replace(
+            seat,
+            state=SeatState.COMMITTED.value,
+            commitment=event.args["commitment"],
+            committed_at=event.at,
+        ),
+    )
+    committed = row.committed + 1
+    rows.put(
+        ROUNDS,
+        replace(
+            row,
+            committed=committed,
+            all_committed_at=event.at if committed == row.seats else row.all_committed_at,
+        ),
+    )
+
+
+@RULES.on("rounds", "VerdictRevealed")
+def _verdict_revealed(rows: Rows, event: LogEvent) -> None:
+    row = rows.need(ROUNDS, event.args["round"])
+    seat = rows.need(SEATS, row.id, event.args["seat"])
+    attestation, verdicts = event.args["attestation"], event.args["verdicts"]
+    rows.put(
+        SEATS,
+        replace(
+            seat,
+            state=SeatState.REVEALED.value,
+            revealed_at=event.at,
+            vote=_vote(attestation),
+            verdict_root=attestation["verdictRoot"],
+            units=attestation["units"],
+            faults=attestation["faults"],
+            verdicts_digest=verdicts["digest"],
+            verdicts_codec=verdicts["codec"],
+        ),
+    )
+    rows.put(ROUNDS, replace(row, revealed=row.revealed + 1))
+
+
+# --- batches ------------------------------------------------------------------------
+
+
+@RULES.on("market", "BatchRoundOpened")
+def _batch_round_opened(rows: Rows, event: LogEvent) -> None:
+    id, round = event.args["batch"], rows.need(ROUNDS, event.args["round"])
+    batch = rows.get(BATCHES, id)
+    if batch is None:  # the first round of a batch is opened before BatchCommitted is logged
+        rows.put(ROUNDS, replace(round, batch=id, number=1))
+        return
+    number = batch.rounds + 1
+    rows.put(ROUNDS, replace(round, batch=id, number=number, previous=batch.round))
+    rows.put(BATCHES, replace(batch, round=round.id, rounds=number))
+
+
+@RULES.on("market", "BatchCommitted")
+def _batch_committed(rows: Rows, event: LogEvent) -> None:
+    args = event.args
+    rows.put(
+        BATCHES,
+        BatchRow(
+            id=args["batch"],
+            bounty=args["bounty"],
+            miner=args["miner"],
+            root=args["root"],
+            count=args["count"],
+            first_task=args["firstTask"],
+            bond=args["bond"],
+            content_digest=args["content"]["digest"],
+            content_codec=args["content"]["codec"],
+            round=args["round"],
+            rounds=1,
+            block=event.block,
+            tx_hash=event.tx_hash,
+            committed_at=event.at,
+        ),
+    )
+    bounty = rows.need(BOUNTIES, args["bounty"])
+    rows.put(BOUNTIES, replace(bounty, batches=bounty.batches + 1))
+
+
+@RULES.on("market", "BatchAttested")
+def _batch_attested(rows: Rows, event: LogEvent) -> None:
+    row, attestation = rows.need(BATCHES, event.args["batch"]), event.args["attestation"]
+    rows.put(
+        BATCHES,
+        replace(
+            row,
+            attested_at=event.at,
+            verdict_root=attestation["verdictRoot"],
+            units=attestation["units"],
+            faults=attestation["faults"],
+        ),
+    )
+
+
+@RULES.on("market", "BatchSettled")
+def _batch_settled(rows: Rows, event: LogEvent) -> None:
+    args = event.args
+    row = rows.need(BATCHES, args["batch"])
+    rows.put(
+        BATCHES,
+        replace(
+            row,
+            closed=True,
+            closed_at=event.at,
+            miner_paid=args["minerPaid"],
+            fees_paid=args["feesPaid"],
+            bond_forfeited=args["bondForfeited"],
+            slashed=args["slashed"],
+        ),
+    )
+    bounty = rows.need(BOUNTIES, row.bounty)
+    rows.put(BOUNTIES, replace(bounty, paid_miners=bounty.paid_miners + args["minerPaid"]))
+    final = {"verdictRoot": row.verdict_root, "units": row.units, "faults": row.faults}
+    _judge(rows, row, _vote(final), args["feesPaid"])
+
+
+@RULES.on("market", "BatchVoided")
+def _batch_voided(rows: Rows, event: LogEvent) -> None:
+    row = rows.need(BATCHES, event.args["batch"])
+    rows.put(
+        BATCHES,
+        replace(row, closed=True, closed_at=event.at, slashed=event.args["slashed"]),
+    )
+    _judge(rows, row, None, 0)
+
+
+def _judge(rows: Rows, batch: BatchRow, final_vote: str | None, fees: int) -> None:
+    """Give each seat of a batch its penalty and its equal share of the fees.
+
+    The market closes the seats in the order of rounds and seats, in the logs before this one.
+    """
+    rounds: list[RoundRow] = []
+    id: int | None = batch.round
+    while id is not None:
+        rounds.insert(0, rows.need(ROUNDS, id))
+        id = rounds[0].previous
+    seats = [rows.need(SEATS, r.id, seat) for r in rounds for seat in range(r.seats)]
+    closed, rows.closed_seats = rows.closed_seats, []
+    if [seat.verifier for seat in seats] != [verifier for verifier, _ in closed]:
+        raise rows.gap(f"batch {batch.id} has {len(seats)} seats, but {len(closed)} were closed")
+
+    coherent = [final_vote is not None and seat.vote == final_vote for seat in seats]
+    share = fees // max(1, sum(coherent))
+    for round in rounds:
+        rows.put(ROUNDS, replace(round, judged=True))
+    for seat, agrees, (_, penalty) in zip(seats, coherent, closed, strict=True):
+        fee = share if agrees else 0
+        rows.put(
+            SEATS,
+            replace(
+                seat,
+                coherent=None if final_vote is None else agrees,
+                penalty=penalty,
+                fee=fee,
+            ),
+        )
+        if fee:
+            verifier = rows.need(VERIFIERS, seat.verifier)
+            rows.put(VERIFIERS, replace(verifier, fees_earned=verifier.fees_earned + fee))
+
+
+def _vote(attestation: dict[str, Any]) -> str:
+    root = bytes.fromhex(attestation["verdictRoot"].removeprefix("0x"))
+    return "0x" + vote(Attestation(root, attestation["units"], attestation["faults"])).hex()

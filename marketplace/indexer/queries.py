@@ -1,0 +1,239 @@
+"""Snapshot: typed reads of the index as of one moment.
+
+Lists are keyset pages: at most `limit` rows after the key `after`, in ascending order of the key.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from marketplace.chain.deployment import Deployment
+from marketplace.chain.records import BatchPhase
+from marketplace.indexer.phases import Moment, batches_in
+from marketplace.indexer.rows import (
+    BALANCES,
+    BATCHES,
+    BOUNTIES,
+    CHECKPOINTS,
+    ENVIRONMENTS,
+    HOLDINGS,
+    MONEY,
+    ROUNDS,
+    SEATS,
+    VERIFIERS,
+    BalanceRow,
+    BatchRow,
+    BountyRow,
+    CheckpointRow,
+    EnvironmentRow,
+    MoneyRow,
+    RoundRow,
+    SeatRow,
+    Table,
+    Value,
+    VerifierRow,
+    moment,
+)
+from marketplace.indexer.schema import open_reader
+from marketplace.indexer.store import BlockRef, read_deployment
+from marketplace.protocol.errors import ConfigError
+
+R = TypeVar("R")
+
+MODULES: Final = ("escrow", "stake", "market")
+"""The contracts that the ledger holds tokens for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """indexed: the last indexed block. head: the chain's newest block number when it was last
+    asked for, at checked_at (seconds; 0 for never)."""
+
+    indexed: BlockRef
+    head: int
+    checked_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyTotals:
+    """Where all tokens are, in base units: tokens_in - tokens_out == balances + sum of held.
+
+    held: by module name.
+    """
+
+    tokens_in: int
+    tokens_out: int
+    balances: int
+    held: dict[str, int]
+
+    @property
+    def tracked(self) -> int:
+        """What the ledger must own."""
+        return self.balances + sum(self.held.values())
+
+
+class Snapshot:
+    """Reads inside one transaction, so that all of them see the same block."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
+        deployment = read_deployment(connection)
+        found = connection.execute(
+            "SELECT number, hash, timestamp, head, checked_at "
+            "FROM sync JOIN blocks ON number = indexed"
+        ).fetchone()
+        if deployment is None or found is None:
+            raise ConfigError(
+                "the index is empty: no block was read yet", fix="wait for the indexer's first pass"
+            )
+        self._connection = connection
+        self.deployment: Final[Deployment] = deployment
+        self.sync: Final = Sync(BlockRef(*found[:3]), found[3], found[4])
+        # The next block's time: chains of tests run ahead of the clock.
+        time = max(int(clock()), self.sync.indexed.timestamp)
+        self.now: Final = Moment(self.sync.indexed.number, time)
+
+    # --- one ------------------------------------------------------------------------
+
+    def environment(self, id: str) -> EnvironmentRow | None:
+        return self._one(ENVIRONMENTS, id)
+
+    def bounty(self, id: int) -> BountyRow | None:
+        return self._one(BOUNTIES, id)
+
+    def batch(self, id: int) -> BatchRow | None:
+        return self._one(BATCHES, id)
+
+    def round(self, id: int) -> RoundRow | None:
+        return self._one(ROUNDS, id)
+
+    def verifier(self, address: str) -> VerifierRow | None:
+        return self._one(VERIFIERS, address)
+
+    def checkpoint(self, id: int) -> CheckpointRow | None:
+        return self._one(CHECKPOINTS, id)
+
+    def balance(self, address: str) -> BalanceRow:
+        """Zeros for an account that the ledger never saw."""
+        return self._one(BALANCES, address) or BalanceRow(address)
+
+    def seats(self, round: int) -> list[SeatRow]:
+        """The drawn seats of a round, in their order."""
+        return self._rows(SEATS, "round = ? ORDER BY seat", round)
+
+    def rounds_of(self, batch: int) -> list[RoundRow]:
+        """The rounds of a batch, oldest first."""
+        return self._rows(ROUNDS, "batch = ? ORDER BY id", batch)
+
+    def money(self) -> MoneyTotals:
+        row = self._one(MONEY, 1) or MoneyRow()
+        held = {row.module: row.held for row in self._rows(HOLDINGS, "1")}
+        return MoneyTotals(
+            tokens_in=row.tokens_in,
+            tokens_out=row.tokens_out,
+            balances=row.balances,
+            held={name: held.get(self.deployment.addresses[name], 0) for name in MODULES},
+        )
+
+    def count(self, table: Table[Any]) -> int:
+        (count,) = self._connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()
+        return int(count)
+
+    # --- pages ----------------------------------------------------------------------
+
+    def environments(self, after: int, limit: int) -> list[EnvironmentRow]:
+        """In the order of registration; after: a position, 0 for the start."""
+        return self._rows(ENVIRONMENTS, "position > ? ORDER BY position LIMIT ?", after, limit)
+
+    def bounties(
+        self,
+        after: int,
+        limit: int,
+        *,
+        open: bool | None = None,
+        environment: str | None = None,
+        poster: str | None = None,
+    ) -> list[BountyRow]:
+        """open: whether batches can still be committed (by deadline)."""
+        wanted = _Filter("id > ?", after)
+        if open is not None:
+            wanted.add(f"deadline {'>=' if open else '<'} ?", moment(self.now.time))
+        if environment is not None:
+            wanted.add("environment = ?", environment)
+        if poster is not None:
+            wanted.add("poster = ?", poster)
+        return self._rows(BOUNTIES, f"{wanted} ORDER BY id LIMIT ?", *wanted.values, limit)
+
+    def batches(
+        self,
+        after: int,
+        limit: int,
+        *,
+        bounty: int | None = None,
+        miner: str | None = None,
+        phase: BatchPhase | None = None,
+    ) -> list[BatchRow]:
+        wanted = _Filter("id > ?", after)
+        if bounty is not None:
+            wanted.add("bounty = ?", bounty)
+        if miner is not None:
+            wanted.add("miner = ?", miner)
+        if phase is not None:
+            condition, values = batches_in(phase, self.deployment.parameters, self.now)
+            wanted.add(condition, *values)
+        return self._rows(BATCHES, f"{wanted} ORDER BY id LIMIT ?", *wanted.values, limit)
+
+    def verifiers(self, after: str, limit: int) -> list[VerifierRow]:
+        """By address; after: an address, "" for the start."""
+        return self._rows(VERIFIERS, "address > ? ORDER BY address LIMIT ?", after, limit)
+
+    def checkpoints(
+        self, after: int, limit: int, trainer: str | None = None
+    ) -> list[CheckpointRow]:
+        wanted = _Filter("id > ?", after)
+        if trainer is not None:
+            wanted.add("trainer = ?", trainer)
+        return self._rows(CHECKPOINTS, f"{wanted} ORDER BY id LIMIT ?", *wanted.values, limit)
+
+    # --- parts ----------------------------------------------------------------------
+
+    def _one(self, table: Table[R], key: Value) -> R | None:
+        found = self._rows(table, table.where_key, key)
+        return found[0] if found else None
+
+    def _rows(self, table: Table[R], where: str, *values: Value) -> list[R]:
+        cursor = self._connection.execute(f"{table.select} WHERE {where}", values)
+        return [table.decode(found) for found in cursor]
+
+
+class _Filter:
+    """Conditions that must all hold."""
+
+    def __init__(self, condition: str, *values: Value) -> None:
+        self._conditions = [condition]
+        self.values = list(values)
+
+    def add(self, condition: str, *values: Value) -> None:
+        self._conditions.append(condition)
+        self.values.extend(values)
+
+    def __str__(self) -> str:
+        return " AND ".join(self._conditions)
+
+
+@contextmanager
+def open_snapshot(path: Path, clock: Callable[[], float]) -> Iterator[Snapshot]:
+    """A snapshot of the index at `path`. clock: seconds since the epoch.
+
+    ConfigError where there is no index or it is empty.
+    """
+    connection = open_reader(path)
+    try:
+        connection.execute("BEGIN")
+        yield Snapshot(connection, clock)
+    finally:
+        connection.close()

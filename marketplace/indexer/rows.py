@@ -1,0 +1,289 @@
+"""One frozen dataclass per projected table, and how it becomes a row.
+
+Hashes are 0x hex, addresses checksummed 0x hex, times seconds since the epoch, money token base
+units. Money does not fit SQLite's 64-bit integers, so it is stored as decimal text; sums are
+made in Python.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+Amount = Annotated[int, "amount"]
+"""Up to uint256, as decimal text."""
+
+Moment = Annotated[int, "moment"]
+"""Up to uint64, as 20 decimal digits: text that sorts as the number does."""
+
+Value = str | int | None
+Key = tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRow:
+    id: str
+    author: str
+    position: int
+    """Order of registration: block * 2**24 + log index."""
+    block: int
+    registered_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class BountyRow:
+    """funded + replenished == available + reserved + paid + refunded.
+
+    paid: to miners and verifiers; paid_miners: the miners' part of it. replenished: forfeited
+    bonds and slashed stake that came in.
+    """
+
+    id: int
+    poster: str
+    environment: str
+    trainer: str | None
+    deadline: Moment
+    group_size: int
+    tier: int
+    pay_rule: int
+    price_per_unit: Amount
+    fee_per_trace: Amount
+    block: int
+    created_at: int
+    available: Amount = 0
+    reserved: Amount = 0
+    funded: Amount = 0
+    replenished: Amount = 0
+    paid: Amount = 0
+    paid_miners: Amount = 0
+    refunded: Amount = 0
+    batches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """attestation (verdict_root, units, faults): None until a round agrees. The last four: None
+    until the batch is settled; slashed also once it is void."""
+
+    id: int
+    bounty: int
+    miner: str
+    root: str
+    count: int
+    first_task: int
+    bond: Amount
+    content_digest: str
+    content_codec: int
+    round: int
+    rounds: int
+    block: int
+    tx_hash: str
+    committed_at: int
+    attested_at: int | None = None
+    verdict_root: str | None = None
+    units: int | None = None
+    faults: int | None = None
+    closed: bool = False
+    closed_at: int | None = None
+    miner_paid: Amount | None = None
+    fees_paid: Amount | None = None
+    bond_forfeited: Amount | None = None
+    slashed: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRow:
+    """batch, number (1 for a batch's first round): None only between two logs of a transaction.
+    previous: the batch's round before this one. size: seats wanted; seats: seats drawn."""
+
+    id: int
+    subject: str
+    size: int
+    draw_point: int
+    opened_at: int
+    batch: int | None = None
+    number: int | None = None
+    previous: int | None = None
+    drawn_at: int | None = None
+    randomness: str | None = None
+    all_committed_at: int | None = None
+    seats: int = 0
+    committed: int = 0
+    revealed: int = 0
+    judged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SeatRow:
+    """state: as records.SeatState. vote: hash of the revealed attestation. coherent, penalty,
+    fee: None until the round is judged; coherent also where the batch is void."""
+
+    round: int
+    seat: int
+    verifier: str
+    state: int
+    commitment: str | None = None
+    committed_at: int | None = None
+    revealed_at: int | None = None
+    vote: str | None = None
+    verdict_root: str | None = None
+    units: int | None = None
+    faults: int | None = None
+    verdicts_digest: str | None = None
+    verdicts_codec: int | None = None
+    coherent: bool | None = None
+    penalty: Amount | None = None
+    fee: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierRow:
+    """seats: ever drawn for. withdrawn: unbonded stake that went to its balance."""
+
+    address: str
+    block: int
+    stake: Amount = 0
+    unbonding: Amount = 0
+    claimable_at: int | None = None
+    open_seats: int = 0
+    seats: int = 0
+    penalties: Amount = 0
+    fees_earned: Amount = 0
+    withdrawn: Amount = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """parent: None for a base model."""
+
+    id: int
+    trainer: str
+    parent: int | None
+    content_digest: str
+    content_codec: int
+    dataset_root: str
+    block: int
+    registered_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceRow:
+    """balance == deposited + credited - spent - withdrawn. spent: taken by the modules."""
+
+    address: str
+    balance: Amount = 0
+    deposited: Amount = 0
+    credited: Amount = 0
+    spent: Amount = 0
+    withdrawn: Amount = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingRow:
+    """What the ledger holds for a module; module: its address."""
+
+    module: str
+    held: Amount = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyRow:
+    """One row (id 1). tokens_in - tokens_out == balances + the sum of holdings."""
+
+    id: int = 1
+    tokens_in: Amount = 0
+    tokens_out: Amount = 0
+    balances: Amount = 0
+
+
+# --- rows in SQLite -----------------------------------------------------------------
+
+R = TypeVar("R")
+
+
+class Table(Generic[R]):
+    """A table whose columns are the fields of a row dataclass, in their order."""
+
+    def __init__(self, name: str, row: type[R], key: Sequence[str]) -> None:
+        self.name: Final = name
+        self.columns: Final = tuple(field.name for field in fields(row))  # type: ignore[arg-type]
+        kinds = typing.get_type_hints(row, include_extras=True)
+        codecs = [_codec(kinds[column]) for column in self.columns]
+        self._row = row
+        self._encoders = [codec[0] for codec in codecs]
+        self._decoders = [codec[1] for codec in codecs]
+        self._values = attrgetter(*self.columns)
+        keys = [attrgetter(column) for column in key]
+        self.key: Final[Callable[[R], Key]] = lambda row: tuple(get(row) for get in keys)
+        self.select: Final = f"SELECT {', '.join(self.columns)} FROM {name}"
+        self.where_key: Final = " AND ".join(f"{column} = ?" for column in key)
+        changes = ", ".join(f"{c} = excluded.{c}" for c in self.columns if c not in key)
+        self.upsert: Final = (
+            f"INSERT INTO {name} ({', '.join(self.columns)}) "
+            f"VALUES ({', '.join('?' * len(self.columns))}) "
+            f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
+        )
+
+    def encode(self, row: R) -> tuple[Value, ...]:
+        """The row's values for SQLite, in the order of `columns`."""
+        return tuple(
+            value if value is None or encode is None else encode(value)
+            for encode, value in zip(self._encoders, self._values(row), strict=True)
+        )
+
+    def decode(self, values: Sequence[Any]) -> R:
+        """The row of a `select`."""
+        return self._row(
+            *(
+                value if value is None or decode is None else decode(value)
+                for decode, value in zip(self._decoders, values, strict=True)
+            )
+        )
+
+
+_Codec = tuple[Callable[[Any], Value] | None, Callable[[Any], Any] | None]
+
+
+def moment(value: int) -> str:
+    """A Moment as it is stored."""
+    return f"{value:020d}"
+
+
+def _codec(kind: Any) -> _Codec:
+    options = (kind, *typing.get_args(kind))  # "Amount | None" holds Amount
+    if any(getattr(option, "__metadata__", ()) == ("amount",) for option in options):
+        return str, int
+    if any(getattr(option, "__metadata__", ()) == ("moment",) for option in options):
+        return moment, int
+    if bool in options:
+        return int, bool
+    return None, None
+
+
+ENVIRONMENTS: Final = Table("environments", EnvironmentRow, ["id"])
+BOUNTIES: Final = Table("bounties", BountyRow, ["id"])
+BATCHES: Final = Table("batches", BatchRow, ["id"])
+ROUNDS: Final = Table("rounds", RoundRow, ["id"])
+SEATS: Final = Table("seats", SeatRow, ["round", "seat"])
+VERIFIERS: Final = Table("verifiers", VerifierRow, ["address"])
+CHECKPOINTS: Final = Table("checkpoints", CheckpointRow, ["id"])
+BALANCES: Final = Table("balances", BalanceRow, ["address"])
+HOLDINGS: Final = Table("holdings", HoldingRow, ["module"])
+MONEY: Final = Table("money", MoneyRow, ["id"])
+
+TABLES: Final[tuple[Table[Any], ...]] = (
+    ENVIRONMENTS,
+    BOUNTIES,
+    BATCHES,
+    ROUNDS,
+    SEATS,
+    VERIFIERS,
+    CHECKPOINTS,
+    BALANCES,
+    HOLDINGS,
+    MONEY,
+)
+"""Every projected table."""
