@@ -170,8 +170,13 @@ class CheckPool:
                     else:
                         job = _Job(*numbered)
                     self._submit(slot, header, job, selector)
+                while next_out in done:  # after submitting: workers go on while these are used
+                    yield from done.pop(next_out)
+                    next_out += 1
                 if not selector.get_map():
-                    return
+                    if exhausted and not retry:
+                        return
+                    continue
                 for slot, job, answer in self._answers(header, selector):
                     if answer is not None:
                         done[job.number] = _results(header, job, answer)
@@ -182,9 +187,6 @@ class CheckPool:
                             f"check worker {slot} failed twice on the same items",
                             fix="look for the system's out-of-memory killer",
                         )
-                while next_out in done:
-                    yield from done.pop(next_out)
-                    next_out += 1
 
     def _is_busy(self, slot: int) -> bool:
         process = self._workers[slot]

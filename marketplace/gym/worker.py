@@ -21,7 +21,7 @@ from marketplace.gym import frames, runner
 BUILD_SECONDS: Final = 30.0
 """Time limit for building an environment."""
 
-WALL_FACTOR: Final = 4.0
+WALL_FACTOR: Final = 10.0
 """A check may take its limit in CPU seconds, and this many times that on the clock.
 
 CPU time does not depend on how busy the machine is, so verifiers agree on what times out.

@@ -21,7 +21,6 @@ from marketplace.gym.environment import Environment
 from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import (
     EnvironmentSpec,
-    builtin_spec,
     environment_id,
     parse_spec,
     spec_bytes,
@@ -44,7 +43,7 @@ RANDOMNESS = b"\x05" * 32
 
 SPEC = parse_spec(
     b'{"v":1,"name":"small","source":{"kind":"math_answer","families":["linear"]},'
-    b'"scoring":{"kind":"exact"},"limits":{"seconds":0.3,"memory_mb":64,"max_chars":40},'
+    b'"scoring":{"kind":"exact"},"limits":{"seconds":0.5,"memory_mb":64,"max_chars":40},'
     b'"sampling":{"temperature":0.7,"max_tokens":4}}'
 )
 TERMS = BatchTerms(
@@ -118,7 +117,7 @@ def test_one_trace_for_every_reason_at_tier_c(pool: CheckPool) -> None:
         *lines_of([trace(0, "right"), trace(1, "wrong", claimed_score=0.0)]),
         *lines_of([trace(2, "right", claimed_score=1.0), trace(3, "right")]),
         *lines_of([trace(4, "half", claimed_score=0.5), trace(5, "unreadable")]),
-        *lines_of([trace(6, "raise", claimed_score=1.0), trace(7, "sleep")]),
+        *lines_of([trace(6, "raise", claimed_score=1.0), trace(7, "spin")]),
         *lines_of([trace(8, long_text), trace(9, "right", tokens=(1,) * 5)]),
         b'{"v":1}',
         encode_line(trace(11, "right", task=41)),
@@ -148,7 +147,7 @@ def test_one_trace_for_every_reason_at_tier_c(pool: CheckPool) -> None:
     texts = {
         3: "same text was paid before",
         6: "the checker raised ValueError: no",
-        7: "over 0.3 seconds",
+        7: "over 0.5 seconds",
         8: "42 characters, over 40",
         9: "5 tokens, over 4",
         10: "missing keys",
@@ -169,6 +168,18 @@ def test_one_trace_for_every_reason_at_tier_c(pool: CheckPool) -> None:
 def test_tampering_is_found_also_in_a_trace_that_is_too_long(pool: CheckPool) -> None:
     result = check(pool, [trace(0, "x" * 41, prompt="Hi"), trace(1, "x" * 41)])
     assert reasons(result) == [Reason.TAMPERED_PROMPT, Reason.TOO_LONG]
+
+
+def test_no_checker_runs_on_a_trace_that_is_refused_already(pool: CheckPool) -> None:
+    traces = [
+        trace(0, "right", TIER_B),
+        trace(1, "kill the worker", TIER_B, temperature=0.1),
+        trace(2, "kill the worker", TIER_B, prompt="Hi"),
+        trace(3, "right", TIER_B),
+    ]
+    result = check(pool, traces, TIER_B)
+    assert reasons(result)[1:3] == [Reason.OFF_POLICY, Reason.TAMPERED_PROMPT]
+    assert result.attestation.units == 2
 
 
 @pytest.mark.parametrize(
@@ -331,20 +342,19 @@ def real_batch(spec: EnvironmentSpec, terms: BatchTerms, groups: int) -> list[by
 
 
 def test_pools_of_any_size_come_to_the_same_attestation() -> None:
-    spec = builtin_spec("chain_sum")
-    terms = replace(TERMS, environment=environment_id(spec_bytes(spec)), group_size=4)
-    lines = real_batch(spec, terms, 25)
+    terms = replace(TERMS, group_size=4)
+    lines = real_batch(SPEC, terms, 25)
     lines[10] = lines[9]
     checks = []
     for workers, chunk in ((1, 64), (2, 7)):
         with CheckPool(workers, chunk_items=chunk) as made:
-            checks.append(check_batch(lines, spec=spec, terms=terms, pool=made))
+            checks.append(check_batch(lines, spec=SPEC, terms=terms, pool=made))
     assert checks[0] == checks[1]
     assert reasons(checks[0])[10] is Reason.UNASSIGNED
     assert checks[0].attestation.units > 40
     other = replace(terms, assignment_seed=b"\x0a" * 32)
     with CheckPool(1) as made:  # copied from another assignment
-        copied = check_batch(lines, spec=spec, terms=other, pool=made)
+        copied = check_batch(lines, spec=SPEC, terms=other, pool=made)
     assert set(reasons(copied)) == {Reason.TAMPERED_PROMPT, Reason.UNASSIGNED}
 
 

@@ -78,7 +78,7 @@ def test_how_it_died_is_told(pool: CheckPool) -> None:
 
 def test_a_hang_is_a_timeout(pool: CheckPool) -> None:
     items = [CheckItem(SEED, text) for text in ("fine", "spin", "fine", "sleep", "fine")]
-    results = pool.check(small_spec(seconds=0.3), items)
+    results = pool.check(small_spec(seconds=0.15), items)
     assert statuses(results) == [Status.OK, Status.TIMEOUT] * 2 + [Status.OK]
     assert (results[1].score, results[1].reason) == (None, Reason.CHECKER_TIMEOUT)
 
@@ -126,11 +126,28 @@ def test_items_are_taken_as_they_are_needed(pool: CheckPool) -> None:
     results = pool.stream(small_spec(), items())
     for _ in range(10):
         next(results)
-    assert taken < 1000
+    assert taken == 128  # what these came with, and what the worker has now
     with pytest.raises(InvalidValue, match="in use"):
         pool.check(small_spec(), [])
     results.close()
     assert statuses(run(pool, "fine")) == [Status.OK]  # of this stream, not of the one before
+
+
+def test_a_slow_item_does_not_let_the_others_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    taken = 0
+
+    def items() -> Iterator[CheckItem]:
+        nonlocal taken
+        for number in range(500):
+            taken += 1
+            yield CheckItem(SEED, "fine" if number else "sleep")
+
+    with CheckPool(2, factory=FACTORY, chunk_items=1) as pool:
+        results = pool.stream(small_spec(seconds=0.1), items())
+        assert next(results).status is Status.TIMEOUT
+        assert taken < 10
+        assert statuses(list(results)) == [Status.OK] * 499
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,12 @@ def test_canonical_bytes_round_trip_and_do_not_depend_on_the_layout() -> None:
     assert spec_bytes(parse_spec(data)) == data
     reordered = dict(reversed(GOOD.items()))
     assert spec_bytes(parse_spec(json.dumps(reordered, indent=4).encode())) == data
+    keys = {"min_terms": 2, "max_terms": 3}
+    one, two = (
+        parse(source={"kind": "reasoning_gym", "task": "chain_sum", "config": dict(order)})
+        for order in (keys.items(), reversed(keys.items()))
+    )
+    assert spec_bytes(one) == spec_bytes(two)
     assert b" " not in data
     assert b'"holdout_ppm":100000' in data  # defaults are written out
 
