@@ -73,7 +73,7 @@ test-solidity: $(STAMPS)/contracts
 test-integration: setup
 	$(PY) -m pytest tests/integration tests/e2e
 
-test-ipfs: setup  ## storage against a real daemon (installs one from npm into build/, 3 minutes the first time)
+test-ipfs: setup  ## storage against a real daemon (installs one from npm into build/)
 	TRACEMARKET_IPFS=1 $(PY) -m pytest -m ipfs tests/integration
 
 abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package

@@ -108,7 +108,7 @@ class MarketKit:
             "trainer": None,
             "deadline": self.reader.head().timestamp + 86_400,
             "group_size": 4,
-            "tier": Tier.OPAQUE,
+            "tier": Tier.C,
             "pay_rule": PayRule.CORRECT,
             "price_per_unit": TUSD // 10,
             "fee_per_trace": TUSD // 50,

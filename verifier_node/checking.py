@@ -71,8 +71,8 @@ class BatchChecker:
     def find(self, batch: Batch) -> Finding:
         """Judges a batch whose committee is drawn.
 
-        Raises CheckerFailed where this node itself fails, ChainError where the chain does: then
-        there is nothing to say yet.
+        Raises CheckerFailed or StorageError where this node or its own store fails, ChainError
+        where the chain does: then there is nothing to say yet.
         """
         bounty = self._reader.bounty(batch.bounty)
         try:
@@ -81,6 +81,8 @@ class BatchChecker:
         except ContentTooLarge as error:
             return Finding(MALFORMED, None, str(error))
         except (StorageError, SpecError) as error:
+            # A store that is down itself raises here: that is this node's trouble, no finding.
+            self._store.has(Cid(bounty.terms.environment, RAW))
             return Finding(UNAVAILABLE, None, str(error))
         try:
             check = self._check(batch, bounty, spec, data)

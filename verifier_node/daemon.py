@@ -23,7 +23,7 @@ from marketplace.chain.records import (
     SeatState,
 )
 from marketplace.protocol.commitments import commitment, new_salt
-from marketplace.protocol.errors import ChainError, CheckerFailed, JournalConflict, Reverted
+from marketplace.protocol.errors import ChainError, Reverted, TracemarketError
 from marketplace.protocol.verdict import UNAVAILABLE, Attestation, encode_verdicts
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
@@ -90,7 +90,7 @@ class VerifierNode:
                 # Somebody else made the call first, or the phase moved on: look again next time.
                 log.info("call_refused batch=%d why=%s", batch, error)
                 continue
-            except (ChainError, CheckerFailed, JournalConflict) as error:
+            except TracemarketError as error:
                 log.error(
                     "batch_failed batch=%d error=%s why=%s", batch, type(error).__name__, error
                 )

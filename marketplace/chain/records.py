@@ -14,22 +14,9 @@ from typing import Any, Protocol
 from marketplace.chain.amounts import format_amount, parse_amount
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import bytes32, uint
+from marketplace.protocol.payout import PayRule
+from marketplace.protocol.trace import Tier
 from marketplace.protocol.verdict import Attestation
-
-
-class Tier(IntEnum):
-    """Provenance that a bounty asks for."""
-
-    REPLAYABLE = 0
-    SCORABLE = 1
-    OPAQUE = 2
-
-
-class PayRule(IntEnum):
-    """Which traces are worth a unit."""
-
-    CORRECT = 0
-    INFORMATIVE = 1
 
 
 class BatchPhase(IntEnum):
@@ -114,7 +101,7 @@ class BountyTerms:
     """What a poster buys and for how much; fixed for the life of a bounty.
 
     environment: sha2-256 digest of the spec (32 bytes). trainer: whose checkpoints count as the
-    policy; None under Tier.OPAQUE. deadline: last second for commits. price_per_unit and
+    policy; None under Tier.C. deadline: last second for commits. price_per_unit and
     fee_per_trace: base units.
     """
 

@@ -55,11 +55,6 @@ def mine(
             f"bounty {bounty} asks for traces of its trainer's checkpoint",
             fix="leave --model and --endpoint out",
         )
-    if found.terms.deadline < client.head().timestamp:
-        raise ConfigError(
-            f"bounty {bounty} had its deadline at {found.terms.deadline}",
-            fix="mine an open one: `tracemarket bounty list`",
-        )
     sampler, checkpoint = _sampler(
         context, client, found.terms.trainer, model, endpoint, endpoint_model
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.errors import show_time
 from marketplace.chain.records import Assignment, Bounty, RandomnessStatus
 from marketplace.gym.environment import Environment
 from marketplace.gym.spec import MAX_SPEC_BYTES, SamplingSpec, parse_spec
@@ -118,7 +119,7 @@ class Miner:
         that is not registered. progress: called with 1 after each group.
 
         Raises InsufficientFunds where the bounty can't pay one group or the miner its bond,
-        ConfigError for a tier that can't be mined so, SamplerError, StorageError, ChainError.
+        ConfigError for a bounty that can't be mined (so), SamplerError, StorageError, ChainError.
         """
         bounty = self._client.bounty(bounty_id)
         _check_tier(bounty, checkpoint)
@@ -269,6 +270,12 @@ class Miner:
     def _clamp(self, bounty: Bounty, groups: int) -> int:
         if groups < 1:
             raise ConfigError(f"groups is {groups}", fix="mine at least one group")
+        deadline = bounty.terms.deadline
+        if self._client.head().timestamp > deadline:
+            raise ConfigError(
+                f"bounty {bounty.id} had its deadline at {show_time(deadline)}",
+                fix="mine an open one: `tracemarket bounty list`",
+            )
         affordable = self.affordable_groups(bounty)
         if affordable == 0:
             terms = bounty.terms

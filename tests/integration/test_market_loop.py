@@ -1,0 +1,342 @@
+"""The loop on a real Anvil: miners and verifier nodes as they run in production, tier C."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import zstandard
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from loop_kit import Arithmetic, Loop
+
+from marketplace.chain.records import BatchPhase, PayRule, RoundPhase
+from marketplace.gym.pool import CheckPool
+from marketplace.protocol import batch_file
+from marketplace.protocol.errors import ConfigError, InsufficientFunds
+from marketplace.protocol.trace import decode_line, encode_line
+from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation, Reason
+from marketplace.storage.cid import RAW, Cid
+from marketplace.storage.embedded import EmbeddedStore
+from trainer.pull import pull_lines, pull_verdicts, settled_batches
+
+TUSD = 10**6
+GROUPS, SIZE = 3, 4
+TRACES = GROUPS * SIZE
+PRICE, FEE = TUSD // 10, TUSD // 50
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[CheckPool]:
+    with CheckPool(workers=1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def loop(market, pool, tmp_path) -> Loop:
+    return Loop(market, pool, tmp_path)
+
+
+def test_honest_work_is_paid_to_the_unit(loop, market, accounts):
+    bounty = loop.open_bounty()
+    keys = market.stake_verifiers(5)
+    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
+    assert (mined.groups, mined.traces, mined.first_task) == (GROUPS, TRACES, 0)
+
+    assert loop.drive(loop.nodes(keys), mined.batch) is BatchPhase.SETTLED
+
+    reader = market.reader
+    batch = reader.batch(mined.batch)
+    assert (batch.attestation.units, batch.attestation.faults) == (TRACES, 0)
+    # The bond was collected from the wallet and came back to the ledger, with the pay.
+    assert reader.balance(accounts.miner.address) == TRACES * PRICE + batch.bond
+    share = FEE * TRACES // 3
+    fees = sorted(reader.balance(key.address) for key in keys)
+    assert fees == [0, 0, share, share, share]
+    assert reader.bounty(bounty).available == 100 * TUSD - TRACES * PRICE - 3 * share
+    assert reader.bounty(bounty).reserved == 0
+    assert all(reader.verifier(key.address).open_seats == 0 for key in keys)
+
+    # The receipt: content and verdicts lead to the roots on chain.
+    (settled,) = settled_batches(reader, {bounty})
+    lines = pull_lines(reader, loop.store, settled, timeout=0)
+    verdicts = pull_verdicts(reader, loop.store, settled, timeout=0)
+    assert [decode_line(line).sample for line in lines] == [0, 1, 2, 3] * GROUPS
+    assert [verdict.reason for verdict in verdicts] == [Reason.CORRECT, Reason.WRONG] * (
+        TRACES // 2
+    )
+
+
+def test_the_next_batch_answers_the_next_tasks(loop, market):
+    bounty = loop.open_bounty()
+    first = loop.miner().mine(bounty, 2, Arithmetic())
+    second = loop.miner().mine(bounty, 1, Arithmetic())
+    assert (first.first_task, second.first_task) == (0, 2)
+    prompts = {
+        decode_line(line).prompt
+        for mined in (first, second)
+        for line in pull_lines(
+            market.reader, loop.store, market.reader.batch(mined.batch), timeout=0
+        )
+    }
+    assert len(prompts) == 3
+
+
+def test_lies_forfeit_the_bond_and_other_traces_are_judged_as_they_are(loop, market, accounts):
+    bounty = loop.open_bounty()
+    keys = market.stake_verifiers(5)
+    miner = loop.miner()
+    terms = market.reader.bounty(bounty)
+    assignment = miner.enrol(bounty)
+    environment = miner.environment(terms)
+    lines = miner.sample(
+        terms, environment, assignment, GROUPS, Arithmetic(), checkpoint=None, seed=0
+    )
+    tampered = decode_line(lines[1])
+    lines[1] = encode_line(replace(tampered, prompt=tampered.prompt + " 4 "))
+    claim = decode_line(lines[5])
+    lines[5] = encode_line(replace(claim, claimed_score=1.0))
+    mined = miner.commit_and_publish(miner.spool(terms, assignment, lines))
+
+    assert loop.drive(loop.nodes(keys), mined.batch) is BatchPhase.SETTLED
+    batch = market.reader.batch(mined.batch)
+    verdicts = pull_verdicts(market.reader, loop.store, batch, timeout=0)
+    assert verdicts[1].reason is Reason.TAMPERED_PROMPT
+    assert verdicts[5].reason is Reason.FALSE_CLAIM
+    # The two groups with a lie are not whole; the third is paid.
+    assert (batch.attestation.units, batch.attestation.faults) == (SIZE, 2)
+    parameters = market.deployment.parameters
+    fine = 2 * parameters.fault_multiple * parameters.bond_per_trace
+    paid = market.reader.balance(accounts.miner.address)
+    assert paid == SIZE * PRICE + batch.bond - fine
+    spent = SIZE * PRICE + 3 * (FEE * TRACES // 3)
+    assert market.reader.bounty(bounty).available == 100 * TUSD - spent + fine
+
+
+def test_content_that_nobody_can_fetch_costs_the_miner_the_fees(loop, market, accounts, tmp_path):
+    bounty = loop.open_bounty()
+    keys = market.stake_verifiers(5)
+    elsewhere = EmbeddedStore(tmp_path / "elsewhere")
+    elsewhere.put(loop.store.get(_spec_cid(market, bounty), timeout=0))
+    mined = loop.miner(store=elsewhere).mine(bounty, GROUPS, Arithmetic())
+    nodes = loop.nodes(keys)
+    # Patience first: nobody votes while the miner may still be about to publish.
+    loop.drive(nodes, mined.batch, passes=4)
+    round_ = market.reader.round(market.reader.batch(mined.batch).round)
+    assert (round_.phase, round_.committed) == (RoundPhase.COMMITTING, 0)
+    market.pass_time(market.deployment.parameters.commit_window // 2)
+
+    assert loop.drive(nodes, mined.batch) is BatchPhase.SETTLED
+    batch = market.reader.batch(mined.batch)
+    assert batch.attestation == UNAVAILABLE
+    fees = 3 * (FEE * TRACES // 3)
+    assert market.reader.balance(accounts.miner.address) == batch.bond - fees
+    assert market.reader.bounty(bounty).available == 100 * TUSD
+
+
+@pytest.mark.parametrize("content", ["garbage", "bomb", "other lines"])
+def test_content_that_is_no_batch_file_forfeits_the_bond(loop, market, accounts, content):
+    bounty = loop.open_bounty()
+    keys = market.stake_verifiers(5)
+    miner = loop.miner()
+    terms = market.reader.bounty(bounty)
+    assignment = miner.enrol(bounty)
+    lines = miner.sample(
+        terms, miner.environment(terms), assignment, GROUPS, Arithmetic(), checkpoint=None, seed=0
+    )
+    data = {
+        "garbage": b"this is not zstd",
+        "bomb": zstandard.compress(bytes(100_000_000)),  # about 10 KB
+        "other lines": batch_file.pack([*lines[1:], lines[0]]),
+    }[content]
+    batch_id, _ = market.client(accounts.miner).commit_batch(
+        bounty,
+        root=b"\x77" * 32,
+        traces=TRACES,
+        first_task=0,
+        seed=assignment.seed,
+        content=loop.store.put(data),
+    )
+    assert loop.drive(loop.nodes(keys), batch_id) is BatchPhase.SETTLED
+    batch = market.reader.batch(batch_id)
+    assert batch.attestation == MALFORMED
+    assert market.reader.balance(accounts.miner.address) == 0
+    fees = 3 * (FEE * TRACES // 3)
+    assert market.reader.bounty(bounty).available == 100 * TUSD + batch.bond - fees
+
+
+def test_an_absent_member_pays_and_the_others_reach_the_quorum(loop, market):
+    bounty = loop.open_bounty()
+    keys = market.stake_verifiers(3)  # all three are drawn
+    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
+    nodes = loop.nodes(keys[:2])
+    loop.drive(nodes, mined.batch, passes=4)
+    market.pass_time(market.deployment.parameters.commit_window + 1)
+    assert loop.drive(nodes, mined.batch) is BatchPhase.SETTLED
+    parameters = market.deployment.parameters
+    penalty = parameters.seat_stake * parameters.absence_bps // 10_000
+    assert market.reader.verifier(keys[2].address).stake == 500 * TUSD - penalty
+    assert market.reader.balance(keys[2].address) == 0
+    # The absent member's part of the fee and its penalty go to the poster's bounty.
+    share = FEE * TRACES // 3
+    expected = 100 * TUSD - TRACES * PRICE - 2 * share + penalty
+    assert market.reader.bounty(bounty).available == expected
+
+
+def test_no_quorum_ends_void_and_everybody_is_made_whole(loop, market, accounts):
+    bounty = loop.open_bounty()
+    market.stake_verifiers(8)
+    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
+    reader = market.reader
+    # Nobody can see other content under a CID: members disagree by lying.
+    for number in range(market.deployment.parameters.max_rounds):
+        round_id = market.draw(mined.batch)
+        seats = reader.round(round_id).seats
+        market.vote(round_id, [_made_up(number, place) for place in range(seats)])
+        reader.tally(mined.batch)
+    assert reader.batch(mined.batch).phase is BatchPhase.VOID
+    # Sizes: 3, then 7, then as many as there are.
+    assert [reader.round(r).seats for r in reader.rounds_of(mined.batch)] == [3, 7, 8]
+    assert reader.balance(accounts.miner.address) == reader.batch(mined.batch).bond
+    assert reader.bounty(bounty).available == 100 * TUSD
+    assert all(reader.verifier(key.address).stake == 500 * TUSD for key in accounts.verifiers)
+
+
+def test_a_node_that_dies_between_commit_and_reveal_finds_its_salt(loop, market):
+    bounty = loop.open_bounty()
+    keys = market.stake_verifiers(3)
+    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
+    for _ in range(3):
+        for node in loop.nodes(keys):
+            node.run_once()
+        market.anvil.mine(2)
+    round_id = market.reader.batch(mined.batch).round
+    assert market.reader.round(round_id).phase is RoundPhase.REVEALING
+    # New nodes, new journal connections, as after a crash.
+    assert loop.drive(loop.nodes(keys), mined.batch) is BatchPhase.SETTLED
+    assert market.reader.round(round_id).revealed == 3
+
+
+def test_a_miner_that_dies_after_its_commit_publishes_later(loop, market, monkeypatch):
+    bounty = loop.open_bounty()
+    keys = market.stake_verifiers(3)
+    miner = loop.miner()
+
+    def power_cut(data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop.store, "put", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        miner.mine(bounty, GROUPS, Arithmetic())
+    monkeypatch.undo()
+    assert market.reader.batch_count() == 1
+
+    (mined,) = loop.miner().resume()
+    assert mined.batch == 1
+    assert loop.miner().resume() == []
+    assert loop.drive(loop.nodes(keys), 1) is BatchPhase.SETTLED
+    assert market.reader.batch(1).attestation.units == TRACES
+
+
+def test_a_miner_that_dies_before_its_commit_commits_later(loop, market, monkeypatch):
+    bounty = loop.open_bounty()
+    miner = loop.miner()
+    client = market.client(market.accounts.miner)
+
+    def power_cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(client), "commit_batch", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        miner.mine(bounty, GROUPS, Arithmetic())
+    monkeypatch.undo()
+    assert market.reader.batch_count() == 0
+    (mined,) = loop.miner().resume()
+    assert (mined.batch, mined.traces) == (1, TRACES)
+
+
+def test_a_spooled_batch_whose_tasks_are_taken_is_set_aside(loop, market, tmp_path):
+    bounty = loop.open_bounty()
+    miner = loop.miner()
+    terms = market.reader.bounty(bounty)
+    assignment = miner.enrol(bounty)
+    lines = miner.sample(
+        terms, miner.environment(terms), assignment, GROUPS, Arithmetic(), checkpoint=None, seed=0
+    )
+    entry = miner.spool(terms, assignment, lines)
+    # Another process of the same miner, with a spool of its own, was faster.
+    other = Loop(market, loop.pool, tmp_path / "other")
+    other.store = loop.store
+    other.miner().mine(bounty, 1, Arithmetic())
+    assert miner.resume() == []
+    kept = list((loop.folder / f"spool-{market.accounts.miner.address}/set-aside").glob("*.zst"))
+    assert [path.name for path in kept] == [f"{entry.cid}.jsonl.zst"]
+
+
+def test_refund_after_the_deadline_with_a_batch_pending(loop, market, accounts):
+    bounty = loop.open_bounty(deadline=market.reader.head().timestamp + 600)
+    keys = market.stake_verifiers(3)
+    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
+    reserved = TRACES * (PRICE + FEE)
+    assert market.reader.bounty(bounty).reserved == reserved
+    nodes = loop.nodes(keys)
+    nodes[0].run_once()
+    market.anvil.mine(2)
+    nodes[0].run_once()  # drawn, so that the draw does not stall
+    market.pass_time(30)
+    assert loop.drive(nodes, mined.batch) is BatchPhase.SETTLED
+    market.pass_time(700)
+    poster = market.client(accounts.poster)
+    poster.refund_bounty(bounty)
+    refunded = poster.balance(accounts.poster.address)
+    assert refunded == 100 * TUSD - TRACES * PRICE - 3 * (FEE * TRACES // 3)
+    with pytest.raises(ConfigError, match="deadline"):
+        loop.miner().mine(bounty, 1, Arithmetic())
+
+
+def test_a_bounty_that_can_pay_fewer_groups_gets_fewer(loop, market):
+    one_group = SIZE * (PRICE + FEE)
+    bounty = loop.open_bounty(amount=2 * one_group + 1)
+    assert loop.miner().mine(bounty, 10, Arithmetic()).groups == 2
+    with pytest.raises(InsufficientFunds, match=r"has 0\.000001 tUSD free"):
+        loop.miner().mine(bounty, 1, Arithmetic())
+
+
+def test_fees_are_collected_above_a_threshold(loop, market):
+    bounty = loop.open_bounty()
+    keys = market.stake_verifiers(3)
+    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
+    nodes = [loop.node(key, collect_above=0) for key in keys]
+    before = market.reader.token_balance(keys[0].address)
+    loop.drive(nodes, mined.batch)
+    for node in nodes:
+        node.run_once()
+    assert market.reader.balance(keys[0].address) == 0
+    assert market.reader.token_balance(keys[0].address) == before + FEE * TRACES // 3
+
+
+def test_correct_bounties_pay_each_different_answer_once(loop, market):
+    bounty = loop.open_bounty(pay_rule=PayRule.CORRECT)
+    keys = market.stake_verifiers(3)
+    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
+    loop.drive(loop.nodes(keys), mined.batch)
+    # Two of four samples are right, and they are the same text.
+    assert market.reader.batch(mined.batch).attestation.units == GROUPS
+
+
+def test_tier_a_is_refused_by_name(loop, market, accounts):
+    bounty = loop.open_bounty(tier=0, trainer=accounts.trainer.address)
+    with pytest.raises(ConfigError, match="tier A"):
+        loop.miner().mine(bounty, 1, Arithmetic())
+
+
+def _spec_cid(market, bounty):
+    return Cid(market.reader.bounty(bounty).terms.environment, RAW)
+
+
+def _made_up(number, place):
+    return Attestation(bytes([number, place]) * 16, 0, 0)
