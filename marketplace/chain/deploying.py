@@ -18,10 +18,10 @@ from web3.exceptions import BadFunctionCallOutput, ContractLogicError
 from web3.utils.address import get_create_address
 
 from marketplace.chain.artifacts import MARKET_CONTRACTS, TOKEN_CONTRACT, artifact
+from marketplace.chain.connection import check_deployment
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.parameters import Parameters, Preset
 from marketplace.chain.permits import permit_version
-from marketplace.chain.reads import check_deployment
 from marketplace.chain.records import Token
 from marketplace.chain.rpc import connect, node_errors
 from marketplace.chain.sending import GasHook, Sender

@@ -6,22 +6,13 @@ for its latest block: a phase changes with a block, never between two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
-
 from eth_utils.address import to_checksum_address
-from web3 import Web3
-from web3.exceptions import BlockNotFound
 
-from marketplace.chain.artifacts import MARKET_CONTRACTS, TOKEN_CONTRACT, artifact
-from marketplace.chain.deployment import Deployment
-from marketplace.chain.events import DEFAULT_PAGE, EventDecoder, read_events
-from marketplace.chain.parameters import Parameters
+from marketplace.chain.connection import Connection
 from marketplace.chain.records import (
     Assignment,
     Batch,
     BatchPhase,
-    Block,
     Bounty,
     BountyTerms,
     Checkpoint,
@@ -36,74 +27,16 @@ from marketplace.chain.records import (
     Tier,
     Verifier,
 )
-from marketplace.chain.rpc import connect, node_errors, node_name
-from marketplace.protocol.errors import InvalidValue, MissingContract, WrongChain
+from marketplace.chain.rpc import node_errors
+from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import ZERO32, abi_hash, address20, uint
 from marketplace.protocol.verdict import Attestation
 
 _ZERO_ADDRESS = "0x" + "00" * 20
 
 
-class MarketReader:
-    """Typed reads of one deployment.
-
-    node: an RPC URL or a Web3. confirmations: how many blocks on top of the last one that
-    events() reads by itself. Raises WrongChain and MissingContract where the node does not serve
-    this deployment (check=False leaves these checks out).
-    """
-
-    def __init__(
-        self,
-        node: str | Web3,
-        deployment: Deployment,
-        *,
-        confirmations: int = 0,
-        check: bool = True,
-    ) -> None:
-        self.deployment = deployment
-        self.token = deployment.token
-        self.parameters: Parameters = deployment.parameters
-        self._w3 = connect(node) if isinstance(node, str) else node
-        self._confirmations = confirmations
-        self._decoder = EventDecoder(deployment)
-        self._contracts = {
-            short: self._w3.eth.contract(
-                deployment.address(short),  # type: ignore[call-overload]
-                abi=artifact(contract).abi,
-            )
-            for short, contract in MARKET_CONTRACTS.items()
-        }
-        self._contracts["token"] = self._w3.eth.contract(
-            deployment.token.address,  # type: ignore[call-overload]
-            abi=artifact(TOKEN_CONTRACT).abi,
-        )
-        if check:
-            check_deployment(self._w3, deployment)
-
-    # --- blocks ----------------------------------------------------------------------
-
-    def head(self) -> Block:
-        """The latest block; its timestamp is the chain's clock."""
-        found = self._block("latest")
-        assert found is not None
-        return found
-
-    def block(self, number: int) -> Block | None:
-        """A block by number; None where the chain does not reach it."""
-        return self._block(number)
-
-    def _block(self, which: Any) -> Block | None:
-        with node_errors(self._w3):
-            try:
-                data = self._w3.eth.get_block(which)
-            except BlockNotFound:
-                return None
-        return Block(
-            int(data["number"]),
-            bytes(data["hash"]),
-            bytes(data["parentHash"]),
-            int(data["timestamp"]),
-        )
+class MarketReader(Connection):
+    """Typed reads of one deployment; made as a Connection is."""
 
     # --- money -----------------------------------------------------------------------
 
@@ -337,65 +270,6 @@ class MarketReader:
     def latest_checkpoint(self, trainer: str) -> int | None:
         """A trainer's newest checkpoint; None where it has none."""
         return self._read("checkpoints", "latestOf", _address(trainer)) or None
-
-    # --- events ----------------------------------------------------------------------
-
-    def events(
-        self,
-        from_block: int,
-        to_block: int | None = None,
-        names: Iterable[str] | None = None,
-        *,
-        where: Mapping[str, Any] | None = None,
-        page: int = DEFAULT_PAGE,
-    ) -> Iterator[Event]:
-        """The market's events in [from_block, to_block], in chain order.
-
-        to_block: None for the last one with `confirmations` blocks on top. names: only events of
-        these names. where: of one event name only, values of its indexed arguments. page: blocks
-        of one request, fewer where the node refuses.
-        """
-        end = self.head().number - self._confirmations if to_block is None else to_block
-        return read_events(
-            self._w3,
-            self.deployment,
-            self._decoder,
-            from_block,
-            end,
-            names=names,
-            where=where,
-            page=page,
-        )
-
-    # --- parts -----------------------------------------------------------------------
-
-    def _read(self, contract: str, function: str, *args: Any) -> Any:
-        call = self._contracts[contract].functions[function](*args)
-        with node_errors(self._w3, self.token):
-            return call.call()
-
-
-def check_deployment(w3: Web3, deployment: Deployment) -> None:
-    """WrongChain or MissingContract where the node does not serve the deployment."""
-    with node_errors(w3):
-        served = int(w3.eth.chain_id)
-    if served != deployment.chain_id:
-        raise WrongChain(
-            f"the node {node_name(w3)} serves chain id {served}, "
-            f"the deployment is on chain id {deployment.chain_id}",
-            fix="use a node of that chain, or the deployment file of this one",
-        )
-    contracts = {short: MARKET_CONTRACTS[short] for short in deployment.addresses}
-    places = [(contracts[short], address) for short, address in deployment.addresses.items()]
-    for name, address in [*places, (f"token {deployment.token.symbol}", deployment.token.address)]:
-        with node_errors(w3):
-            code = w3.eth.get_code(address)  # type: ignore[arg-type]
-        if not code:
-            raise MissingContract(
-                f"there is no contract at {address}, where {name} should be "
-                f"(chain id {served}, node {node_name(w3)})",
-                fix="deploy again where the chain was reset, or use the right deployment file",
-            )
 
 
 def vote_of(attestation: Attestation) -> bytes:
