@@ -135,6 +135,9 @@ contract VerifierStake is IVerifierStake {
         Verifier storage verifier = _verifiers[msg.sender];
         uint256 sum = verifier.stake + amount;
         require(sum >= seatStake, VerifierStake_BelowSeatStake(sum, seatStake));
+        // What is held covers every seat, open or free. Bounded here, the lot can't overflow when a seat is closed.
+        uint256 seats = (ledger.heldFor(address(this)) + amount) / seatStake;
+        require(seats <= type(uint32).max, SortitionTree.SortitionTree_SumTooLarge(seats));
         verifier.stake = sum.toUint96();
         if (verifier.leaf == 0) {
             uint256 leaf = _tree.add();
