@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.37;
+
+import {ICheckpointRegistry} from "../../contracts/src/interfaces/ICheckpointRegistry.sol";
+import {IEnvironmentRegistry} from "../../contracts/src/interfaces/IEnvironmentRegistry.sol";
+import {IRandomness} from "../../contracts/src/interfaces/IRandomness.sol";
+import {ContentId} from "../../contracts/src/libraries/Types.sol";
+import {TestStablecoin} from "../../contracts/src/mocks/TestStablecoin.sol";
+import {Scenario} from "./support/Scenario.sol";
+
+/// EnvironmentRegistry.register
+/// ├── zero id                                  EnvironmentRegistry_ZeroId
+/// ├── registered before, by whomever           EnvironmentRegistry_AlreadyRegistered
+/// └── new: the caller is its author
+/// CheckpointRegistry.register
+/// ├── parent that does not exist               CheckpointRegistry_UnknownCheckpoint
+/// ├── zero digest or another codec             CheckpointRegistry_InvalidContent
+/// └── new: numbered from 1, newest of its trainer
+/// BlockHashRandomness
+/// ├── no delay                                 Randomness_InvalidDelay
+/// ├── up to the point's own block: Pending     Randomness_NotReady
+/// ├── the 256 blocks after it: Ready, one value
+/// └── later: Missed                            Randomness_NotReady
+/// TestStablecoin
+/// └── refuses other chains than 31337 and 1337
+contract RegistriesTest is Scenario {
+    function setUp() external {
+        _begin();
+    }
+
+    function testEnvironment() external {
+        bytes32 id = keccak256("another spec");
+        vm.assertEq(environments.authorOf(id), address(0), "nobody's yet");
+        vm.expectEmit(address(environments));
+        emit IEnvironmentRegistry.EnvironmentRegistered(id, stranger);
+        vm.prank(stranger);
+        environments.register(id);
+        vm.assertEq(environments.authorOf(id), stranger, "author");
+    }
+
+    function testEnvironmentErrors() external {
+        _expect(IEnvironmentRegistry.EnvironmentRegistry_ZeroId.selector);
+        environments.register(0);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IEnvironmentRegistry.EnvironmentRegistry_AlreadyRegistered.selector, ENVIRONMENT, address(this)
+            )
+        );
+        vm.prank(stranger);
+        environments.register(ENVIRONMENT);
+    }
+
+    function testCheckpoints() external {
+        ContentId memory content = ContentId(keccak256("weights"), 0x70);
+        vm.expectEmit(address(checkpoints));
+        emit ICheckpointRegistry.CheckpointRegistered(1, trainer, 0, content, 0);
+        vm.prank(trainer);
+        vm.assertEq(checkpoints.register(0, content, 0), 1, "first id");
+
+        content = ContentId(keccak256("better weights"), RAW);
+        vm.prank(trainer);
+        vm.assertEq(checkpoints.register(1, content, keccak256("dataset")), 2, "second id");
+        ICheckpointRegistry.Checkpoint memory seen = checkpoints.get(2);
+        vm.assertEq(seen.trainer, trainer, "trainer");
+        vm.assertEq(seen.parent, 1, "parent");
+        vm.assertEq(seen.registeredAt, vm.getBlockNumber(), "block");
+        vm.assertEq(seen.digest, content.digest, "digest");
+        vm.assertEq(seen.codec, RAW, "codec");
+        vm.assertEq(seen.datasetRoot, keccak256("dataset"), "dataset");
+        vm.assertEq(checkpoints.latestOf(trainer), 2, "newest");
+        vm.assertEq(checkpoints.latestOf(stranger), 0, "none");
+
+        // Anybody may build on anybody's checkpoint.
+        vm.prank(stranger);
+        checkpoints.register(1, content, 0);
+        vm.assertEq(checkpoints.latestOf(trainer), 2, "still the trainer's");
+        vm.assertEq(checkpoints.latestOf(stranger), 3, "the other trainer's");
+        vm.assertEq(checkpoints.count(), 3, "count");
+    }
+
+    function testCheckpointErrors() external {
+        ContentId memory content = ContentId(keccak256("weights"), RAW);
+        for (uint64 id; id < 3; ++id) {
+            vm.expectRevert(
+                abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_UnknownCheckpoint.selector, id)
+            );
+            checkpoints.get(id);
+            if (id == 0) continue;
+            // A first checkpoint can't be its own parent.
+            vm.expectRevert(
+                abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_UnknownCheckpoint.selector, id)
+            );
+            checkpoints.register(id, content, 0);
+        }
+        ContentId[3] memory bad = [ContentId(0, RAW), ContentId(content.digest, 0), ContentId(content.digest, 0x71)];
+        for (uint256 i; i < 3; ++i) {
+            vm.expectRevert(
+                abi.encodeWithSelector(
+                    ICheckpointRegistry.CheckpointRegistry_InvalidContent.selector, bad[i].digest, bad[i].codec
+                )
+            );
+            checkpoints.register(0, bad[i], 0);
+        }
+    }
+
+    function testRandomnessOverItsLife() external {
+        uint64 point = randomness.nextPoint();
+        vm.assertEq(point, vm.getBlockNumber() + DELAY, "asked now, known after the delay");
+        for (uint256 number = vm.getBlockNumber(); number <= point; ++number) {
+            vm.roll(number);
+            _assertStatus(point, IRandomness.Status.Pending);
+        }
+        vm.roll(uint256(point) + 1);
+        vm.setBlockhash(point, keccak256("hash"));
+        _assertStatus(point, IRandomness.Status.Ready);
+        bytes32 value = randomness.valueAt(point);
+        vm.assertEq(value, keccak256(abi.encode(keccak256("hash"))), "value");
+
+        vm.roll(uint256(point) + 256);
+        vm.setBlockhash(point, keccak256("hash"));
+        _assertStatus(point, IRandomness.Status.Ready);
+        vm.assertEq(randomness.valueAt(point), value, "the same on every call");
+
+        vm.roll(uint256(point) + 257);
+        _assertStatus(point, IRandomness.Status.Missed);
+    }
+
+    /// The last readable block is one whose hash the EVM still gives: otherwise its value would be known to be zero's.
+    function testReachIsThatOfTheEvm() external {
+        uint256 point = 2_000;
+        vm.roll(point + 256);
+        vm.setBlockhash(point, keccak256("hash"));
+        vm.assertEq(blockhash(point), keccak256("hash"), "readable");
+        vm.roll(point + 257);
+        vm.assertEq(blockhash(point), bytes32(0), "out of reach");
+    }
+
+    function testRandomnessErrors() external {
+        vm.expectRevert(abi.encodeWithSelector(IRandomness.Randomness_InvalidDelay.selector, 0));
+        this.create("BlockHashRandomness.sol:BlockHashRandomness", abi.encode(0));
+    }
+
+    function testStablecoin() external {
+        vm.chainId(1);
+        vm.expectRevert(abi.encodeWithSelector(TestStablecoin.TestStablecoin_LocalChainsOnly.selector, 1));
+        this.create("TestStablecoin.sol:TestStablecoin", "");
+        vm.chainId(1337);
+        TestStablecoin coin = TestStablecoin(create("TestStablecoin.sol:TestStablecoin", ""));
+        vm.assertEq(coin.decimals(), 6, "decimals");
+        vm.prank(stranger);
+        coin.mint(stranger, 5);
+        vm.assertEq(coin.balanceOf(stranger), 5, "anybody mints");
+    }
+
+    function _assertStatus(uint64 point, IRandomness.Status expected) private {
+        vm.assertEq(uint256(randomness.statusOf(point)), uint256(expected), "status");
+        if (expected == IRandomness.Status.Ready) return;
+        vm.expectRevert(abi.encodeWithSelector(IRandomness.Randomness_NotReady.selector, point, expected));
+        randomness.valueAt(point);
+    }
+}

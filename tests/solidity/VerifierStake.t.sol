@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.37;
+
+import {IVerifierStake} from "../../contracts/src/interfaces/IVerifierStake.sol";
+import {SortitionTree} from "../../contracts/src/libraries/SortitionTree.sol";
+import {Parameters, Permit} from "../../contracts/src/libraries/Types.sol";
+import {Scenario} from "./support/Scenario.sol";
+
+/// constructor
+/// └── no stake for a seat                      VerifierStake_InvalidParameters
+/// stake, stakeWithPermit
+/// ├── nothing                                  VerifierStake_ZeroAmount
+/// ├── too little for a seat                    VerifierStake_BelowSeatStake
+/// └── weight is whole seats, less the open ones
+/// requestUnstake
+/// ├── nothing                                  VerifierStake_ZeroAmount
+/// ├── more than is free of open seats          VerifierStake_InsufficientFreeStake
+/// └── out of the lot at once; a second request restarts the clock
+/// claim, by anybody
+/// ├── nothing asked for                        VerifierStake_NothingUnbonding
+/// └── before its time                          VerifierStake_StillUnbonding
+/// draw
+/// ├── not rounds                               VerifierStake_NotRounds
+/// ├── too few verifiers                        VerifierStake_NotEnoughVerifiers
+/// └── different members, a seat of each locked
+/// closeSeats
+/// ├── not rounds                               VerifierStake_NotRounds
+/// └── penalties go to the beneficiary; weight follows what is left
+contract VerifierStakeTest is Scenario {
+    function setUp() external {
+        _begin();
+    }
+
+    function testConstructor() external {
+        Parameters memory parameters = _parameters();
+        parameters.seatStake = 0;
+        _expect(IVerifierStake.VerifierStake_InvalidParameters.selector);
+        this.create("VerifierStake.sol:VerifierStake", abi.encode(ledger, rounds, parameters));
+    }
+
+    function testStake() external {
+        address verifier = _actor("verifier");
+        _arm(verifier, 10 * SEAT);
+        vm.assertEq(stake.weightOf(verifier), 0, "unknown");
+        vm.expectEmit(address(stake));
+        emit IVerifierStake.Staked(verifier, SEAT);
+        vm.prank(verifier);
+        stake.stake(SEAT);
+        verifiers.push(verifier);
+        _check(verifier, SEAT, 0, 1);
+        vm.assertEq(stake.eligible(), 1, "eligible");
+
+        // Parts of a seat count for nothing until they are whole.
+        vm.prank(verifier);
+        stake.stake(SEAT - 1);
+        _check(verifier, 2 * SEAT - 1, 0, 1);
+        vm.prank(verifier);
+        stake.stake(1);
+        _check(verifier, 2 * SEAT, 0, 2);
+        vm.assertEq(stake.get(verifier).leaf, 1, "one leaf for good");
+        vm.assertEq(stake.eligible(), 1, "still one verifier");
+        accounts.push(verifier);
+        _checkBooks();
+    }
+
+    function testStakeErrors() external {
+        address verifier = _actor("verifier");
+        _arm(verifier, SEAT);
+        _expect(IVerifierStake.VerifierStake_ZeroAmount.selector);
+        vm.prank(verifier);
+        stake.stake(0);
+        vm.expectRevert(
+            abi.encodeWithSelector(IVerifierStake.VerifierStake_BelowSeatStake.selector, SEAT - 1, SEAT)
+        );
+        vm.prank(verifier);
+        stake.stake(SEAT - 1);
+        Permit memory permit;
+        vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_BelowSeatStake.selector, 1, SEAT));
+        vm.prank(verifier);
+        stake.stakeWithPermit(1, permit);
+        vm.assertEq(stake.totalWeight(), 0, "nothing staked");
+    }
+
+    function testStakeWithPermit() external {
+        address verifier = _actor("verifier");
+        token.mint(verifier, SEAT);
+        Permit memory permit = _permitOf(verifier, "verifier", SEAT);
+        token.permit(verifier, address(ledger), permit.value, permit.deadline, permit.v, permit.r, permit.s);
+        vm.prank(verifier);
+        stake.stakeWithPermit(SEAT, permit);
+        _check(verifier, SEAT, 0, 1);
+    }
+
+    function testUnstake() external {
+        address verifier = _staked("verifier", 3 * SEAT);
+        uint256 due = _now() + 1 days;
+        vm.expectEmit(address(stake));
+        emit IVerifierStake.UnstakeRequested(verifier, SEAT + 1, due);
+        vm.prank(verifier);
+        stake.requestUnstake(SEAT + 1);
+        _check(verifier, 2 * SEAT - 1, SEAT + 1, 1);
+        _checkBooks();
+
+        vm.warp(due - 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IVerifierStake.VerifierStake_StillUnbonding.selector, due, due - 1)
+        );
+        stake.claim(verifier);
+        vm.warp(due);
+        vm.expectEmit(address(stake));
+        emit IVerifierStake.Unstaked(verifier, SEAT + 1);
+        vm.prank(stranger);
+        vm.assertEq(stake.claim(verifier), SEAT + 1, "amount");
+        vm.assertEq(ledger.balanceOf(verifier), SEAT + 1, "to the verifier, whoever calls");
+        _check(verifier, 2 * SEAT - 1, 0, 1);
+
+        // The rest of a seat, and the seat, leave too; the last one makes it ineligible.
+        vm.prank(verifier);
+        stake.requestUnstake(2 * SEAT - 1);
+        vm.assertEq(stake.eligible(), 0, "out of the lot");
+        _skip(1 days);
+        stake.claim(verifier);
+        vm.assertEq(ledger.heldFor(address(stake)), 0, "all gone");
+        _checkBooks();
+    }
+
+    function testSecondRequestRestartsTheClock() external {
+        address verifier = _staked("verifier", 3 * SEAT);
+        vm.prank(verifier);
+        stake.requestUnstake(SEAT);
+        _skip(1 days - 1);
+        vm.prank(verifier);
+        stake.requestUnstake(1);
+        _skip(1);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IVerifierStake.VerifierStake_StillUnbonding.selector, _now() + 1 days - 1, _now()
+            )
+        );
+        stake.claim(verifier);
+        _skip(1 days - 1);
+        vm.assertEq(stake.claim(verifier), SEAT + 1, "both");
+    }
+
+    function testUnstakeErrors() external {
+        address verifier = _staked("verifier", 2 * SEAT);
+        _expect(IVerifierStake.VerifierStake_ZeroAmount.selector);
+        vm.prank(verifier);
+        stake.requestUnstake(0);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IVerifierStake.VerifierStake_InsufficientFreeStake.selector, 2 * SEAT, 2 * SEAT + 1
+            )
+        );
+        vm.prank(verifier);
+        stake.requestUnstake(2 * SEAT + 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IVerifierStake.VerifierStake_InsufficientFreeStake.selector, 0, 1)
+        );
+        vm.prank(stranger);
+        stake.requestUnstake(1);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IVerifierStake.VerifierStake_InsufficientFreeStake.selector, 2 * SEAT, uint256(1) << 96
+            )
+        );
+        vm.prank(verifier);
+        stake.requestUnstake(uint256(1) << 96);
+        vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NothingUnbonding.selector, verifier));
+        stake.claim(verifier);
+    }
+
+    function testOpenSeatsLockTheirStake() external {
+        address verifier = _staked("verifier", 2 * SEAT + 5);
+        address[] memory members = _drawAs(keccak256("r"), 1, 1);
+        vm.assertEq(members[0], verifier, "the only one");
+        _check(verifier, 2 * SEAT + 5, 0, 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IVerifierStake.VerifierStake_InsufficientFreeStake.selector, SEAT + 5, SEAT + 6
+            )
+        );
+        vm.prank(verifier);
+        stake.requestUnstake(SEAT + 6);
+        vm.prank(verifier);
+        stake.requestUnstake(SEAT + 5);
+        _check(verifier, SEAT, SEAT + 5, 0);
+        vm.assertEq(stake.eligible(), 0, "no free seat");
+        // What is unbonding is not behind the seat: the penalty can't reach it, and it can be claimed.
+        _skip(1 days);
+        stake.claim(verifier);
+        vm.expectEmit(address(stake));
+        emit IVerifierStake.SeatClosed(verifier, SEAT);
+        vm.assertEq(_closeAs(members, SEAT), SEAT, "all of the seat");
+        _check(verifier, 0, 0, 0);
+        _checkHeld(0, SEAT);
+    }
+
+    function testDrawErrors() external {
+        _verifiers(2, SEAT);
+        vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotRounds.selector, stranger));
+        vm.prank(stranger);
+        stake.draw(0, 1, 1);
+        vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotEnoughVerifiers.selector, 2, 3));
+        vm.prank(address(rounds));
+        stake.draw(0, 3, 3);
+        // One verifier with many seats is still one verifier.
+        _staked("whale", 50 * SEAT);
+        _drawAs(0, 3, 3);
+        vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotEnoughVerifiers.selector, 1, 3));
+        vm.prank(address(rounds));
+        stake.draw(0, 3, 3);
+    }
+
+    function testDrawTakesAllWhereMoreAreAskedFor() external {
+        _verifiers(4, SEAT);
+        vm.assertEq(_drawAs(0, 9, 3).length, 4, "all there are");
+        vm.assertEq(stake.totalWeight(), 0, "every seat open");
+        vm.assertEq(stake.eligible(), 0, "nobody left");
+    }
+
+    /// Without replacement whatever the randomness and the stakes: members differ, and each loses one free seat.
+    function testFuzz_DrawIsWithoutReplacement(bytes32 randomness_, uint256 seats, uint256 size) external {
+        size = _bound(size, 1, 9);
+        uint256 total;
+        for (uint256 i; i < 9; ++i) {
+            // One in three has a single seat, the others up to a thousand.
+            uint256 own = 1 + (uint256(keccak256(abi.encode(seats, i))) % 3) * (seats % 500);
+            _staked(string.concat("verifier ", vm.toString(i)), own * SEAT);
+            total += own;
+        }
+        uint256[] memory before = new uint256[](9);
+        for (uint256 i; i < 9; ++i) {
+            before[i] = stake.weightOf(verifiers[i]);
+        }
+        address[] memory members = _drawAs(randomness_, size, size);
+        vm.assertEq(members.length, size, "size");
+        vm.assertEq(stake.totalWeight(), total - size, "a seat of each is locked");
+        for (uint256 i; i < 9; ++i) {
+            uint256 times;
+            for (uint256 j; j < size; ++j) {
+                if (members[j] == verifiers[i]) ++times;
+            }
+            vm.assertLe(times, 1, "drawn twice");
+            vm.assertEq(stake.get(verifiers[i]).openSeats, times, "open seats");
+            vm.assertEq(stake.weightOf(verifiers[i]), before[i] - times, "weight");
+        }
+    }
+
+    /// 1,000 first seats over stakes of 1..8 seats: Pearson's statistic with 7 degrees of freedom stays under its 99.9%
+    /// point, 24.3. The randomness is fixed, so the outcome is too.
+    function testDrawFollowsStake() external {
+        for (uint256 i; i < 8; ++i) {
+            _staked(string.concat("verifier ", vm.toString(i)), (i + 1) * SEAT);
+        }
+        uint256[] memory hits = new uint256[](8);
+        for (uint256 i; i < 1_000; ++i) {
+            address[] memory members = _drawAs(keccak256(abi.encode(i)), 1, 1);
+            ++hits[stake.get(members[0]).leaf - 1];
+            _closeAs(members, 0);
+        }
+        uint256 statistic;
+        for (uint256 i; i < 8; ++i) {
+            uint256 expected = 1_000 * (i + 1) * 1_000 / 36;
+            uint256 gap = hits[i] * 1_000 > expected ? hits[i] * 1_000 - expected : expected - hits[i] * 1_000;
+            statistic += gap * gap / expected;
+        }
+        vm.assertLe(statistic, 24_300, "chi square, thousandths");
+    }
+
+    function testCloseSeats() external {
+        address verifier = _staked("verifier", 2 * SEAT);
+        address[] memory members = _drawAs(0, 1, 1);
+        vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotRounds.selector, stranger));
+        vm.prank(stranger);
+        stake.closeSeats(members, new uint256[](1), address(escrow));
+
+        vm.assertEq(_closeAs(members, 1), 1, "slashed");
+        // One unit short of two seats.
+        _check(verifier, 2 * SEAT - 1, 0, 1);
+        _checkHeld(2 * SEAT - 1, 1);
+        members = _drawAs(0, 1, 1);
+        vm.assertEq(_closeAs(members, 0), 0, "no penalty");
+        _check(verifier, 2 * SEAT - 1, 0, 1);
+    }
+
+    /// A verifier whose stake fell under a seat is out of the lot, not in debt: it can top up or leave.
+    function testSlashedBelowASeat() external {
+        address verifier = _staked("verifier", SEAT);
+        _closeAs(_drawAs(0, 1, 1), 30e6);
+        _check(verifier, SEAT - 30e6, 0, 0);
+        vm.assertEq(stake.eligible(), 0, "out of the lot");
+        _arm(verifier, 30e6);
+        vm.expectRevert(
+            abi.encodeWithSelector(IVerifierStake.VerifierStake_BelowSeatStake.selector, SEAT - 1, SEAT)
+        );
+        vm.prank(verifier);
+        stake.stake(30e6 - 1);
+        vm.prank(verifier);
+        stake.stake(30e6);
+        _check(verifier, SEAT, 0, 1);
+        vm.prank(verifier);
+        stake.requestUnstake(SEAT);
+        _skip(1 days);
+        vm.assertEq(stake.claim(verifier), SEAT, "all of it");
+    }
+
+    /// Stake, leave, draw and close in any order: weights, sums and the count of eligible verifiers follow.
+    function testFuzz_LotFollowsStake(uint256 seed) external {
+        _verifiers(5, SEAT);
+        for (uint256 step; step < 30; ++step) {
+            uint256 dice = uint256(keccak256(abi.encode(seed, step)));
+            address verifier = verifiers[dice % 5];
+            IVerifierStake.Verifier memory seen = stake.get(verifier);
+            uint256 free = seen.stake - uint256(seen.openSeats) * SEAT;
+            uint256 action = (dice >> 16) % 4;
+            if (action == 0) {
+                _arm(verifier, SEAT + dice % (2 * SEAT));
+                vm.prank(verifier);
+                stake.stake(SEAT + dice % (2 * SEAT));
+            } else if (action == 1 && free != 0) {
+                vm.prank(verifier);
+                stake.requestUnstake(1 + (dice >> 32) % free);
+            } else if (action == 2 && stake.eligible() != 0) {
+                _drawAs(bytes32(dice), 1 + (dice >> 32) % 3, 1);
+            } else if (action == 3 && seen.openSeats != 0) {
+                address[] memory one = new address[](1);
+                one[0] = verifier;
+                _closeAs(one, (dice >> 32) % (SEAT + 1));
+            }
+            _checkLot();
+        }
+    }
+
+    /// The lot counts 2^32 - 1 seats at most. No stake may bring it so near that closing a seat would overflow it, or
+    /// settlements would stop for as long as somebody pleases.
+    function testTheLotNeverOverflows() external {
+        Parameters memory parameters = _parameters();
+        parameters.seatStake = 1;
+        stake = IVerifierStake(vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1));
+        address own = create("Ledger.sol:Ledger", abi.encode(token, escrow, stake, market));
+        create("VerifierStake.sol:VerifierStake", abi.encode(own, rounds, parameters));
+        address verifier = _actor("verifier");
+        token.mint(verifier, uint256(1) << 40);
+        token.mint(stranger, uint256(1) << 40);
+        vm.prank(verifier);
+        token.approve(own, type(uint256).max);
+        vm.prank(stranger);
+        token.approve(own, type(uint256).max);
+
+        vm.prank(verifier);
+        stake.stake(1);
+        address[] memory members = _drawAs(0, 1, 1);
+        // The open seat is not in the sum, yet it will be again.
+        vm.expectRevert(
+            abi.encodeWithSelector(SortitionTree.SortitionTree_SumTooLarge.selector, uint256(1) << 32)
+        );
+        vm.prank(stranger);
+        stake.stake(type(uint32).max);
+        vm.prank(stranger);
+        stake.stake(type(uint32).max - 1);
+        vm.prank(address(rounds));
+        stake.closeSeats(members, new uint256[](1), address(escrow));
+        vm.assertEq(stake.totalWeight(), type(uint32).max, "full, and closed all the same");
+    }
+
+    function _drawAs(bytes32 randomness_, uint256 size, uint256 least) private returns (address[] memory) {
+        vm.prank(address(rounds));
+        return stake.draw(randomness_, size, least);
+    }
+
+    function _closeAs(address[] memory members, uint256 penalty) private returns (uint256) {
+        uint256[] memory penalties = new uint256[](members.length);
+        for (uint256 i; i < members.length; ++i) {
+            penalties[i] = penalty;
+        }
+        vm.prank(address(rounds));
+        return stake.closeSeats(members, penalties, address(escrow));
+    }
+
+    function _check(address verifier, uint256 own, uint256 unbonding, uint256 weight) private view {
+        IVerifierStake.Verifier memory seen = stake.get(verifier);
+        vm.assertEq(seen.stake, own, "stake");
+        vm.assertEq(seen.unbonding, unbonding, "unbonding");
+        vm.assertEq(stake.weightOf(verifier), weight, "weight");
+    }
+
+    function _checkHeld(uint256 staked, uint256 slashed) private view {
+        vm.assertEq(ledger.heldFor(address(stake)), staked, "held for stake");
+        vm.assertEq(ledger.heldFor(address(escrow)), slashed, "shifted to the beneficiary");
+    }
+
+    function _checkLot() private view {
+        uint256 sum;
+        uint256 eligible;
+        uint256 held;
+        for (uint256 i; i < verifiers.length; ++i) {
+            IVerifierStake.Verifier memory seen = stake.get(verifiers[i]);
+            vm.assertGe(seen.stake, uint256(seen.openSeats) * SEAT, "open seats are covered");
+            uint256 weight = stake.weightOf(verifiers[i]);
+            vm.assertEq(weight, seen.stake / SEAT - seen.openSeats, "weight");
+            sum += weight;
+            if (weight != 0) ++eligible;
+            held += uint256(seen.stake) + seen.unbonding;
+        }
+        vm.assertEq(stake.totalWeight(), sum, "sum of the lot");
+        vm.assertEq(stake.eligible(), eligible, "eligible");
+        vm.assertEq(ledger.heldFor(address(stake)), held, "held");
+    }
+}
