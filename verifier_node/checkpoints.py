@@ -69,8 +69,9 @@ def scorer_maker(checkpoints: CheckpointCache) -> ScorerFor | None:
         return None
 
     def make(spec: EnvironmentSpec) -> ProvenanceScorer:
-        from marketplace.gym.provenance import OffPolicyScorer
+        from marketplace.gym.provenance import OffPolicyScorer, Tolerance
 
-        return OffPolicyScorer(checkpoints.policy, spec.sampling.stop)
+        tolerance = Tolerance(spec.provenance.mean, spec.provenance.maximum)
+        return OffPolicyScorer(checkpoints.policy, spec.sampling.stop, tolerance=tolerance)
 
     return make

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from marketplace.gym.pool import CheckItem, CheckPool, CheckResult, Status
 from marketplace.gym.spec import EnvironmentSpec
@@ -35,9 +35,6 @@ from marketplace.protocol.verdict import (
     batch_verdicts,
     to_ppm,
 )
-
-PROVENANCE_GROUPS: Final = 4
-"""Groups of a batch that are re-scored at tier B, unless the caller says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,13 +138,12 @@ def check_batch(
     terms: BatchTerms,
     pool: CheckPool,
     randomness: bytes | None = None,
-    provenance_groups: int = PROVENANCE_GROUPS,
     scorer: ProvenanceScorer | None = None,
     checkpoint_ok: Callable[[int], bool] | None = None,
 ) -> BatchCheck:
     """Judges every trace of a batch. lines: as from open_batch, whole groups only.
 
-    randomness: bytes32 of the round; with it provenance_groups groups are drawn for scorer.
+    randomness: bytes32 of the round; with it the spec's provenance.groups are drawn for scorer.
     checkpoint_ok: whether a checkpoint id counts (None: any does). scorer None: no re-scoring,
     as for a miner that checks its own batch.
 
@@ -161,7 +157,8 @@ def check_batch(
     for result in results:
         _settle(waiting.popleft(), result)
     if terms.tier is Tier.B and scorer is not None and randomness is not None:
-        sampled = sampled_groups(randomness, len(lines) // terms.group_size, provenance_groups)
+        groups = len(lines) // terms.group_size
+        sampled = sampled_groups(randomness, groups, spec.provenance.groups)
         _rescore(lines, review.lines, sampled, terms.group_size, scorer)
     verdicts = payout.apply(
         terms.pay_rule,

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from importlib import resources
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -24,14 +23,12 @@ from pydantic import (
     model_validator,
 )
 
+from marketplace.protocol import strict_json
 from marketplace.protocol.errors import SpecError
 from marketplace.protocol.seeds import PPM
 
 MAX_SPEC_BYTES: Final = 262_144
 MAX_DEPTH: Final = 16
-
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET = re.compile(r"[\[\]{}]")
 
 REQUIRED_PACKAGES: Final = {
     "reasoning_gym": ("reasoning-gym",),
@@ -129,6 +126,16 @@ class LimitsSpec(_Part):
     max_chars: Annotated[int, Field(ge=1, le=262_144)] = 8192
 
 
+class ProvenanceSpec(_Part):
+    """Tier B. groups: re-scored of each batch, drawn by the round's randomness. mean, maximum:
+    largest honest difference of a trace's log-probs from the checkpoint's, in nats (see
+    provenance.py). Part of the spec, so that all verifiers judge alike."""
+
+    groups: Annotated[int, Field(ge=1, le=4096)] = 4
+    mean: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
+    maximum: Annotated[float, Field(gt=0.0, le=10.0)] = 0.5
+
+
 class EnvironmentSpec(_Part):
     """An environment. packages: exact versions that scoring depends on, by distribution name.
 
@@ -144,6 +151,7 @@ class EnvironmentSpec(_Part):
     scoring: ScoringSpec
     sampling: SamplingSpec = SamplingSpec()
     limits: LimitsSpec = LimitsSpec()
+    provenance: ProvenanceSpec = ProvenanceSpec()
     holdout_ppm: Annotated[int, Field(ge=0, lt=PPM)] = 100_000
     packages: dict[str, Annotated[str, Field(min_length=1, max_length=64)]] = {}
 
@@ -172,14 +180,12 @@ def parse_spec(data: bytes) -> EnvironmentSpec:
     if len(data) > MAX_SPEC_BYTES:
         raise SpecError(f"the spec has {len(data)} bytes, over {MAX_SPEC_BYTES}")
     try:
-        text = data.decode("utf-8")
-        _refuse_nesting(text)
-        record = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        record = strict_json.loads(data.decode("utf-8"), depth=MAX_DEPTH)
     except UnicodeDecodeError as error:
         raise SpecError(f"the spec is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise SpecError(f"the spec is not JSON: {error}") from None
-    except ValueError as error:  # an integer of more digits than Python converts
+    except ValueError as error:
         raise SpecError(f"the spec can't be read as JSON: {error}") from None
     if not isinstance(record, dict):
         raise SpecError(f"the spec holds a JSON {type(record).__name__}, not an object")
@@ -233,28 +239,6 @@ def _holding_once(template: str, placeholders: Iterable[str]) -> str:
         if found != 1:
             raise ValueError(f"must hold {placeholder} exactly once, holds it {found} times")
     return template
-
-
-def _refuse_nesting(text: str) -> None:
-    """Deep nesting ends the process where a library raised Python's recursion limit."""
-    depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub("", text)):
-        depth += 1 if bracket in "[{" else -1
-        if depth > MAX_DEPTH:
-            raise SpecError(f"the spec nests more than {MAX_DEPTH} levels deep")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in record:
-            raise SpecError(f"key {key!r:.80} appears twice in the spec")
-        record[key] = value
-    return record
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise SpecError(f"the spec holds {name}, which is not JSON")
 
 
 def _described(error: ValidationError) -> str:

@@ -21,6 +21,7 @@ from marketplace.gym.environment import Environment
 from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import (
     EnvironmentSpec,
+    ProvenanceSpec,
     environment_id,
     parse_spec,
     spec_bytes,
@@ -101,7 +102,7 @@ def check(
     pool: CheckPool, traces: list[Trace] | list[bytes], terms: BatchTerms = TERMS, **others: Any
 ) -> BatchCheck:
     lines = [one if isinstance(one, bytes) else encode_line(one) for one in traces]
-    return check_batch(lines, spec=SPEC, terms=terms, pool=pool, **others)
+    return check_batch(lines, terms=terms, pool=pool, **({"spec": SPEC} | others))
 
 
 def reasons(result: BatchCheck) -> list[Reason]:
@@ -262,7 +263,8 @@ def test_traces_with_other_logprobs_are_off_policy(pool: CheckPool) -> None:
 def test_only_the_groups_drawn_by_the_round_are_rescored(pool: CheckPool) -> None:
     traces = [trace(i, f"stolen {i}", TIER_B) for i in range(40)]
     scorer = Scorer()
-    result = check(pool, traces, TIER_B, scorer=scorer, randomness=RANDOMNESS, provenance_groups=3)
+    spec = SPEC.model_copy(update={"provenance": ProvenanceSpec(groups=3)})
+    result = check(pool, traces, TIER_B, scorer=scorer, randomness=RANDOMNESS, spec=spec)
     drawn = sampled_groups(RANDOMNESS, 20, 3)
     assert [one.task - 40 for group in scorer.asked[0][1] for one in group.traces] == [
         group for group in drawn for _ in range(2)

@@ -101,7 +101,7 @@ def test_a_malformed_spec_is_named(changes: dict[str, Any], message: str) -> Non
         (b"[]", "holds a JSON list"),
         (b'{"v":1,"v":1}', "key 'v' appears twice"),
         (b'{"v":NaN}', "holds NaN"),
-        (b"[" * 200_000, "nests more than 16"),
+        (b"[" * 200_000, "nests too deeply, over 16"),
         (b'{"description":"' + b"[" * 17 + b'"}', "name: Field required"),
         (b" " * 262_145, "262145 bytes, over 262144"),
         (b'{"v":' + b"9" * 5000 + b"}", "can't be read"),
