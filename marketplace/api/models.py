@@ -1,0 +1,292 @@
+"""What the routes answer with. Descriptions here are the API's documentation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Tokens = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]+$",
+        description="Token base units as a decimal string (exact; up to 2^256 - 1).",
+        examples=["1500000"],
+    ),
+]
+
+
+def _amount(meaning: str) -> Any:
+    return Field(description=f"{meaning} In token base units, decimal.")
+
+
+Address = Annotated[
+    str,
+    Field(
+        pattern=r"^0x[0-9a-fA-F]{40}$",
+        description="Checksummed address (EIP-55).",
+        examples=["0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"],
+    ),
+]
+Hash = Annotated[
+    str, Field(pattern=r"^0x[0-9a-f]{64}$", description="32 bytes, 0x hex in lower case.")
+]
+ContentAddress = Annotated[str, Field(description="CIDv1 in base32: where the content is.")]
+Time = Annotated[int, Field(description="Seconds since the epoch, by block timestamps.")]
+BlockNumber = Annotated[int, Field(ge=0, description="Block number.")]
+
+Tier = Literal["A", "B", "C"]
+PayRule = Literal["correct", "informative"]
+BatchPhase = Literal["in_round", "challengeable", "settleable", "settled", "void"]
+RoundPhase = Literal[
+    "awaiting_randomness", "drawable", "stalled", "committing", "revealing", "closed"
+]
+SeatState = Literal["drawn", "committed", "revealed"]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Item = TypeVar("Item")
+
+
+class Page(Model, Generic[Item]):
+    """One page of a list, in ascending order of its key."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(
+        description="Pass it as `cursor` for the next page; null on the last page."
+    )
+
+
+class Problem(Model):
+    """What is wrong with a request, naming the value."""
+
+    detail: str = Field(examples=["there is no bounty 7"])
+
+
+class Health(Model):
+    """How far the index has followed the chain."""
+
+    chain_id: int
+    market: Address = Field(description="Address of the market contract.")
+    indexed_block: BlockNumber = Field(description="Last block whose events are in the index.")
+    indexed_hash: Hash
+    indexed_time: Time
+    head_block: BlockNumber = Field(description="The chain's newest block when last asked.")
+    lag_blocks: int = Field(ge=0, description="head_block - indexed_block.")
+    checked_at: Time = Field(description="When the indexer last asked the chain; 0 for never.")
+    seconds_since_check: int = Field(
+        ge=0, description="By this server's clock. Large where the indexer or its node is down."
+    )
+
+
+class Token(Model):
+    """The stablecoin of the market."""
+
+    address: Address
+    name: str
+    symbol: str
+    decimals: int = Field(description="A token is 10^decimals base units.")
+
+
+class Parameters(Model):
+    """Fixed rules of the market. Windows in seconds, shares in 1/10,000."""
+
+    committee_size: int
+    max_rounds: int
+    draw_timeout: int
+    commit_window: int
+    reveal_window: int
+    challenge_window: int
+    unbonding_delay: int
+    seat_stake: Tokens
+    absence_bps: int
+    incoherence_bps: int
+    bond_per_trace: Tokens
+    fault_multiple: int
+    max_traces: int
+
+
+class Money(Model):
+    """Where all tokens are: tokens_in - tokens_out = balances + escrow + stake + market."""
+
+    tokens_in: Tokens = _amount("All that ever came into the ledger.")
+    tokens_out: Tokens = _amount("All that was withdrawn.")
+    balances: Tokens = _amount("Sum of withdrawable balances.")
+    escrow: Tokens = _amount("Held for bounties.")
+    stake: Tokens = _amount("Held for verifiers, unbonding stake included.")
+    market: Tokens = _amount("Held as bonds of batches.")
+
+
+class Market(Model):
+    """The market that this index is of."""
+
+    chain_id: int
+    contracts: dict[str, Address]
+    token: Token
+    parameters: Parameters
+    money: Money
+    environments: int
+    bounties: int
+    batches: int
+    rounds: int
+    verifiers: int
+    checkpoints: int
+
+
+class Environment(Model):
+    id: Hash = Field(description="sha2-256 digest of the spec file.")
+    cid: ContentAddress = Field(description="Where the spec is; the same digest.")
+    author: Address
+    block: BlockNumber
+    registered_at: Time
+
+
+class Bounty(Model):
+    """funded + replenished = available + reserved + paid + refunded."""
+
+    id: int
+    poster: Address
+    environment: Hash
+    environment_cid: ContentAddress
+    tier: Tier = Field(description="Provenance asked for: A replayable, B scorable, C opaque.")
+    trainer: Address | None = Field(description="Whose checkpoints count; null under tier C.")
+    pay_rule: PayRule
+    group_size: int = Field(description="Traces of one task.")
+    price_per_unit: Tokens
+    fee_per_trace: Tokens = _amount("For checking, shared by the committee.")
+    deadline: Time = Field(description="Last second at which a batch may be committed.")
+    open: bool = Field(description="Whether the deadline lies ahead.")
+    available: Tokens = _amount("Free for new batches.")
+    reserved: Tokens = _amount("Worst-case cost of pending batches.")
+    paid: Tokens = _amount("Went to miners and verifiers.")
+    paid_miners: Tokens = _amount("The miners' part of `paid`.")
+    refunded: Tokens = _amount("Went back to the poster.")
+    funded: Tokens = _amount("Paid in by anybody.")
+    replenished: Tokens = _amount("Came in from forfeited bonds and slashed stake.")
+    batches: int = Field(description="How many were committed.")
+    block: BlockNumber
+    created_at: Time
+
+
+class Attestation(Model):
+    """What is said of a whole batch."""
+
+    verdict_root: Hash = Field(description="Root of the Merkle-sum tree of verdicts.")
+    units: int = Field(description="Payable units.")
+    faults: int = Field(description="Proven lies.")
+    outcome: Literal["verdicts", "unavailable", "malformed"] = Field(
+        description="`unavailable` and `malformed` speak of the whole batch."
+    )
+
+
+class Settlement(Model):
+    """How a batch ended. Amounts are null where it is void, but for `slashed`."""
+
+    closed_at: Time
+    miner_paid: Tokens | None = _amount("units x price.")
+    fees_paid: Tokens | None = _amount("To coherent verifiers, all of them.")
+    bond_forfeited: Tokens | None = _amount("The rest went back to the miner.")
+    slashed: Tokens = _amount("Penalties of verifiers.")
+
+
+class Batch(Model):
+    id: int
+    bounty: int
+    miner: Address
+    phase: BatchPhase
+    root: Hash = Field(description="Merkle root of the trace leaves.")
+    cid: ContentAddress = Field(description="Where the batch file is.")
+    count: int = Field(description="Traces.")
+    first_task: int = Field(description="Index of the miner's task that the first group answers.")
+    bond: Tokens
+    round: int = Field(description="The current or last round.")
+    round_count: int
+    attested_at: Time | None
+    attestation: Attestation | None = Field(description="Null until a round agrees.")
+    settlement: Settlement | None = Field(description="Null until the batch is settled or void.")
+    block: BlockNumber
+    tx_hash: Hash = Field(description="The transaction that committed it.")
+    committed_at: Time
+
+
+class Seat(Model):
+    """One member of a committee."""
+
+    seat: int = Field(description="Position in the round, from 0.")
+    verifier: Address
+    state: SeatState
+    commitment: Hash | None
+    committed_at: Time | None
+    revealed_at: Time | None
+    attestation: Attestation | None = Field(description="Null until revealed.")
+    verdicts_cid: ContentAddress | None = Field(
+        description="Where the member says its verdict file is; null where that is no CID."
+    )
+    coherent: bool | None = Field(
+        description="Whether it voted as the batch was attested; null before, and where void."
+    )
+    penalty: Tokens | None = _amount("Null until the batch is settled or void.")
+    fee: Tokens | None = _amount("Null until the batch is settled or void.")
+
+
+class Round(Model):
+    id: int
+    batch: int
+    number: int = Field(description="1 for the batch's first round.")
+    phase: RoundPhase
+    subject: Hash = Field(description="What commitments are bound to.")
+    max_units: int = Field(description="Traces of the batch: units + faults can't exceed it.")
+    size: int = Field(description="Seats wanted.")
+    draw_point: int = Field(description="Block whose hash decides the draw.")
+    randomness: Hash | None
+    opened_at: Time
+    drawn_at: Time | None
+    all_committed_at: Time | None
+    committed: int
+    revealed: int
+    judged: bool = Field(description="Whether penalties and fees are final.")
+    seats: list[Seat] = Field(description="Empty before the draw.")
+
+
+class BatchDetail(Batch):
+    """A batch with all its rounds, oldest first."""
+
+    rounds: list[Round]
+
+
+class Verifier(Model):
+    address: Address
+    stake: Tokens = _amount("Without what is unbonding.")
+    unbonding: Tokens
+    claimable_at: Time | None = Field(description="Null where nothing is unbonding.")
+    open_seats: int
+    free_seats: int = Field(description="Its weight in the draw.")
+    seats_drawn: int = Field(description="Ever.")
+    penalties: Tokens = _amount("Ever lost.")
+    fees_earned: Tokens = _amount("Ever earned.")
+    withdrawn: Tokens = _amount("Stake that went to its balance.")
+    block: BlockNumber = Field(description="Where it first staked.")
+
+
+class Checkpoint(Model):
+    id: int
+    trainer: Address
+    parent: int | None = Field(description="Null for a base model.")
+    cid: ContentAddress
+    dataset_root: Hash = Field(description="All zeros where it was trained on nothing.")
+    block: BlockNumber
+    registered_at: Time
+
+
+class Balance(Model):
+    """An account in the ledger: balance = deposited + credited - spent - withdrawn."""
+
+    address: Address
+    balance: Tokens = _amount("Withdrawable.")
+    deposited: Tokens
+    credited: Tokens = _amount("Earned, or given back.")
+    spent: Tokens = _amount("Taken for bounties, stake and bonds.")
+    withdrawn: Tokens
