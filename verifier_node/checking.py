@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from marketplace.chain.batch_terms import batch_terms
 from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import Batch, Bounty
 from marketplace.gym.checking import (
     BatchCheck,
-    BatchTerms,
     ProvenanceScorer,
     check_batch,
     open_batch,
@@ -103,7 +103,7 @@ class BatchChecker:
     def _check(
         self, batch: Batch, bounty: Bounty, spec: EnvironmentSpec, data: bytes
     ) -> BatchCheck:
-        terms = terms_of(self._reader, batch, bounty)
+        terms = batch_terms(self._reader, batch, bounty)
         if terms.tier is Tier.A:
             raise EnvironmentMismatch(
                 f"bounty {bounty.id} asks for tier A, which this version can't check"
@@ -150,23 +150,3 @@ def fetch_spec(store: ContentStore, environment: bytes, timeout: float) -> Envir
     """The spec of an environment id. Raises StorageError, SpecError."""
     data = store.get(Cid(environment, RAW), timeout=timeout, max_bytes=MAX_SPEC_BYTES)
     return parse_spec(data)
-
-
-def terms_of(reader: MarketReader, batch: Batch, bounty: Bounty) -> BatchTerms:
-    """What chain and bounty fix for a batch."""
-    assignment = reader.assignment(batch.bounty, batch.miner)
-    assert assignment is not None  # the market takes batches of opened assignments only
-    assert assignment.seed is not None
-    return BatchTerms(
-        chain_id=reader.deployment.chain_id,
-        market=reader.deployment.address("market"),
-        batch=batch.id,
-        bounty=batch.bounty,
-        miner=batch.miner,
-        environment=bounty.terms.environment,
-        assignment_seed=assignment.seed,
-        first_task=batch.first_task,
-        group_size=bounty.terms.group_size,
-        tier=bounty.terms.tier,
-        pay_rule=bounty.terms.pay_rule,
-    )

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 from marketplace.chain.reads import MarketReader
 from marketplace.gym.checking import ProvenanceScorer
 from marketplace.gym.spec import EnvironmentSpec
+from marketplace.storage.checkpoints import fetch_checkpoint
 from marketplace.storage.cid import Cid
-from marketplace.storage.folder import get_folder
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import ScorerFor
 
 if TYPE_CHECKING:
     from marketplace.gym.policy import Policy
 
-MAX_CHECKPOINT_BYTES = 64 << 30
 FETCH_SECONDS = 600.0
-_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".md", ".jinja", ".toml")
 
 
 class CheckpointCache:
@@ -39,16 +37,9 @@ class CheckpointCache:
         """The checkpoint's files. Raises StorageError, CheckpointError, Reverted."""
         content = self._reader.checkpoint(checkpoint).content
         cid = Cid.from_chain(content.digest, content.codec)
-        return get_folder(
-            self._store,
-            cid,
-            # By content, not by id: a reorg can give an id to another checkpoint.
-            self._directory / str(cid),
-            timeout=FETCH_SECONDS,
-            max_bytes=MAX_CHECKPOINT_BYTES,
-            # Nothing that could be run or unpickled.
-            accept=lambda name: name.endswith(_SUFFIXES),
-        )
+        # By content, not by id: a reorg can give an id to another checkpoint.
+        folder = self._directory / str(cid)
+        return fetch_checkpoint(self._store, cid, folder, timeout=FETCH_SECONDS)
 
     def policy(self, checkpoint: int) -> Policy:
         """The checkpoint as a policy. Needs the extra [verify]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from marketplace.chain.records import Batch, BatchPhase
 from marketplace.cli.context import of
 from marketplace.cli.options import AsJson, BatchId
 from marketplace.cli.output import emit_json, facts, out, say, table
-from marketplace.protocol.errors import ConfigError, InvalidValue, ProofFailed, StorageError
+from marketplace.protocol.errors import InvalidValue, ProofFailed, StorageError
 from marketplace.protocol.merkle import batch_tree, trace_leaf, verify_inclusion
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.verdict import (
@@ -25,7 +26,8 @@ from marketplace.protocol.verdict import (
     verify_verdict,
 )
 from marketplace.storage.cid import Cid
-from trainer.pull import pull_lines, pull_verdicts
+from trainer.data import AttestedBatch
+from trainer.pull import pull_attested
 
 batch_app = typer.Typer(help="Batches.", no_args_is_help=True)
 trace_app = typer.Typer(help="Single traces.", no_args_is_help=True)
@@ -81,11 +83,11 @@ def show(
         }
         if _outcome(found) == "verdicts":
             try:
-                verdicts = pull_verdicts(reader, context.store(), found, timeout=timeout)
-                counted = Counter(verdict.reason.name.lower() for verdict in verdicts)
+                opened = pull_attested(reader, context.store(), found, timeout=timeout)
+                counted = Counter(verdict.reason.name.lower() for verdict in opened.verdicts)
                 record["reasons"] = dict(sorted(counted.items()))
             except StorageError as error:
-                say(f"the verdict file can't be fetched: {error}")
+                say(f"its content can't be fetched: {error}")
     if as_json:
         emit_json(record)
         return
@@ -165,14 +167,9 @@ def explain(
             f"batch {batch} has {found.count} traces, there is no trace {index}",
             fix=f"give an index from 0 to {found.count - 1}",
         )
-    if found.attestation is None or _outcome(found) != "verdicts":
-        raise ConfigError(
-            f"batch {batch} has no verdicts: {_outcome(found)}",
-            fix="see `tracemarket batch show`",
-        )
-    lines = pull_lines(reader, store, found, timeout=timeout)
-    verdicts = pull_verdicts(reader, store, found, timeout=timeout)
-    record = _receipt(reader, found, lines, verdicts, index)
+    opened = pull_attested(reader, store, found, timeout=timeout)
+    lines, verdicts = opened.lines, opened.verdicts
+    record = _receipt(reader, found, opened, index)
     if as_json:
         emit_json(record)
         return
@@ -199,10 +196,10 @@ def explain(
 def _receipt(
     reader: MarketReader,
     batch: Batch,
-    lines: list[bytes],
-    verdicts: list[Verdict],
+    opened: AttestedBatch,
     index: int,
 ) -> dict[str, object]:
+    lines, verdicts = opened.lines, opened.verdicts
     deployment = reader.deployment
     binding = (deployment.chain_id, deployment.address("market"), batch.bounty, batch.miner)
     leaf = trace_leaf(*binding, index, lines[index])
@@ -238,7 +235,7 @@ def _receipt(
     }
 
 
-def _why(reader: MarketReader, batch: Batch, verdicts: list[Verdict], index: int) -> str:
+def _why(reader: MarketReader, batch: Batch, verdicts: Sequence[Verdict], index: int) -> str:
     verdict = verdicts[index]
     told = _MEANING[verdict.reason]
     terms = reader.bounty(batch.bounty).terms

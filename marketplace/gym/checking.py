@@ -16,15 +16,15 @@ from typing import Protocol
 from marketplace.gym.pool import CheckItem, CheckPool, CheckResult, Status
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol import batch_file, merkle, payout
+from marketplace.protocol.batch_terms import BatchTerms
 from marketplace.protocol.errors import (
     CheckerFailed,
     InvalidValue,
     MalformedBatch,
     MalformedTrace,
 )
-from marketplace.protocol.hashing import Address
-from marketplace.protocol.payout import Checked, PayRule
-from marketplace.protocol.seeds import task_seed, walk_seed
+from marketplace.protocol.payout import Checked
+from marketplace.protocol.seeds import walk_seed
 from marketplace.protocol.trace import Tier, Trace, decode_line
 from marketplace.protocol.verdict import (
     FAULTS,
@@ -35,30 +35,6 @@ from marketplace.protocol.verdict import (
     batch_verdicts,
     to_ppm,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchTerms:
-    """What chain and bounty fix for a batch. market, miner: addresses. environment: bytes32 id.
-
-    assignment_seed: bytes32 of the miner's assignment. first_task: task index of line 0.
-    """
-
-    chain_id: int
-    market: Address
-    batch: int
-    bounty: int
-    miner: Address
-    environment: bytes
-    assignment_seed: bytes
-    first_task: int
-    group_size: int
-    tier: Tier
-    pay_rule: PayRule
-
-    def seed(self, task: int) -> bytes:
-        """The 32-byte seed of an absolute task index."""
-        return task_seed(self.environment, self.bounty, self.miner, self.assignment_seed, task)
 
 
 @dataclass(frozen=True, slots=True)

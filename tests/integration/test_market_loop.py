@@ -22,7 +22,7 @@ from marketplace.protocol.trace import decode_line, encode_line
 from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation, Reason
 from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.embedded import EmbeddedStore
-from trainer.pull import pull_lines, pull_verdicts, settled_batches
+from trainer.pull import pull_attested, settled_batches
 
 TUSD = 10**6
 GROUPS, SIZE = 3, 4
@@ -63,9 +63,9 @@ def test_honest_work_is_paid_to_the_unit(loop, market, accounts):
 
     # The receipt: content and verdicts lead to the roots on chain.
     (settled,) = settled_batches(reader, {bounty})
-    lines = pull_lines(reader, loop.store, settled, timeout=0)
-    verdicts = pull_verdicts(reader, loop.store, settled, timeout=0)
-    assert [decode_line(line).sample for line in lines] == [0, 1, 2, 3] * GROUPS
+    opened = pull_attested(reader, loop.store, settled, timeout=0)
+    verdicts = opened.verdicts
+    assert [decode_line(line).sample for line in opened.lines] == [0, 1, 2, 3] * GROUPS
     assert [verdict.reason for verdict in verdicts] == [Reason.CORRECT, Reason.WRONG] * (
         TRACES // 2
     )
@@ -79,8 +79,8 @@ def test_the_next_batch_answers_the_next_tasks(loop, market):
     prompts = {
         decode_line(line).prompt
         for mined in (first, second)
-        for line in pull_lines(
-            market.reader, loop.store, market.reader.batch(mined.batch), timeout=0
+        for line in batch_file.unpack(
+            loop.store.get(Cid.parse(mined.cid), timeout=0), mined.traces
         )
     }
     assert len(prompts) == 3
@@ -104,7 +104,7 @@ def test_lies_forfeit_the_bond_and_other_traces_are_judged_as_they_are(loop, mar
 
     assert loop.drive(loop.nodes(keys), mined.batch) is BatchPhase.SETTLED
     batch = market.reader.batch(mined.batch)
-    verdicts = pull_verdicts(market.reader, loop.store, batch, timeout=0)
+    verdicts = pull_attested(market.reader, loop.store, batch, timeout=0).verdicts
     assert verdicts[1].reason is Reason.TAMPERED_PROMPT
     assert verdicts[5].reason is Reason.FALSE_CLAIM
     # The two groups with a lie are not whole; the third is paid.

@@ -9,9 +9,10 @@ from typing import Final
 from marketplace.chain.records import Assignment
 from marketplace.cli.demo.world import World
 from marketplace.miner.sampler import Sampler
+from marketplace.protocol import batch_file
 from marketplace.protocol.seeds import task_seed
 from marketplace.protocol.trace import Trace, decode_line, encode_line
-from trainer.pull import pull_lines
+from marketplace.storage.cid import Cid
 
 Forge = Callable[[list[Trace], list[Trace], list[str]], list[Trace]]
 """(own samples, somebody's published traces, reference answers) -> what is committed."""
@@ -67,10 +68,11 @@ def lie(
     miner = world.miner_of(world.liar)
     bounty = world.liar.bounty(bounty_id)
     environment = miner.environment(bounty)
-    theirs = world.liar.batch(honest_batch)
-    published = [
-        decode_line(line) for line in pull_lines(world.liar, world.store, theirs, timeout=5.0)
-    ]
+    # Published since its commit was included: anybody can read it.
+    theirs = world.liar.batch_content(honest_batch)
+    data = world.store.get(Cid.from_chain(theirs.digest, theirs.codec), timeout=5.0)
+    count = world.liar.batch(honest_batch).count
+    published = [decode_line(line) for line in batch_file.unpack(data, count)]
     told = []
     for kind, forge in LIES.items():
         assignment = miner.enrol(bounty_id)

@@ -1,0 +1,120 @@
+"""A turn of the Refinery: attested batches and a parent checkpoint in, a registered child out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marketplace.chain.client import MarketClient
+from marketplace.gym.policy import Policy
+from marketplace.gym.spec import EnvironmentSpec
+from marketplace.protocol.errors import ConfigError
+from marketplace.protocol.merkle import dataset_root
+from marketplace.protocol.seeds import PPM
+from marketplace.storage.checkpoints import put_checkpoint
+from marketplace.storage.cid import Cid
+from marketplace.storage.store import ContentStore
+from trainer.checkpoint import TrainingRecord, save_checkpoint
+from trainer.config import TrainSettings
+from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
+from trainer.grpo import StepMetrics, TurnMetrics, train_turn
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a turn made. dataset_root: over `batches`, ascending, each with full weight."""
+
+    folder: Path
+    parent: int
+    batches: tuple[int, ...]
+    dataset_root: bytes
+    dataset: Dataset
+    metrics: TurnMetrics
+
+
+def train_on_batches(
+    policy: Policy,
+    parent: int,
+    batches: Sequence[AttestedBatch],
+    spec: EnvironmentSpec,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    on_step: Callable[[int, int, StepMetrics], None] | None = None,
+) -> Trained:
+    """Trains the parent's policy in place on proven batches and saves it to a new folder.
+
+    Raises ConfigError where nothing in the batches can be trained on, CheckpointError.
+    """
+    if not batches:
+        raise ConfigError(
+            "there are no settled batches to train on",
+            fix="wait until batches of the bounty are settled",
+        )
+    ordered = sorted(batches, key=lambda batch: batch.terms.batch)
+    foreign = [
+        b.terms.batch for b in ordered if b.terms.environment != ordered[0].terms.environment
+    ]
+    if foreign:
+        raise ConfigError(
+            f"batch {foreign[0]} was attested for another environment than "
+            f"batch {ordered[0].terms.batch}",
+            fix="train on the bounties of one environment",
+        )
+    rules = GroupRules(checkpoint=parent, stop=spec.sampling.stop, context=policy.context)
+    dataset = build_groups(ordered, policy.codec, rules)
+    if not dataset.groups:
+        raise ConfigError(
+            f"none of {dataset.traces} attested traces can be trained on: {dataset.skipped}",
+            fix="wait for more settled batches of the parent checkpoint",
+        )
+    metrics = train_turn(
+        policy, dataset.groups, settings, temperature=spec.sampling.temperature, on_step=on_step
+    )
+    # Weight 1 for each batch that was looked at: which of its traces taught anything follows
+    # from the batch, the parent and the settings.
+    entries = [(b.terms.batch, b.attestation.root, b.attestation.units, PPM) for b in ordered]
+    first = ordered[0].terms
+    root = dataset_root(first.chain_id, first.market, entries)
+    record = TrainingRecord(
+        parent=parent,
+        dataset=_described(ordered, dataset, root),
+        settings=settings.model_dump(mode="json"),
+        metrics=metrics.summary(),
+    )
+    save_checkpoint(policy, folder, sampling=spec.sampling, record=record)
+    return Trained(folder, parent, tuple(b.terms.batch for b in ordered), root, dataset, metrics)
+
+
+def publish(
+    client: MarketClient, store: ContentStore, folder: Path, *, parent: int, root: bytes
+) -> tuple[int, Cid]:
+    """Puts a checkpoint folder into the store and registers it. Returns its id and CID.
+
+    Content first: whoever sees the registration can fetch it.
+    """
+    cid = put_checkpoint(store, folder)
+    checkpoint, _ = client.register_checkpoint(parent, cid, root)
+    return checkpoint, cid
+
+
+def _described(batches: Sequence[AttestedBatch], dataset: Dataset, root: bytes) -> dict[str, Any]:
+    return {
+        "root": "0x" + root.hex(),
+        "batches": [
+            {
+                "batch": batch.terms.batch,
+                "verdict_root": "0x" + batch.attestation.root.hex(),
+                "units": batch.attestation.units,
+                "weight_ppm": PPM,
+            }
+            for batch in batches
+        ],
+        "traces": dataset.traces,
+        "groups": len(dataset.groups),
+        "skipped": dataset.skipped,
+        "mean_score": dataset.mean_score,
+        "mean_tokens": dataset.mean_tokens,
+    }
