@@ -56,6 +56,23 @@ contract BatchMarket is IBatchMarket {
         _linked("stake.ledger", address(stake.ledger()), address(ledger_));
         _linked("assignments.market", assignments_.market(), address(this));
         _linked("assignments.escrow", address(assignments_.escrow()), address(escrow_));
+        // The parts were given their parameters on their own; what this contract publishes must be what they do.
+        _same("committeeSize", rounds_.committeeSize(), parameters_.committeeSize);
+        _same("drawTimeout", rounds_.drawTimeout(), parameters_.drawTimeout);
+        _same("commitWindow", rounds_.commitWindow(), parameters_.commitWindow);
+        _same("revealWindow", rounds_.revealWindow(), parameters_.revealWindow);
+        _same("unbondingDelay", stake.unbondingDelay(), parameters_.unbondingDelay);
+        _same("seatStake", stake.seatStake(), parameters_.seatStake);
+        _same(
+            "absenceBps",
+            rounds_.absencePenalty(),
+            uint256(parameters_.seatStake) * parameters_.absenceBps / BPS
+        );
+        _same(
+            "incoherenceBps",
+            rounds_.incoherencePenalty(),
+            uint256(parameters_.seatStake) * parameters_.incoherenceBps / BPS
+        );
 
         ledger = ledger_;
         escrow = escrow_;
@@ -271,6 +288,10 @@ contract BatchMarket is IBatchMarket {
 
     function _linked(string memory name, address linked, address expected) private pure {
         require(linked == expected, BatchMarket_WrongDeployment(name, linked));
+    }
+
+    function _same(string memory name, uint256 linked, uint256 expected) private pure {
+        require(linked == expected, BatchMarket_InvalidParameters(name));
     }
 
     function _validate(Parameters memory p) private pure {
