@@ -114,7 +114,7 @@ abstract contract Scenario is Deployment {
 
     function _verifiers(uint256 number, uint256 amount) internal {
         for (uint256 i; i < number; ++i) {
-            _staked(string.concat("verifier ", vm.toString(i)), amount);
+            _staked(string.concat("verifier ", vm.toString(verifiers.length)), amount);
         }
     }
 

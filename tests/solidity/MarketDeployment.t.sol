@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.37;
+
+import {IAssignments} from "../../contracts/src/interfaces/IAssignments.sol";
+import {IBatchMarket} from "../../contracts/src/interfaces/IBatchMarket.sol";
+import {IBountyEscrow} from "../../contracts/src/interfaces/IBountyEscrow.sol";
+import {ILedger} from "../../contracts/src/interfaces/ILedger.sol";
+import {IRounds} from "../../contracts/src/interfaces/IRounds.sol";
+import {Parameters} from "../../contracts/src/libraries/Types.sol";
+import {Scenario} from "./support/Scenario.sol";
+
+/// BatchMarket's constructor
+/// ├── a parameter out of range                 BatchMarket_InvalidParameters
+/// ├── a part that was given other parameters   BatchMarket_InvalidParameters
+/// ├── a part that is linked to another one     BatchMarket_WrongDeployment
+/// └── otherwise the parameters are published as they are
+contract MarketDeploymentTest is Scenario {
+    address private constant OTHER = address(0xBAD);
+
+    function setUp() external {
+        _begin();
+    }
+
+    function testParametersArePublished() external view {
+        vm.assertEq(
+            keccak256(abi.encode(market.parameters())), keccak256(abi.encode(_parameters())), "parameters"
+        );
+        vm.assertEq(market.count(), 0, "no batch");
+    }
+
+    function testParametersOutOfRange() external {
+        Parameters memory p = _parameters();
+        p.committeeSize = 0;
+        _refused(p, "committeeSize");
+        p = _parameters();
+        p.maxRounds = 0;
+        _refused(p, "maxRounds");
+        p.maxRounds = 6;
+        p.committeeSize = 1;
+        _refused(p, "maxRounds");
+        p.maxRounds = 3;
+        p.committeeSize = 31; // 31, 63, 127 seats
+        _refused(p, "maxRounds");
+        p = _parameters();
+        p.drawTimeout = 0;
+        _refused(p, "windows");
+        p = _parameters();
+        p.commitWindow = 0;
+        _refused(p, "windows");
+        p = _parameters();
+        p.revealWindow = 0;
+        _refused(p, "windows");
+        p = _parameters();
+        p.unbondingDelay = 3 * (1 hours + 20 minutes) + 30 minutes - 1;
+        _refused(p, "unbondingDelay");
+        p.unbondingDelay = type(uint32).max;
+        (p.drawTimeout, p.commitWindow, p.revealWindow) = (type(uint32).max, type(uint32).max, type(uint32).max);
+        _refused(p, "unbondingDelay");
+        p = _parameters();
+        p.absenceBps = 10_001;
+        _refused(p, "absenceBps");
+        p = _parameters();
+        p.incoherenceBps = 10_001;
+        _refused(p, "incoherenceBps");
+        p = _parameters();
+        p.bondPerTrace = 0;
+        _refused(p, "bondPerTrace");
+        p = _parameters();
+        p.faultMultiple = 0;
+        _refused(p, "faultMultiple");
+        p = _parameters();
+        p.maxTraces = 0;
+        _refused(p, "maxTraces");
+    }
+
+    function testParametersAtTheirLimits() external {
+        Parameters memory p = _parameters();
+        p.committeeSize = 30; // 30, 61, 123 seats
+        p.unbondingDelay = 3 * (1 hours + 20 minutes) + 30 minutes;
+        (p.absenceBps, p.incoherenceBps) = (10_000, 10_000);
+        (p.bondPerTrace, p.faultMultiple, p.maxTraces) = (1, 1, 1);
+        p.challengeWindow = 0;
+        _deployLinked(p, 0);
+        this.create("BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, p));
+    }
+
+    function testPartsWithOtherParameters() external {
+        Parameters memory p = _parameters();
+        p.committeeSize = 5;
+        _differs(p, "committeeSize");
+        p = _parameters();
+        p.drawTimeout += 1;
+        _differs(p, "drawTimeout");
+        p = _parameters();
+        p.commitWindow += 1;
+        _differs(p, "commitWindow");
+        p = _parameters();
+        p.revealWindow += 1;
+        _differs(p, "revealWindow");
+        p = _parameters();
+        p.unbondingDelay += 1;
+        _differs(p, "unbondingDelay");
+        p = _parameters();
+        p.seatStake += 1;
+        _differs(p, "seatStake");
+        p = _parameters();
+        p.absenceBps = 10_001;
+        _differs(p, "absenceBps");
+        p = _parameters();
+        p.incoherenceBps = 1;
+        _differs(p, "incoherenceBps");
+    }
+
+    function testPartsWithOtherLinks() external {
+        string[10] memory names = [
+            "ledger.market",
+            "ledger.escrow",
+            "ledger.stake",
+            "escrow.market",
+            "escrow.ledger",
+            "rounds.market",
+            "stake.rounds",
+            "stake.ledger",
+            "assignments.market",
+            "assignments.escrow"
+        ];
+        Parameters memory p = _parameters();
+        for (uint256 i; i < names.length; ++i) {
+            _deployLinked(p, i + 1);
+            vm.expectRevert(
+                abi.encodeWithSelector(IBatchMarket.BatchMarket_WrongDeployment.selector, names[i], OTHER)
+            );
+            this.create("BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, p));
+        }
+        _deployLinked(p, 0);
+        this.create("BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, p));
+    }
+
+    function _refused(Parameters memory p, string memory name) private {
+        vm.expectRevert(abi.encodeWithSelector(IBatchMarket.BatchMarket_InvalidParameters.selector, name));
+        this.create("BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, p));
+    }
+
+    function _differs(Parameters memory parts, string memory name) private {
+        _deployLinked(parts, 0);
+        _refused(_parameters(), name);
+    }
+
+    /// Deploys everything but the market; link number `wrong` (1 to 10, in the order of the names above) leads elsewhere.
+    function _deployLinked(Parameters memory p, uint256 wrong) private {
+        uint256 nonce = vm.getNonce(address(this));
+        address[6] memory next;
+        for (uint256 i; i < 6; ++i) {
+            next[i] = vm.computeCreateAddress(address(this), nonce + i);
+        }
+        (address ledger_, address escrow_, address stake_) = (next[0], next[1], next[2]);
+        (address rounds_, address assignments_, address market_) = (next[3], next[4], next[5]);
+        create(
+            "Ledger.sol:Ledger",
+            abi.encode(
+                token,
+                wrong == 2 ? OTHER : escrow_,
+                wrong == 3 ? OTHER : stake_,
+                wrong == 1 ? OTHER : market_
+            )
+        );
+        create(
+            "BountyEscrow.sol:BountyEscrow",
+            abi.encode(wrong == 5 ? OTHER : ledger_, environments, wrong == 4 ? OTHER : market_)
+        );
+        create(
+            "VerifierStake.sol:VerifierStake",
+            abi.encode(wrong == 8 ? OTHER : ledger_, wrong == 7 ? OTHER : rounds_, p)
+        );
+        create("Rounds.sol:Rounds", abi.encode(stake_, randomness, wrong == 6 ? OTHER : market_, p));
+        create(
+            "Assignments.sol:Assignments",
+            abi.encode(wrong == 10 ? OTHER : escrow_, randomness, wrong == 9 ? OTHER : market_)
+        );
+        (ledger, escrow) = (ILedger(ledger_), IBountyEscrow(escrow_));
+        (rounds, assignments) = (IRounds(rounds_), IAssignments(assignments_));
+    }
+}
