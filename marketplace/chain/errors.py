@@ -29,15 +29,15 @@ from marketplace.chain.amounts import format_amount
 from marketplace.chain.artifacts import CONTRACTS, artifact
 from marketplace.chain.records import (
     BatchPhase,
-    PayRule,
     RandomnessStatus,
     RoundPhase,
     SeatState,
-    Tier,
     Token,
 )
 from marketplace.chain.sentences import SENTENCES
 from marketplace.protocol.errors import ChainError, InsufficientFunds, Reverted
+from marketplace.protocol.payout import PayRule
+from marketplace.protocol.trace import Tier
 
 _ERROR_STRING: Final = bytes.fromhex("08c379a0")
 _PANIC: Final = bytes.fromhex("4e487b71")
@@ -154,11 +154,12 @@ def show_time(seconds: int) -> str:
 
 
 def show_enum(kind: type[IntEnum], value: int) -> str:
-    """ "awaiting randomness" of RoundPhase 1."""
+    """ "awaiting randomness" of RoundPhase 1; letters, as those of tiers, stay capitals."""
     try:
-        return kind(value).name.lower().replace("_", " ")
+        name = kind(value).name
     except ValueError:
         return f"{kind.__name__} {value}"
+    return name if len(name) == 1 else name.lower().replace("_", " ")
 
 
 def _shown(value: Any) -> str:

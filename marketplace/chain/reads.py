@@ -18,18 +18,18 @@ from marketplace.chain.records import (
     Checkpoint,
     ContentId,
     Event,
-    PayRule,
     RandomnessStatus,
     Round,
     RoundPhase,
     Seat,
     SeatState,
-    Tier,
     Verifier,
 )
 from marketplace.chain.rpc import node_errors
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import ZERO32, abi_hash, address20, uint
+from marketplace.protocol.payout import PayRule
+from marketplace.protocol.trace import Tier
 from marketplace.protocol.verdict import Attestation
 
 _ZERO_ADDRESS = "0x" + "00" * 20

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
 from eth_utils.conversions import to_bytes
 from web3 import HTTPProvider, Web3
-from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
-from web3.middleware import ExtraDataToPOAMiddleware
+from web3.exceptions import BadResponseFormat, ContractLogicError, Web3Exception, Web3RPCError
 from web3.providers.rpc.utils import REQUEST_RETRY_ALLOWLIST, ExceptionRetryConfiguration
+from web3.types import RPCEndpoint, RPCResponse
 
 from marketplace.chain.errors import NodeRefused, NodeTimeout, NodeUnreachable, decode_revert
 from marketplace.chain.records import Token
@@ -43,13 +43,14 @@ def connect(rpc_url: str, *, timeout: float = 30.0) -> Web3:
         backoff_factor=0.1,
         method_allowlist=_RETRIED,
     )
-    provider = HTTPProvider(
+    provider = _Provider(
         rpc_url, request_kwargs={"timeout": timeout}, exception_retry_configuration=retries
     )
     provider.global_ccip_read_enabled = False  # no contract of ours sends us to other servers
     w3 = Web3(provider)
-    # Proof-of-authority chains put more into a block's extra data than web3 accepts by itself.
-    w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    # It asks for the chain id before every call, which the deployment's check settles once, and
+    # refuses the longer extra data in the blocks of proof-of-authority chains.
+    w3.middleware_onion.remove("validation")
     return w3
 
 
@@ -59,6 +60,16 @@ def node_name(w3: Web3) -> str:
     if not parts.hostname:
         return type(w3.provider).__name__
     return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+
+
+class _Provider(HTTPProvider):
+    """Refuses answers that are JSON, but no object: web3 would trip over them."""
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        answer = super().make_request(method, params)
+        if not isinstance(answer, dict):
+            raise BadResponseFormat(f"a JSON {type(answer).__name__} instead of an object")
+        return answer
 
 
 @contextmanager

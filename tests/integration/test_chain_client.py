@@ -159,8 +159,9 @@ def test_the_ledger_balance_is_spent_first(market, accounts) -> None:
     tokens = poster.token_balance(poster.address)
     bounty, _ = poster.create_bounty(market.terms(), 3 * TUSD)
     assert poster.token_balance(poster.address) == tokens
-    poster.fund_bounty(bounty, 3 * TUSD)
+    poster.fund_bounty(bounty, 3 * TUSD, payment=Payment.APPROVE)
     assert poster.token_balance(poster.address) == tokens - 2 * TUSD
+    assert poster.allowance(poster.address) == 0
     assert poster.balance(poster.address) == 0
     assert poster.held_for("escrow") == 6 * TUSD == poster.tracked()
 
@@ -293,12 +294,12 @@ def test_rounds_and_seats_as_they_fill(market, accounts) -> None:
 
     first = Attestation(b"\x22" * 32, 1, 0)
     second = Attestation(b"\x23" * 32, 2, 0)
-    market.vote(round_id, [second, first, second])
+    market.vote(round_id, [first, second, second])
     assert reader.leader(round_id) == (vote_of(second), 2)
     assert reader.leading_attestation(round_id) == second
     assert [seat.vote for seat in reader.seats(round_id)] == [
-        vote_of(second),
         vote_of(first),
+        vote_of(second),
         vote_of(second),
     ]
     with pytest.raises(ContractError, match="most seats revealed"):

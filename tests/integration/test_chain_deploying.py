@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from web3 import Web3
 
+from marketplace.chain import deploying
 from marketplace.chain.artifacts import MARKET_CONTRACTS
 from marketplace.chain.client import MarketClient
 from marketplace.chain.deploying import check_links, deploy, describe_token
@@ -64,6 +65,22 @@ def test_links_and_parameters_are_checked(market) -> None:
         mixed = dict(deployment.addresses) | {short: other.address(short)}
         with pytest.raises(ChainError, match="the deployment says"):
             check_links(w3, replace(deployment, addresses=mixed))
+
+
+def test_contracts_that_do_not_belong_together_are_not_handed_out(
+    market, accounts, monkeypatch
+) -> None:
+    right = deploying._arguments
+
+    def wrong(where, *rest):
+        arguments = right(where, *rest)
+        ledger, _, market_address = arguments["escrow"]
+        return arguments | {"escrow": (ledger, where["ledger"], market_address)}
+
+    monkeypatch.setattr(deploying, "_arguments", wrong)
+    token = market.deployment.token.address
+    with pytest.raises(ChainError, match=r"as its environments.*BatchMarket at 0x"):
+        deploy(market.anvil.url, accounts.stranger, MINIMAL, token=token)
 
 
 def test_a_public_chain_needs_a_token(fresh_anvil, accounts) -> None:

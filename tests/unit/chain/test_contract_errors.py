@@ -68,6 +68,8 @@ def test_values_are_shown_in_words() -> None:
     assert phase.message == "round 9 is awaiting randomness"
     seat = decode_revert(revert("Rounds_WrongSeatState", 9, 2, SeatState.REVEALED), USDC)
     assert seat.message == "seat 2 of round 9 is revealed"
+    tier = decode_revert(revert("BountyEscrow_TrainerMissing", 1), USDC)
+    assert tier.message == "a bounty of tier B names no trainer"
     past = decode_revert(revert("BountyEscrow_DeadlinePassed", 0, 86_400), USDC)
     assert "1970-01-01 00:00:00 UTC" in past.message
     assert "1970-01-02 00:00:00 UTC" in past.message

@@ -56,6 +56,14 @@ def test_a_failed_write_keeps_the_old_file(file, monkeypatch) -> None:
     assert os.listdir(file.parent) == ["market.json"]
 
 
+def test_a_reader_that_has_the_old_file_open_keeps_it_whole(file, tmp_path) -> None:
+    old = tmp_path / "old.json"
+    old.hardlink_to(file)
+    save_deployment(replace(DEPLOYMENT, block=99), file)
+    assert load_deployment(old) == DEPLOYMENT
+    assert load_deployment(file).block == 99
+
+
 def test_addresses_come_out_checksummed(file) -> None:
     low = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
     content = json.loads(file.read_text())
