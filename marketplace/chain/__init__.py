@@ -3,15 +3,20 @@
 amounts      human decimals <-> token base units
 anvil        a local chain as a context manager
 artifacts    compiled contracts (abi/*.json), package data written by generate_abi
-client       MarketClient: every write, on top of reads.MarketReader
-deployment   where a market lives; the deployment file
+batch_terms  the terms of a batch, as the chain has them
+client       MarketClient: every call that changes a market
+connection   a node that serves one deployment: checked, then blocks, events, raw reads
 deploying    putting a market on a chain
-errors       reverts decoded into sentences with a fix
+deployment   where a market lives; the deployment file
+errors       reverts decoded, with a fix
+events       logs as typed events, in pages that any node accepts
 keystore     keystore v3 files
 parameters   the market's parameters and its presets
+paying       signing for one key; how tokens get into the ledger
 permits      EIP-2612 signatures
-reads        MarketReader: typed reads and events, no key
+reads        MarketReader: typed reads, no key
 records      the dataclasses that reads return
-rpc          the connection to a node
+rpc          reaching a node, and its failures as errors
 sending      sign, send, wait, decode: one transaction at a time
+sentences    the errors of the contracts in plain English
 """
