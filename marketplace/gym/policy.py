@@ -1,0 +1,233 @@
+"""A language model as a policy: loaded from a local folder, asked for log-probabilities.
+
+Never downloads, never unpickles, never runs code that comes with a model. Log-probabilities are
+natural logs of softmax(logits / temperature) over the whole vocabulary, in fp32. They come
+from token trees (packing.py): shared prefixes are computed once and the language-model head
+runs on completion tokens only. Needs the extra [verify] (torch, transformers).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+import numpy as np
+
+# Threads that wait by spinning take the cores from everybody else: with two busy model processes
+# on two cores everything took ten times as long. Read once, when torch loads its thread pool.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+
+from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups
+from marketplace.protocol.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Finish = Literal["stop", "length"]
+
+_FOLDER_FIX: Final = (
+    "name a folder with config.json, tokenizer.json and model.safetensors "
+    "(python -m marketplace.gym.base_model makes one)"
+)
+
+
+class Codec:
+    """Text to tokens and back, and the rule of where a completion ends.
+
+    A completion ends at the first token that is one of stop_ids or that completes a stop
+    string, and that token belongs to it; else at max_tokens. Samplers and verifiers share this
+    class, so that both see the same end.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int], vocabulary: int
+    ) -> None:
+        self._tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.vocabulary = vocabulary
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The tokens of a prompt, with what the tokenizer itself puts in front (BOS or nothing)."""
+        return tuple(self._tokenizer(text).input_ids)
+
+    def encode_completion(self, text: str, stop: Sequence[str]) -> tuple[int, ...]:
+        """The tokens of a completion that came as text, closed by the first stop string or EOS."""
+        end = stop[0] if stop else ""
+        tokens = self._tokenizer(text + end, add_special_tokens=False).input_ids
+        return tuple(tokens) if stop else (*tokens, *sorted(self.stop_ids)[:1])
+
+    def completion(self, tokens: Sequence[int], stop: Sequence[str]) -> str:
+        """The text of completion tokens: special tokens left out, cut at the first stop string."""
+        text = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        places = [place for place in map(text.find, stop) if place >= 0]
+        return text[: min(places)] if places else text
+
+    def ends(self, tokens: Sequence[int], stop: Sequence[str]) -> bool:
+        """Whether a completion ends with the last of these tokens."""
+        if tokens[-1] in self.stop_ids:
+            return True
+        # A token is at least one byte, so a stop string lies within as many tokens as it has
+        # bytes. Decoding the tail only keeps sampling linear in the length.
+        window = max((len(one.encode()) for one in stop), default=0)
+        if not window:
+            return False
+        tail = self._tokenizer.decode(list(tokens[-window:]), skip_special_tokens=True)
+        return any(one in tail for one in stop)
+
+    def finish(self, tokens: Sequence[int], stop: Sequence[str], max_tokens: int) -> Finish | None:
+        """How a whole completion ended; None if it goes on after its end or breaks off before."""
+        if not 0 < len(tokens) <= max_tokens:
+            return None
+        if any(self.ends(tokens[:end], stop) for end in range(1, len(tokens))):
+            return None
+        if self.ends(tokens, stop):
+            return "stop"
+        return "length" if len(tokens) == max_tokens else None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A causal language model with its codec. context: most tokens of a sequence.
+
+    model: in evaluation mode (no dropout), fp32 unless the caller moves it.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    codec: Codec
+    context: int
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The policy in a local folder of safetensors with config and tokenizer.
+
+        Raises CheckpointError if the folder is incomplete, holds code, or its model is of a
+        kind that token trees do not fit (sliding windows, recurrent layers).
+        """
+        # Imported here: it takes seconds, and Policy.of needs none of it.
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
+
+        path = Path(folder)
+        _check_folder(path)
+        logging.disable_progress_bar()  # a node loads often, and its log is not a terminal
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                path.absolute(),
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(
+                path.absolute(), local_files_only=True, trust_remote_code=False
+            )
+        # Malformed content surfaces as almost any exception from these two libraries.
+        except Exception as error:
+            raise CheckpointError(
+                f"the model in {str(path)!r} can't be loaded: "
+                f"{type(error).__name__}: {str(error)[:300]}",
+                fix=_FOLDER_FIX,
+            ) from error
+        return cls.of(model, tokenizer)
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Self:
+        """The policy of a model in memory. Raises CheckpointError as `load`."""
+        config = model.config
+        _check_attention(config)
+        stop = {tokenizer.eos_token_id}
+        for ids in (config.eos_token_id, model.generation_config.eos_token_id):
+            stop.update(ids if isinstance(ids, list | tuple) else (ids,))
+        codec = Codec(
+            tokenizer,
+            frozenset(one for one in stop if one is not None),
+            model.get_input_embeddings().weight.shape[0],
+        )
+        return cls(model.eval(), tokenizer, codec, int(config.max_position_embeddings))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are."""
+        return next(self.model.parameters()).device
+
+
+def pack_logprobs(policy: Policy, pack: Pack, temperature: float) -> torch.Tensor:
+    """[m] fp32 log-probabilities of the scored nodes of a pack, differentiable if grad is on.
+
+    The head runs on the m (or fewer) nodes that predict them, never on the prompt.
+    """
+    device = policy.device
+    # Several scored nodes may follow one node: its row of logits serves them all.
+    predictors, rows = np.unique(pack.parents[pack.scored], return_inverse=True)
+    mask = pack.attention()
+    output = policy.model(
+        input_ids=torch.from_numpy(pack.tokens)[None].to(device),
+        position_ids=torch.from_numpy(pack.positions)[None].to(device),
+        attention_mask=None if mask is None else torch.from_numpy(mask)[None, None].to(device),
+        logits_to_keep=torch.from_numpy(predictors).to(device),
+        use_cache=False,
+    )
+    logits = output.logits[0].float() / temperature
+    targets = torch.from_numpy(pack.tokens[pack.scored]).to(device)
+    # logsumexp and a gather: the full matrix of log-probabilities is never kept for backward.
+    chosen = logits[torch.from_numpy(rows).to(device), targets]
+    return chosen - torch.logsumexp(logits, dim=-1)[torch.from_numpy(rows).to(device)]
+
+
+@torch.no_grad()
+def completion_logprobs(
+    policy: Policy,
+    groups: Sequence[TokenGroup],
+    temperature: float,
+    *,
+    token_budget: int = TOKEN_BUDGET,
+) -> list[list[tuple[float, ...]]]:
+    """Per group, per completion: the log-probability of each of its tokens, without gradient."""
+    found: list[list[tuple[float, ...]]] = [[()] * len(group.completions) for group in groups]
+    for pack in pack_groups(groups, token_budget):
+        values = pack_logprobs(policy, pack, temperature).cpu().numpy()
+        for span in pack.spans:
+            found[span.group][span.completion] = tuple(values[span.rows].tolist())
+    return found
+
+
+def _check_folder(path: Path) -> None:
+    missing = [name for name in ("config.json", "tokenizer.json") if not (path / name).is_file()]
+    if not any(path.glob("*.safetensors")):
+        missing.append("model.safetensors")
+    if missing:
+        raise CheckpointError(f"{str(path)!r} has no {' and no '.join(missing)}", fix=_FOLDER_FIX)
+    for name in ("config.json", "tokenizer_config.json"):
+        try:
+            record: Any = json.loads((path / name).read_text("utf-8"))
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            raise CheckpointError(f"{str(path / name)!r} is not JSON: {error}") from None
+        if not isinstance(record, dict) or "auto_map" in record:
+            raise CheckpointError(
+                f"{str(path / name)!r} asks for code of its own (auto_map) or is no object",
+                fix="use a model that transformers itself knows",
+            )
+
+
+def _check_attention(config: Any) -> None:
+    """Token trees replace the attention mask, so every layer must be plain full attention."""
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    windowed = getattr(config, "sliding_window", None) and getattr(
+        config, "use_sliding_window", True
+    )
+    if kinds or windowed or not getattr(config, "max_position_embeddings", None):
+        raise CheckpointError(
+            f"model type {config.model_type!r} has layers other than full attention "
+            f"({sorted(kinds) or config.to_dict().get('sliding_window')})",
+            fix="use a decoder with full attention and rotary or learned positions, such as Llama",
+        )

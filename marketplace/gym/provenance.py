@@ -1,0 +1,116 @@
+"""Tier B: are a trace's tokens and log-probabilities those of the checkpoint it names?
+
+One teacher-forced pass over token trees gives the checkpoint's own log-probabilities of the
+claimed tokens. A trace is off policy if these differ from the claimed ones by more than a
+tolerance, if its tokens do not give its text, or if they end where a sampler would not have
+ended. What this can't prove is that nobody chose among several samples: that is tier A.
+
+Tolerances. Honest fp32 samplers (batched, with a key-value cache, one or two threads) were seen
+to differ from this pass by less than 1e-4 per token; another precision by about 0.01 in the
+mean. A policy that is one GRPO step away differs by several times the default.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from marketplace.gym.packing import TOKEN_BUDGET, TokenGroup
+from marketplace.protocol.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from marketplace.gym.checking import GroupToScore
+    from marketplace.gym.policy import Policy
+    from marketplace.gym.spec import SamplingSpec
+    from marketplace.protocol.trace import Trace
+
+MEAN_TOLERANCE: Final = 0.02
+MAX_TOLERANCE: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """Largest honest |verified - claimed| in nats, over the tokens of one trace."""
+
+    mean: float = MEAN_TOLERANCE
+    maximum: float = MAX_TOLERANCE
+
+    def __post_init__(self) -> None:
+        for name, value in (("mean", self.mean), ("maximum", self.maximum)):
+            if not math.isfinite(value) or value <= 0:
+                raise InvalidValue(f"{name} tolerance is {value}, not a positive number")
+
+    def admits(self, verified: Sequence[float], claimed: Sequence[float]) -> bool:
+        """Whether an honest sampler could have claimed this. False for anything not finite."""
+        if len(verified) != len(claimed) or not verified:
+            return False
+        gaps = [abs(one - other) for one, other in zip(verified, claimed, strict=True)]
+        # Written so that NaN is refused: every comparison with it is False.
+        return all(gap <= self.maximum for gap in gaps) and sum(gaps) <= self.mean * len(gaps)
+
+
+class OffPolicyScorer:
+    """checking.ProvenanceScorer on local checkpoints.
+
+    policy_of: the policy of a registered checkpoint id; the caller fetches and caches. What it
+    raises passes through: then the batch has no verdict. sampling: the environment's.
+    """
+
+    def __init__(
+        self,
+        policy_of: Callable[[int], Policy],
+        sampling: SamplingSpec,
+        *,
+        tolerance: Tolerance | None = None,
+        token_budget: int = TOKEN_BUDGET,
+    ) -> None:
+        self._policy_of = policy_of
+        self._sampling = sampling
+        self._tolerance = tolerance or Tolerance()
+        self._token_budget = token_budget
+
+    def off_policy(self, checkpoint: int, groups: list[GroupToScore]) -> list[bool]:
+        """One answer per trace, groups in order: True if checkpoint did not sample it so."""
+        # Imported here, so that Tolerance needs no torch.
+        from marketplace.gym.policy import completion_logprobs
+
+        policy = self._policy_of(checkpoint)
+        prompts = [policy.codec.encode(group.prompt) for group in groups]
+        sound = [
+            [trace for trace in group.traces if self._is_sound(policy, prompt, trace)]
+            for prompt, group in zip(prompts, groups, strict=True)
+        ]
+        kept = [
+            (TokenGroup(prompt, tuple(trace.tokens or () for trace in traces)), traces)
+            for prompt, traces in zip(prompts, sound, strict=True)
+            if traces
+        ]
+        scored = completion_logprobs(
+            policy,
+            [group for group, _ in kept],
+            self._sampling.temperature,
+            token_budget=self._token_budget,
+        )
+        # By identity: a miner may hand in the same trace twice in a group.
+        admitted = {
+            id(trace)
+            for (_, traces), verified in zip(kept, scored, strict=True)
+            for trace, values in zip(traces, verified, strict=True)
+            if self._tolerance.admits(values, trace.logprobs or ())
+        }
+        return [id(trace) not in admitted for group in groups for trace in group.traces]
+
+    def _is_sound(self, policy: Policy, prompt: tuple[int, ...], trace: Trace) -> bool:
+        """Everything that needs no pass of the model, and that such a pass relies on."""
+        tokens, rules = trace.tokens, self._sampling
+        if (trace.temperature, trace.max_tokens) != (rules.temperature, rules.max_tokens):
+            return False
+        if not prompt or not tokens or len(prompt) + len(tokens) > policy.context:
+            return False
+        if max(tokens) >= policy.codec.vocabulary:
+            return False
+        if policy.codec.finish(tokens, rules.stop, rules.max_tokens) != trace.finish:
+            return False
+        return policy.codec.completion(tokens, rules.stop) == trace.completion
