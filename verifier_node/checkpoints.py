@@ -63,6 +63,6 @@ def scorer_maker(checkpoints: CheckpointCache) -> ScorerFor | None:
         from marketplace.gym.provenance import OffPolicyScorer, Tolerance
 
         tolerance = Tolerance(spec.provenance.mean, spec.provenance.maximum)
-        return OffPolicyScorer(checkpoints.policy, spec.sampling.stop, tolerance=tolerance)
+        return OffPolicyScorer(checkpoints.policy, spec.sampling, tolerance=tolerance)
 
     return make

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-import click
+from typer.exceptions import Abort, TyperException
 
 from marketplace.cli.app import app
 from marketplace.cli.output import messages
@@ -30,16 +30,16 @@ def main() -> None:
             messages.print("[yellow]fix:[/yellow]", end=" ")
             messages.print(error.fix, markup=False)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, Abort):
         messages.print("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except TyperException as error:  # wrong usage: shows itself, names the option
+        error.show()
+        sys.exit(error.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
 
 

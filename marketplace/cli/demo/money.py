@@ -92,5 +92,7 @@ def as_tokens(reader: MarketReader, books: BountyBooks) -> dict[str, Any]:
     return {
         **{name: str(units) for name, units in asdict(books).items()},
         "difference": str(books.difference()),
+        "symbol": reader.token.symbol,
+        "decimals": reader.token.decimals,
         "human": {name: reader.token.format(units) for name, units in asdict(books).items()},
     }

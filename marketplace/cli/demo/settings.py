@@ -10,8 +10,7 @@ from typing import Final
 class DemoSettings:
     """groups: honest groups of one turn. liar_groups: groups of each of the liar's batches.
     heldout_tasks, heldout_samples: tasks never sold, and samples of each, in one evaluation.
-    evaluate_every_turn: or only before and after. Money in tokens. seed: of sampling and
-    training; the chain's randomness is its own."""
+    Money in tokens. seed: of sampling and training; the chain's randomness is its own."""
 
     environment: str = "two_digit_sums"
     turns: int = 3
@@ -21,7 +20,6 @@ class DemoSettings:
     verifiers: int = 5
     heldout_tasks: int = 256
     heldout_samples: int = 4
-    evaluate_every_turn: bool = True
     price_per_unit: str = "0.01"
     fee_per_trace: str = "0.002"
     bounty: str = "80"
@@ -30,7 +28,5 @@ class DemoSettings:
 
 
 FULL: Final = DemoSettings()
-QUICK: Final = DemoSettings(
-    groups=24, liar_groups=2, heldout_tasks=60, heldout_samples=2, evaluate_every_turn=False
-)
+QUICK: Final = DemoSettings(groups=24, liar_groups=2, heldout_tasks=60, heldout_samples=2)
 """Shows every part at work; too small to show a gain."""

@@ -32,8 +32,7 @@ HELDOUT_SEED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn. sold: questions of all traces that were bought, for the check that none of the
-    held-out ones is among them. lies: only the first turn has them."""
+    """One turn. batches, traces, units: bought in it, the liar's included."""
 
     number: int
     parent: int
@@ -42,7 +41,7 @@ class Turn:
     batches: tuple[int, ...]
     traces: int
     units: int
-    evaluation: Evaluation | None
+    evaluation: Evaluation
 
 
 @dataclass(slots=True)
@@ -86,10 +85,7 @@ def run_turns(world: World, base_model: Path, announce: Announce) -> Run:
 
     run = Run(bounty, environment, heldout, before, checkpoint)
     for number in range(1, settings.turns + 1):
-        last = number == settings.turns
-        turn = _turn(
-            world, run, number, checkpoint, announce, evaluated=last or settings.evaluate_every_turn
-        )
+        turn = _turn(world, run, number, checkpoint, announce)
         run.turns.append(turn)
         checkpoint = turn.checkpoint
     return run
@@ -113,9 +109,7 @@ def close(world: World, run: Run) -> None:
                 person.withdraw()
 
 
-def _turn(
-    world: World, run: Run, number: int, parent: int, announce: Announce, *, evaluated: bool
-) -> Turn:
+def _turn(world: World, run: Run, number: int, parent: int, announce: Announce) -> Turn:
     settings, meter = world.settings, world.meter
     policy = world.checkpoints.policy(parent)
     sampler = TransformersSampler(policy, f"checkpoint-{parent}")
@@ -165,16 +159,13 @@ def _turn(
             world.poster, world.store, folder, parent=parent, root=trained.dataset_root
         )
         shutil.rmtree(folder)
-    evaluation = None
-    if evaluated:
-        with meter.stage("evaluate"):
-            evaluation = _evaluate(
-                world, world.checkpoints.policy(checkpoint), run.environment, run.heldout
-            )
+    with meter.stage("evaluate"):
+        evaluation = _evaluate(
+            world, world.checkpoints.policy(checkpoint), run.environment, run.heldout
+        )
     announce(
         f"turn {number}: trained on {trained.metrics.groups} informative groups, registered "
-        f"checkpoint {checkpoint}"
-        + (f", held-out pass@1 {_shown(evaluation)}" if evaluation else "")
+        f"checkpoint {checkpoint}, held-out pass@1 {_shown(evaluation)}"
     )
     return Turn(number, parent, checkpoint, trained, tuple(batches), traces, units, evaluation)
 
