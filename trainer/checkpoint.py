@@ -1,0 +1,115 @@
+"""Saves a checkpoint folder: weights, config, tokenizer, and what they came from.
+
+    model.safetensors, config.json, generation_config.json, tokenizer.json, ...
+    sampling.json   the sampling rules that its traces must follow
+    training.json   parent, dataset, settings, metrics and package versions
+
+No time and no path goes into any file, so the same weights and record give the same CID. The
+folder goes to a content store with marketplace.storage.checkpoints.put_checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from marketplace.gym.policy import Policy
+from marketplace.gym.spec import SamplingSpec
+from marketplace.protocol.errors import CheckpointError
+
+SAMPLING_NAME: Final = "sampling.json"
+TRAINING_NAME: Final = "training.json"
+PACKAGES: Final = ("tracemarket", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """Where weights came from. All of it plain JSON data.
+
+    parent: checkpoint id, None for a base model. dataset: batches, roots and counts. settings:
+    of the run. metrics: what the run measured.
+    """
+
+    parent: int | None
+    dataset: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+
+def save_checkpoint(
+    policy: Policy, folder: str | Path, *, sampling: SamplingSpec, record: TrainingRecord
+) -> Path:
+    """Write the policy to a new folder, which appears in one step, complete.
+
+    Raises CheckpointError if the folder exists already or a weight is not finite.
+    """
+    path = Path(folder).absolute()
+    if path.exists():
+        raise CheckpointError(f"{str(path)!r} exists already", fix="save to a new folder")
+    for name, weights in policy.model.named_parameters():
+        if not bool(weights.isfinite().all()):
+            raise CheckpointError(
+                f"weight {name} is not finite", fix="lower learning_rate and train again"
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work:
+        made = Path(work) / "checkpoint"
+        policy.model.save_pretrained(made)
+        policy.tokenizer.save_pretrained(made)
+        _forget_origin(made / "config.json")
+        _write_json(made / SAMPLING_NAME, sampling.model_dump(mode="json"))
+        _write_json(
+            made / TRAINING_NAME,
+            {
+                "v": 1,
+                "parent": record.parent,
+                "dataset": dict(record.dataset),
+                "settings": dict(record.settings),
+                "metrics": dict(record.metrics),
+                "packages": package_versions(),
+            },
+        )
+        for file in made.iterdir():
+            file.chmod(0o644)  # safetensors writes its file for the owner only
+        made.rename(path)
+    return path
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """training.json of a checkpoint folder. CheckpointError if there is none or it is not JSON."""
+    path = Path(folder) / TRAINING_NAME
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} can't be read: {error}") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{str(path)!r} holds no object")
+    return record
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what computes the weights; "none" for what is not installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def _forget_origin(config: Path) -> None:
+    """Take out where the parent was loaded from: a path of this machine is nobody's business."""
+    record = json.loads(config.read_text("utf-8"))
+    record.pop("_name_or_path", None)
+    _write_json(config, record)
+
+
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+    text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", "utf-8")

@@ -1,0 +1,275 @@
+"""From attested batches to groups that GRPO can use. Pure: content in, groups and counts out.
+
+Nothing is believed that can be recomputed. `open_attested` accepts a batch only if its lines lead
+to the batch root that the miner committed to and its verdicts to the attestation that the chain
+finalized (ProofFailed otherwise). `build_groups` then leaves out, and counts by reason, what
+can't teach anything or would teach the wrong thing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from marketplace.gym.checking import BatchTerms
+from marketplace.protocol import merkle
+from marketplace.protocol.errors import InvalidValue, MalformedTrace, ProofFailed
+from marketplace.protocol.seeds import PPM
+from marketplace.protocol.trace import Tier, Trace, decode_line
+from marketplace.protocol.verdict import (
+    CHECKER_STATES,
+    FAULTS,
+    Attestation,
+    Reason,
+    Verdict,
+    batch_verdicts,
+)
+from trainer.advantages import is_informative
+
+# Why a trace or a group is left out, as the training record counts them.
+FAULT: Final = "fault"
+CHECKER: Final = "checker error"
+TOO_LONG: Final = "too long"
+UNREADABLE: Final = "unreadable line"
+NEGATIVE_OPAQUE: Final = "tier C without a full score"
+REPEATED_OPAQUE: Final = "tier C, same text twice in a group"
+NO_LOGPROBS: Final = "no log-probabilities"
+OTHER_CHECKPOINT: Final = "sampled from another checkpoint"
+NOT_ITS_TEXT: Final = "tokens do not give the text"
+OVER_CONTEXT: Final = "longer than the context"
+SINGLE: Final = "alone in its group"
+ALL_ALIKE: Final = "same score throughout its group"
+OFF_POLICY: Final = "log-probabilities not the parent's"
+
+
+class TokenCodec(Protocol):
+    """What the trainer needs of marketplace.gym.policy.Codec."""
+
+    vocabulary: int
+
+    def encode(self, text: str) -> tuple[int, ...]: ...
+
+    def encode_completion(self, text: str, stop: Sequence[str]) -> tuple[int, ...]: ...
+
+    def completion(self, tokens: Sequence[int], stop: Sequence[str]) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttestedBatch:
+    """A final batch whose content was proven. Made by `open_attested` only.
+
+    lines: raw trace lines. verdicts: one per line.
+    """
+
+    terms: BatchTerms
+    lines: tuple[bytes, ...]
+    verdicts: tuple[Verdict, ...]
+    attestation: Attestation
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingGroup:
+    """Traces of one task that are compared with each other; or tier C positives (opaque).
+
+    prompt, completions: token ids. behaviour: log-probabilities per token of each completion,
+    None if opaque. scores: in [0, 1].
+    """
+
+    batch: int
+    task: int
+    prompt: tuple[int, ...]
+    completions: tuple[tuple[int, ...], ...]
+    behaviour: tuple[tuple[float, ...], ...] | None
+    scores: tuple[float, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Completion tokens: what the loss is averaged over."""
+        return sum(map(len, self.completions))
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Groups to train on, and what was left out.
+
+    traces: all that came in. skipped: traces left out, by reason. mean_score: over all traces
+    that were scored, trained on or not. mean_tokens: of the completions with token ids.
+    """
+
+    groups: tuple[TrainingGroup, ...]
+    traces: int
+    skipped: dict[str, int]
+    mean_score: float
+    mean_tokens: float
+
+
+def open_attested(
+    terms: BatchTerms,
+    *,
+    root: bytes,
+    lines: Sequence[bytes],
+    verdicts: Sequence[Verdict],
+    attestation: Attestation,
+) -> AttestedBatch:
+    """The batch, if lines lead to `root` and verdicts to `attestation`, both read from the chain.
+
+    Raises ProofFailed, naming the batch and both values, if either does not.
+    """
+    if not lines or len(lines) != len(verdicts) or len(lines) % terms.group_size:
+        raise ProofFailed(
+            f"batch {terms.batch} has {len(lines)} lines and {len(verdicts)} verdicts, "
+            f"not whole groups of {terms.group_size}"
+        )
+    found = merkle.batch_tree(terms.chain_id, terms.market, terms.bounty, terms.miner, lines).root
+    if found != root:
+        raise ProofFailed(
+            f"the lines of batch {terms.batch} lead to root 0x{found.hex()}, "
+            f"but 0x{root.hex()} was committed",
+            fix="fetch the batch from another source",
+        )
+    summed = batch_verdicts(terms.batch, verdicts).attestation
+    if summed != attestation:
+        raise ProofFailed(
+            f"the verdicts of batch {terms.batch} lead to root 0x{summed.root.hex()} with "
+            f"{summed.units} units and {summed.faults} faults, but 0x{attestation.root.hex()} "
+            f"with {attestation.units} and {attestation.faults} is final",
+            fix="fetch the verdict file from another verifier",
+        )
+    return AttestedBatch(terms, tuple(lines), tuple(verdicts), attestation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRules:
+    """What a group must fit. checkpoint: the one to be trained, which tier B traces must name.
+
+    stop: the environment's stop strings. context: most tokens of prompt and completion together.
+    """
+
+    checkpoint: int
+    stop: tuple[str, ...]
+    context: int
+
+
+def build_groups(batches: Iterable[AttestedBatch], codec: TokenCodec, rules: GroupRules) -> Dataset:
+    """The usable groups of the batches, in order, and what was left out.
+
+    Tier B: traces of the checkpoint, with tokens that give their text and with
+    log-probabilities, in groups of two or more that differ in score. Tier C: fully scored
+    traces only, and opaque: nothing is known of the policy that sampled them. Raises
+    InvalidValue for tier A.
+    """
+    skipped: Counter[str] = Counter()
+    groups: list[TrainingGroup] = []
+    scores: list[float] = []
+    lengths: list[int] = []
+    traces = 0
+    for batch in batches:
+        terms = batch.terms
+        if terms.tier is Tier.A:
+            raise InvalidValue(f"batch {terms.batch} is of tier A, which can't be used yet")
+        build = _opaque_group if terms.tier is Tier.C else _scorable_group
+        traces += len(batch.lines)
+        judged = list(zip(batch.lines, batch.verdicts, strict=True))
+        for start in range(0, len(judged), terms.group_size):
+            members = list(_admitted(judged[start : start + terms.group_size], skipped))
+            scores += [score for _, score in members]
+            lengths += [len(trace.tokens) for trace, _ in members if trace.tokens]
+            if members and (group := build(terms.batch, members, codec, rules, skipped)):
+                groups.append(group)
+    left_out = {reason: count for reason, count in sorted(skipped.items()) if count}
+    return Dataset(tuple(groups), traces, left_out, _mean(scores), _mean(lengths))
+
+
+_Members = list[tuple[Trace, float]]
+
+
+def _admitted(
+    judged: Sequence[tuple[bytes, Verdict]], skipped: Counter[str]
+) -> Iterator[tuple[Trace, float]]:
+    """The traces of a group that a score was given to, with that score in [0, 1]."""
+    for line, verdict in judged:
+        if verdict.reason in FAULTS:
+            skipped[FAULT] += 1
+        elif verdict.reason in CHECKER_STATES:
+            skipped[CHECKER] += 1
+        elif verdict.reason is Reason.TOO_LONG:
+            skipped[TOO_LONG] += 1
+        else:
+            try:
+                yield decode_line(line), verdict.score_ppm / PPM
+            except MalformedTrace:  # a committee attested what it can't have read
+                skipped[UNREADABLE] += 1
+
+
+def _scorable_group(
+    batch: int, members: _Members, codec: TokenCodec, rules: GroupRules, skipped: Counter[str]
+) -> TrainingGroup | None:
+    first = members[0][0]
+    prompt = codec.encode(first.prompt)
+    kept: list[tuple[tuple[int, ...], tuple[float, ...], float]] = []
+    for trace, score in members:
+        if not trace.tokens or trace.logprobs is None:
+            skipped[NO_LOGPROBS] += 1
+        elif trace.checkpoint != rules.checkpoint:
+            skipped[OTHER_CHECKPOINT] += 1
+        elif len(prompt) + len(trace.tokens) > rules.context:
+            skipped[OVER_CONTEXT] += 1
+        elif not _gives_its_text(trace, trace.tokens, codec, rules.stop):
+            skipped[NOT_ITS_TEXT] += 1
+        else:
+            kept.append((trace.tokens, trace.logprobs, score))
+    scores = tuple(score for *_, score in kept)
+    if not is_informative(scores):
+        skipped[ALL_ALIKE if len(kept) > 1 else SINGLE] += len(kept)
+        return None
+    return TrainingGroup(
+        batch=batch,
+        task=first.task,
+        prompt=prompt,
+        completions=tuple(tokens for tokens, *_ in kept),
+        behaviour=tuple(logprobs for _, logprobs, _ in kept),
+        scores=scores,
+    )
+
+
+def _gives_its_text(
+    trace: Trace, tokens: tuple[int, ...], codec: TokenCodec, stop: tuple[str, ...]
+) -> bool:
+    known = max(tokens) < codec.vocabulary
+    return known and codec.completion(tokens, stop) == trace.completion
+
+
+def _opaque_group(
+    batch: int, members: _Members, codec: TokenCodec, rules: GroupRules, skipped: Counter[str]
+) -> TrainingGroup | None:
+    first = members[0][0]
+    prompt = codec.encode(first.prompt)
+    # The same text twice would only weigh it double: a miner must not set its own weight.
+    kept: dict[str, tuple[int, ...]] = {}
+    for trace, score in members:
+        if score < 1.0 or trace.finish != "stop":
+            skipped[NEGATIVE_OPAQUE] += 1
+        elif trace.completion in kept:
+            skipped[REPEATED_OPAQUE] += 1
+        else:
+            tokens = codec.encode_completion(trace.completion, rules.stop)
+            if len(prompt) + len(tokens) > rules.context:
+                skipped[OVER_CONTEXT] += 1
+            else:
+                kept[trace.completion] = tokens
+    if not kept:
+        return None
+    return TrainingGroup(
+        batch=batch,
+        task=first.task,
+        prompt=prompt,
+        completions=tuple(kept.values()),
+        behaviour=None,
+        scores=(1.0,) * len(kept),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
