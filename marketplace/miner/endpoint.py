@@ -1,0 +1,245 @@
+"""Samples from any server that speaks OpenAI's completions API: vLLM, Ollama, llama.cpp, Exo.
+
+    POST {base_url}/completions        the prompt as it is; token ids and log-probs where given
+    POST {base_url}/chat/completions   the prompt as a user message, if the first is not served
+
+base_url is what such servers print, usually ending in /v1. What comes back is text, and for
+servers that return token ids (vLLM: "return_token_ids") also tokens and log-probabilities; these
+are of another program than a verifier's, so they suit bounties of tier C.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import httpx
+from pydantic import BaseModel, Field, ValidationError
+
+from marketplace.miner.sampler import Completion, SamplingRules
+from marketplace.protocol.errors import ConfigError, SamplerError
+
+_RETRIED: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_NOT_SERVED: Final = frozenset({404, 405, 501})
+_LONGEST_PAUSE: Final = 30.0
+_WISHES: Final = {"logprobs": 1, "return_token_ids": True}
+"""What makes a trace richer, but not every server knows."""
+
+_NEGATIVE_ZERO: Final = 1e-6
+"""Some servers report a certain token's log-probability as this far above 0."""
+
+
+class _LogProbs(BaseModel):
+    token_logprobs: list[Annotated[float, Field(allow_inf_nan=False)] | None] | None = None
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    # Unknown keys are ignored: every server adds its own.
+    text: str | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+    token_ids: list[Annotated[int, Field(ge=0)]] | None = None
+    logprobs: _LogProbs | None = None
+
+
+class _Answer(BaseModel):
+    choices: list[_Choice]
+
+
+class OpenAICompatibleSampler:
+    """Sampler (see there) on an HTTP endpoint.
+
+    api_key_env: name of the environment variable that holds the key; None for no key. The key
+    goes into the request's header and nowhere else. extra: further request fields, such as
+    {"top_k": -1, "min_p": 0} for servers that truncate the distribution by default. timeout:
+    seconds for one request. retries: further tries after a failure that may pass.
+    wait: sleeps so many seconds.
+
+    Raises ConfigError if the variable is not set or base_url is no HTTP address.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key_env: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        timeout: float = 120.0,
+        retries: int = 3,
+        wait: Callable[[float], None] = time.sleep,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.model = model
+        self._url = base_url.rstrip("/")
+        self._extra = dict(extra or {})
+        self._retries = retries
+        self._wait = wait
+        self._chat = False  # the server has no /completions
+        self._strict = False  # the server refuses fields that it doesn't know
+        headers = {}
+        if api_key_env is not None:
+            if not environ.get(api_key_env):
+                raise ConfigError(
+                    f"the environment variable {api_key_env} is not set",
+                    fix=f"export {api_key_env}=<the endpoint's key>",
+                )
+            headers["Authorization"] = f"Bearer {environ[api_key_env]}"
+        try:
+            parsed = httpx.URL(self._url)
+        except httpx.InvalidURL:
+            parsed = httpx.URL("")
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise ConfigError(
+                f"endpoint {base_url!r} is no HTTP address",
+                fix="give something like http://127.0.0.1:8000/v1",
+            )
+        self._client = httpx.Client(headers=headers, timeout=timeout)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def sample(
+        self, prompts: Sequence[str], rules: SamplingRules, *, seed: int
+    ) -> Iterator[tuple[Completion, ...]]:
+        """See Sampler. seed: passed on; whether the server heeds it is its own affair.
+
+        Servers that ignore `n` are asked again until the group is complete.
+        """
+        for index, prompt in enumerate(prompts):
+            group: list[Completion] = []
+            while len(group) < rules.group_size:
+                # A seed of its own for every request: else a server without `n` repeats itself.
+                turn = (seed * 1_000_003 + index * 4_099 + len(group)) % 2**31
+                choices = self._ask(prompt, rules, rules.group_size - len(group), turn)
+                if not choices:
+                    raise SamplerError(
+                        f"{self._url} answered model {self.model!r} without any choice",
+                        fix="look at the server's log",
+                    )
+                group += [_completion(choice, rules) for choice in choices]
+            yield tuple(group[: rules.group_size])
+
+    def _ask(self, prompt: str, rules: SamplingRules, count: int, seed: int) -> list[_Choice]:
+        if not self._chat:
+            body = self._body(rules, count, seed)
+            body |= {"prompt": prompt} | ({} if self._strict else _WISHES)
+            answer = self._post("/completions", body | self._extra)
+            if answer is not None:
+                return answer.choices
+        body = self._body(rules, count, seed)
+        body["messages"] = [{"role": "user", "content": prompt}]
+        answer = self._post("/chat/completions", body | self._extra)
+        if answer is None:
+            raise SamplerError(
+                f"{self._url} serves neither /completions nor /chat/completions",
+                fix="check the address; it usually ends in /v1",
+            )
+        self._chat = True
+        return answer.choices
+
+    def _body(self, rules: SamplingRules, count: int, seed: int) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.model,
+            "n": count,
+            "temperature": rules.temperature,
+            "top_p": 1.0,
+            "max_tokens": rules.max_tokens,
+            "seed": seed,
+        }
+        # Some servers refuse an empty list.
+        return body | ({"stop": list(rules.stop)} if rules.stop else {})
+
+    def _post(self, path: str, body: dict[str, Any]) -> _Answer | None:
+        """The answer; None if the server does not serve this path."""
+        url = self._url + path
+        for attempt in range(self._retries + 1):
+            pause = min(2.0**attempt, _LONGEST_PAUSE)
+            try:
+                response = self._client.post(url, json=body)
+            except httpx.TransportError as error:
+                reason = f"{type(error).__name__}: {error}"
+            else:
+                if response.is_success:
+                    return _parsed(response, url)
+                if response.status_code in _NOT_SERVED and not _names_model(response):
+                    return None
+                if response.status_code in (400, 422) and _names_wish(response, body):
+                    self._strict = True
+                    return self._post(path, {k: v for k, v in body.items() if k not in _WISHES})
+                reason = f"status {response.status_code}: {response.text[:200]}"
+                if response.status_code not in _RETRIED:
+                    raise SamplerError(
+                        f"{url} refused model {self.model!r} with {reason}",
+                        fix="check the model's name, the key and the request's limits",
+                    )
+                pause = _retry_after(response, pause)
+            if attempt < self._retries:
+                self._wait(pause)
+        raise SamplerError(
+            f"{url} failed {self._retries + 1} times, the last time with {reason}",
+            fix="start the server, or raise timeout if the model is slow",
+        )
+
+
+def _completion(choice: _Choice, rules: SamplingRules) -> Completion:
+    text = choice.text
+    if text is None and choice.message is not None:
+        text = choice.message.content
+    if text is None:
+        raise SamplerError("a choice has neither text nor message.content")
+    places = [place for place in map(text.find, rules.stop) if place >= 0]
+    text = text[: min(places)] if places else text
+    tokens = tuple(choice.token_ids) if choice.token_ids else None
+    finish: Literal["stop", "length"] = "length" if choice.finish_reason == "length" else "stop"
+    return Completion(text, tokens, _logprobs(choice, tokens, rules), finish)
+
+
+def _logprobs(
+    choice: _Choice, tokens: tuple[int, ...] | None, rules: SamplingRules
+) -> tuple[float, ...] | None:
+    """The log-probabilities, where they are what a trace may state.
+
+    Servers report them at temperature 1, whatever they sampled with.
+    """
+    values = choice.logprobs.token_logprobs if choice.logprobs else None
+    if tokens is None or not values or len(values) != len(tokens) or rules.temperature != 1.0:
+        return None
+    known = [value for value in values if value is not None and value <= _NEGATIVE_ZERO]
+    return tuple(min(value, 0.0) for value in known) if len(known) == len(values) else None
+
+
+def _parsed(response: httpx.Response, url: str) -> _Answer:
+    try:
+        return _Answer.model_validate_json(response.content)
+    except ValidationError as error:
+        raise SamplerError(
+            f"{url} answered something else than completions: {response.text[:200]!r} "
+            f"({error.error_count()} problems)",
+            fix="check that the address is an OpenAI-compatible endpoint",
+        ) from None
+
+
+def _names_model(response: httpx.Response) -> bool:
+    """Whether a 404 is about the model (vLLM, Ollama), not about the path."""
+    return "model" in response.text.lower()
+
+
+def _names_wish(response: httpx.Response, body: Mapping[str, Any]) -> bool:
+    """Whether the server objects to a field that it was only wished to know."""
+    return any(name in body and name in response.text for name in _WISHES)
+
+
+def _retry_after(response: httpx.Response, default: float) -> float:
+    """Seconds that the server asks for, within reason."""
+    try:
+        return min(max(float(response.headers["Retry-After"]), 0.0), _LONGEST_PAUSE)
+    except (KeyError, ValueError):
+        return default
