@@ -86,7 +86,10 @@ contract VerifierStake is IVerifierStake {
 
         members = new address[](size);
         for (uint256 i; i < size; ++i) {
-            uint256 ticket = uint256(keccak256(abi.encode(randomness, i))) % _tree.total();
+            // A fraction of the total, not a remainder: stake that comes or goes once the randomness is known shifts the
+            // ticket by at most its own weight instead of dealing a new one.
+            uint256 fraction = uint256(keccak256(abi.encode(randomness, i))) >> 32;
+            uint256 ticket = (fraction * _tree.total()) >> 224;
             uint256 leaf = _tree.find(ticket);
             members[i] = _ownerOf[leaf];
             // Out of the lot until the whole committee is drawn: without replacement.
