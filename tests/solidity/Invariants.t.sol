@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.37;
+
+import {MarketHandler} from "./support/MarketHandler.sol";
+import {Test} from "./support/Test.sol";
+
+/// Whatever anybody does in any order
+/// ├── books: holdings are what modules owe; tracked = paid in - paid out; the tokens are there
+/// ├── reserves: what is reserved is the worst case of the open batches
+/// ├── seats: locked stake covers open seats, which are those of unjudged rounds; the lot follows
+/// ├── final: a closed batch and its rounds never change
+/// └── exit: at the end of every run permissionless calls end every batch, and everybody leaves with everything
+contract InvariantsTest is Test {
+    struct FuzzSelector {
+        address addr;
+        bytes4[] selectors;
+    }
+
+    MarketHandler private handler;
+    bytes4[] private actions;
+
+    function setUp() external {
+        handler = new MarketHandler();
+        actions = [
+            handler.createBounty.selector,
+            handler.fundBounty.selector,
+            handler.refund.selector,
+            handler.request.selector,
+            handler.openAssignment.selector,
+            handler.commitBatch.selector,
+            handler.commitBatch.selector,
+            handler.draw.selector,
+            handler.draw.selector,
+            handler.commitVerdict.selector,
+            handler.revealVerdict.selector,
+            handler.finishRound.selector,
+            handler.finishRound.selector,
+            handler.tally.selector,
+            handler.voidStalled.selector,
+            handler.settle.selector,
+            handler.settle.selector,
+            handler.stakeMore.selector,
+            handler.requestUnstake.selector,
+            handler.claim.selector,
+            handler.deposit.selector,
+            handler.withdraw.selector,
+            handler.donate.selector,
+            handler.pass.selector,
+            handler.pass.selector
+        ];
+    }
+
+    function targetContracts() external view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(handler);
+    }
+
+    function targetSelectors() external view returns (FuzzSelector[] memory targets) {
+        targets = new FuzzSelector[](1);
+        targets[0] = FuzzSelector(address(handler), actions);
+    }
+
+    function invariant_BooksHold() external view {
+        handler.checkBooks();
+        handler.checkReserves();
+        handler.checkSeats();
+        handler.checkFinal();
+    }
+
+    function afterInvariant() external {
+        handler.everybodyLeaves();
+    }
+
+    /// The invariants are worth what the handler reaches: a long walk from a fixed seed does every action, most of them
+    /// many times, and everybody can leave after it.
+    function testHandlerReachesEveryAction() external {
+        for (uint256 step; step < 1_500; ++step) {
+            uint256 dice = uint256(keccak256(abi.encode("walk", step)));
+            (bool success, bytes memory answer) =
+                address(handler).call(abi.encodeWithSelector(actions[dice % actions.length], dice >> 8));
+            if (!success) {
+                assembly ("memory-safe") {
+                    revert(add(answer, 32), mload(answer))
+                }
+            }
+            if (step % 50 == 0) _check();
+        }
+        for (uint256 i; i < handler.ACTIONS(); ++i) {
+            vm.assertGe(
+                handler.done(MarketHandler.Action(i)), 3, string.concat("action ", vm.toString(i), " succeeds")
+            );
+        }
+        _check();
+        handler.everybodyLeaves();
+    }
+
+    function _check() private view {
+        handler.checkBooks();
+        handler.checkReserves();
+        handler.checkSeats();
+        handler.checkFinal();
+    }
+}
