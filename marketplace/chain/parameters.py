@@ -91,7 +91,7 @@ MINIMAL: Final = Preset(
     committee_size=3,
     max_rounds=3,
     draw_timeout=60,
-    commit_window=60,
+    commit_window=120,
     reveal_window=60,
     challenge_window=2,
     seat_stake="100",
@@ -102,7 +102,7 @@ MINIMAL: Final = Preset(
     max_traces=65_536,
     randomness_delay=1,
 )
-"""For a demo or test on a local chain: everything within seconds."""
+"""For a demo or test on a local chain: every phase ends early once all members have acted."""
 
 STANDARD: Final = Preset(
     name="standard",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
@@ -108,6 +109,23 @@ def show(
         )
     if isinstance(record["reasons"], dict):
         table("traces by reason", ["reason", "traces>"], record["reasons"].items())
+
+
+@batch_app.command("wait")
+def wait(
+    ctx: typer.Context,
+    batch: BatchId,
+    seconds: Annotated[float, typer.Option(min=0.0, help="how long to wait at most")] = 600.0,
+) -> None:
+    """Wait until a batch is settled or void; exit code 1 where it is neither in time."""
+    reader = of(ctx).reader()
+    deadline = time.monotonic() + seconds
+    while (phase := reader.batch(batch).phase) not in (BatchPhase.SETTLED, BatchPhase.VOID):
+        if time.monotonic() > deadline:
+            say(f"batch {batch} is still {phase.name.lower().replace('_', ' ')}")
+            raise typer.Exit(1)
+        time.sleep(1.0)
+    print(phase.name.lower())
 
 
 @batch_app.command("list")

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from eth_utils import is_address, to_checksum_address
 from web3.types import RPCEndpoint
 
 from marketplace.chain.anvil import LOCAL_CHAIN_ID, AnvilNode, published_account
 from marketplace.chain.deploying import deploy
 from marketplace.chain.deployment import save_deployment
 from marketplace.chain.parameters import preset
-from marketplace.chain.rpc import connect
+from marketplace.chain.rpc import connect, node_errors
 from marketplace.cli.context import of
 from marketplace.cli.output import facts, say
 from marketplace.protocol.errors import ConfigError
@@ -48,25 +49,34 @@ def up(
 def faucet(
     ctx: typer.Context,
     address: Annotated[str, typer.Argument(help="who gets it")],
-    tokens: Annotated[str, typer.Option(help="test stablecoins")] = "1000",
+    tokens: Annotated[
+        str, typer.Option(help="test stablecoins, once a market is deployed")
+    ] = "1000",
     coins: Annotated[int, typer.Option(min=0, help="native coins for gas")] = 10,
 ) -> None:
-    """Give test stablecoins and gas money on a local chain."""
+    """Give gas money and test stablecoins on a local chain."""
     context = of(ctx)
-    deployment = context.deployment()
-    if deployment.chain_id != LOCAL_CHAIN_ID:
-        raise ConfigError(
-            f"chain id {deployment.chain_id} is no local chain",
-            fix="get tokens and gas money where that chain's users get them",
-        )
-    client = context.client(published_account(0))
-    # Anvil's own call: a faucet that can't run dry.
     w3 = connect(context.rpc)
-    wei = client.native_balance(address) + coins * 10**18
-    w3.provider.make_request(RPCEndpoint("anvil_setBalance"), [address, hex(wei)])
-    amount = client.token.parse(tokens)
-    client.mint_test_tokens(address, amount)
-    say(f"{address} got {client.token.format(amount)} and {coins} native coins")
+    with node_errors(w3):
+        chain_id = w3.eth.chain_id
+        if chain_id != LOCAL_CHAIN_ID:
+            raise ConfigError(
+                f"chain id {chain_id} is no local chain",
+                fix="get tokens and gas money where that chain's users get them",
+            )
+        if not is_address(address):
+            raise ConfigError(f"{address!r} is no address", fix="see `tracemarket key show FILE`")
+        account = to_checksum_address(address)
+        # Anvil's own call: a faucet that can't run dry.
+        wei = w3.eth.get_balance(account) + coins * 10**18
+        w3.provider.make_request(RPCEndpoint("anvil_setBalance"), [account, hex(wei)])
+    given = f"{coins} native coins"
+    if context.deployment_path.exists():
+        client = context.client(published_account(0))
+        amount = client.token.parse(tokens)
+        client.mint_test_tokens(account, amount)
+        given += f" and {client.token.format(amount)}"
+    say(f"{account} got {given}")
 
 
 def deploy_market(
@@ -109,13 +119,18 @@ def serve(
     port: Annotated[int, typer.Option(help="port to listen on")] = 8600,
 ) -> None:
     """Run the API: an index in SQLite that follows the chain, read over HTTP (see /docs)."""
-    from marketplace.api.service import serve as run
+    # Imported here: no other command needs a web framework.
+    from marketplace.api.serve import serve as run
 
     context = of(ctx)
+    reader = context.reader()
+    index = context.folder("index.sqlite")
+    index.parent.mkdir(parents=True, exist_ok=True)
     say(f"API on http://{host}:{port}, documented at /docs; Ctrl-C ends it")
     run(
-        context.reader(),
-        context.home / "index.sqlite",
+        index,
+        reader,
+        reader.deployment,
         host=host,
         port=port,
         confirmations=context.confirmations,
