@@ -125,6 +125,8 @@ def test_a_settled_batch_in_full(chain: Any, sim: ModuleType, get: Get) -> None:
     market, members = chain.market, [sim.account(n) for n in (1, 2, 3)]
     chain.mine(market.commit(1, sim.account(20), 2))
     run_round(chain, 1, members, [SAID, SAID, MALFORMED])
+    verifier = get(f"/verifiers/{members[0]}")
+    assert (verifier["open_seats"], verifier["free_seats"]) == (1, 1)
     open_batch = get("/batches/1")
     assert open_batch["settlement"] is None
     assert open_batch["attestation"] is None
@@ -207,10 +209,15 @@ def test_bounties_by_filter(chain: Any, sim: ModuleType, get: Get, clock: list[f
     assert ids() == ids(open=True) == [1, 2, 3]
     clock[0] = soon
     assert ids(open=True) == [1, 2, 3]
+    assert get("/bounties/2")["open"] is True
     clock[0] = soon + 1
     assert ids(open=True) == [1, 3]
     assert ids(open=False) == [2]
     assert get("/bounties/2")["open"] is False
+    clock[0] = 0
+    assert ids(open=False) == []
+    chain.mine(seconds=101)  # a chain that runs ahead of the clock
+    assert ids(open=False) == [2]
     assert ids(poster=sim.account(100)) == [1, 3]
     assert ids(poster=sim.account(100).lower(), environment=other) == [3]
     third = get("/bounties/3")

@@ -191,22 +191,29 @@ def test_a_chain_that_changes_between_two_reads_is_noticed(
 
 @pytest.mark.parametrize("read", range(1, 8))
 @pytest.mark.parametrize("deposited", ["before", "after", "both"])
+@pytest.mark.parametrize("depth", [2, 3])
 def test_a_reorg_before_any_read_of_a_page_loses_nothing(
-    chain: Any, sim: ModuleType, index: Store, dump: Any, read: int, deposited: str
+    chain: Any, sim: ModuleType, index: Store, dump: Any, read: int, deposited: str, depth: int
 ) -> None:
-    def mine_two(logs: bool, who: int) -> None:
-        chain.mine(*[chain.market.deposit(sim.account(who), who)] * logs)
-        chain.mine()
+    """depth 2 replaces the blocks of the page, 3 also the one before it."""
 
+    def mine(logs: bool, who: int) -> None:
+        chain.mine(*[chain.market.deposit(sim.account(who), who)] * logs)
+
+    mine(depth == 3, 4)
     index("moved")
-    mine_two(deposited != "after", 5)
+    mine(deposited != "after", 5)
+    mine(False, 0)
     left = iter(range(read, -1, -1))
 
     def reorg_in_time() -> None:
         if next(left) == 1:
             chain.on_block = lambda: None
-            chain.reorg(2)
-            mine_two(deposited != "before", 6)
+            chain.reorg(depth)
+            if depth == 3:
+                mine(True, 7)
+            mine(deposited != "before", 6)
+            mine(False, 0)
 
     chain.on_block = reorg_in_time
     with contextlib.suppress(ChainError):
