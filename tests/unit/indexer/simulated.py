@@ -14,7 +14,7 @@ from typing import Any
 from eth_utils import to_checksum_address
 
 from marketplace.chain.deployment import Deployment
-from marketplace.chain.parameters import MINIMAL
+from marketplace.chain.parameters import Parameters
 from marketplace.chain.records import Block, Event, Token
 from marketplace.protocol.hashing import keccak
 from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation
@@ -22,6 +22,21 @@ from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation
 Log = tuple[str, str, dict[str, Any]]
 START = 10
 USD = 10**6
+PARAMETERS = Parameters(
+    committee_size=3,
+    max_rounds=3,
+    draw_timeout=60,
+    commit_window=60,
+    reveal_window=60,
+    challenge_window=2,
+    unbonding_delay=542,
+    seat_stake=100 * USD,
+    absence_bps=500,
+    incoherence_bps=2000,
+    bond_per_trace=USD // 100,
+    fault_multiple=5,
+    max_traces=65_536,
+)
 
 
 def account(number: int) -> str:
@@ -40,7 +55,7 @@ def deployment(chain_id: int = 31337, market: int = 9) -> Deployment:
         block=START,
         addresses={**addresses, "market": account(1000 + market)},
         token=Token(account(999), "Test USD", "tUSD", 6, True),
-        parameters=MINIMAL.parameters(6),
+        parameters=PARAMETERS,
         randomness_delay=1,
     )
 
