@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep lint abi vectors snapshot clean
+.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs lint abi vectors clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'

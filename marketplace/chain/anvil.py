@@ -83,7 +83,8 @@ def published_account(index: int) -> LocalAccount:
 class AnvilNode:
     """One Anvil process on 127.0.0.1.
 
-    block_time: seconds between blocks; None mines a block for each transaction at once.
+    block_time: seconds between blocks, besides one for each transaction at once; None mines
+    only the latter.
     accounts: how many published accounts hold 10,000 ETH. state: a file that the chain is loaded
     from where it exists and is saved to at the end. log: a file for Anvil's output; silent without.
     """
@@ -249,7 +250,7 @@ class AnvilNode:
         command += ["--chain-id", str(self.chain_id), "--accounts", str(len(self.accounts))]
         command += ["--mnemonic", MNEMONIC, "--cache-path", str(scratch / "cache")]
         if self._block_time is not None:
-            command += ["--block-time", str(self._block_time)]
+            command += ["--block-time", str(self._block_time), "--mixed-mining"]
         if self._state is not None:
             command += ["--state", str(self._state)]
         if self._log is None:

@@ -142,6 +142,8 @@ class SigningClient(MarketReader):
         if payment is Payment.ALLOWANCE or missing <= self.allowance(signer.address):
             return None
         if payment is Payment.APPROVE:
+            if self.allowance(signer.address):
+                self.approve(0)  # some tokens (USDT) refuse to change an allowance but from zero
             self.approve(missing)
             return None
         if self.token.permit_version is None:
