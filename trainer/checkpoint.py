@@ -24,6 +24,7 @@ from marketplace.protocol.errors import CheckpointError
 
 SAMPLING_NAME: Final = "sampling.json"
 TRAINING_NAME: Final = "training.json"
+_ORIGIN_KEYS: Final = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 PACKAGES: Final = ("tracemarket", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
@@ -61,7 +62,8 @@ def save_checkpoint(
         made = Path(work) / "checkpoint"
         policy.model.save_pretrained(made)
         policy.tokenizer.save_pretrained(made)
-        _forget_origin(made / "config.json")
+        for name in ("config.json", "tokenizer_config.json"):
+            _forget_origin(made / name)
         _write_json(made / SAMPLING_NAME, sampling.model_dump(mode="json"))
         _write_json(
             made / TRAINING_NAME,
@@ -104,9 +106,10 @@ def package_versions() -> dict[str, str]:
 
 
 def _forget_origin(config: Path) -> None:
-    """Take out where the parent was loaded from: a path of this machine is nobody's business."""
+    """Take out where the parent was loaded from: this machine's paths are nobody's business."""
     record = json.loads(config.read_text("utf-8"))
-    record.pop("_name_or_path", None)
+    for key in _ORIGIN_KEYS:
+        record.pop(key, None)
     _write_json(config, record)
 
 

@@ -1,0 +1,183 @@
+"""A turn of training moves the policy where the scores point, and nowhere without reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from marketplace.gym.packing import TokenGroup
+from marketplace.gym.policy import completion_logprobs
+from marketplace.miner.sampler import SamplingRules, TransformersSampler
+from marketplace.protocol.errors import CheckpointError
+from trainer.config import TrainSettings
+from trainer.data import ALL_ALIKE, OFF_POLICY, SINGLE, TrainingGroup
+from trainer.grpo import train_turn, verify_behaviour
+
+SETTINGS = TrainSettings(learning_rate=3e-3, groups_per_step=4, token_budget=64)
+
+
+def _group(policy, text="1 + 1 = ", answers=("2\n", "3\n", "11\n"), scores=(1.0, 0.0, 0.0)):
+    prompt = policy.codec.encode(text)
+    completions = tuple(map(policy.codec.encode, answers))
+    (behaviour,) = completion_logprobs(policy, [TokenGroup(prompt, completions)], 1.0)
+    return TrainingGroup(1, 0, prompt, completions, tuple(behaviour), tuple(scores))
+
+
+def _chances(policy, group):
+    (rows,) = completion_logprobs(policy, [TokenGroup(group.prompt, group.completions)], 1.0)
+    return [sum(row) for row in rows]
+
+
+def _weights(policy):
+    return {name: one.clone() for name, one in policy.model.state_dict().items()}
+
+
+def _same(policy, weights):
+    return all(torch.equal(one, weights[name]) for name, one in policy.model.state_dict().items())
+
+
+def test_rewarded_completions_become_likelier_and_others_rarer(policy):
+    group = _group(policy)
+    before = _chances(policy, group)
+    metrics = train_turn(policy, [group], SETTINGS, temperature=1.0)
+    after = _chances(policy, group)
+    assert after[0] > before[0]
+    assert after[1] < before[1]
+    assert after[2] < before[2]
+    assert (metrics.groups, metrics.traces, metrics.tokens) == (1, 3, 7)
+    assert len(metrics.steps) == 1
+    assert metrics.steps[0].mean_ratio == pytest.approx(1, abs=1e-4)
+
+
+def test_turns_of_sampling_and_training_raise_the_reward(policy):
+    # Rewarded: completions that end at once. A skill that two layers can learn.
+    rules = SamplingRules(group_size=16, temperature=1.0, max_tokens=4, stop=("\n",))
+    prompts = [f"{n} = " for n in range(8)]
+    rewards = []
+    for turn in range(6):
+        groups = []
+        samples = list(TransformersSampler(policy, "tiny").sample(prompts, rules, seed=turn))
+        for task, (prompt, group) in enumerate(zip(prompts, samples, strict=True)):
+            groups.append(
+                TrainingGroup(
+                    batch=1,
+                    task=task,
+                    prompt=policy.codec.encode(prompt),
+                    completions=tuple(one.tokens for one in group),
+                    behaviour=tuple(one.logprobs for one in group),
+                    scores=tuple(float("1" in one.text) for one in group),
+                )
+            )
+        rewards.append(sum(score for group in groups for score in group.scores) / 128)
+        train_turn(
+            policy,
+            groups,
+            TrainSettings(learning_rate=1e-2, groups_per_step=2, epochs=2, seed=turn),
+            temperature=1.0,
+        )
+    assert rewards[-1] > rewards[0] + 0.2
+
+
+def test_micro_batches_do_not_change_the_step(make_policy):
+    metrics = []
+    for token_budget in (1000, 16):
+        policy = make_policy(0)
+        answers = ("2\n", "3\n", "11\n", "1234567\n")
+        groups = [
+            _group(policy, f"{n} = ", answers[: n + 2], (1.0, 0.0, 0.5, 0.0)[: n + 2])
+            for n in range(3)
+        ]
+        settings = SETTINGS.model_copy(update={"token_budget": token_budget})
+        metrics += train_turn(policy, groups, settings, temperature=1.0).steps
+    whole, cut = metrics
+    # The norm of the gradient before clipping: it sees the denominator, which Adam would hide.
+    assert cut.grad_norm == pytest.approx(whole.grad_norm, rel=1e-3)
+    assert cut.loss == pytest.approx(whole.loss, abs=1e-4)
+    assert whole.loss != 0
+
+
+def test_traces_that_claim_other_logprobs_are_dropped(policy):
+    honest = _group(policy)
+    lie = tuple(value - 0.05 for value in honest.behaviour[1])
+    group = replace(honest, behaviour=(honest.behaviour[0], lie, honest.behaviour[2]))
+    (kept,), dropped = verify_behaviour(policy, [group], SETTINGS, temperature=1.0)
+    assert kept.completions == (honest.completions[0], honest.completions[2])
+    assert kept.scores == (1.0, 0.0)
+    assert dropped == {OFF_POLICY: 1}
+
+
+def test_what_is_left_of_a_group_must_still_say_something(policy):
+    honest = _group(policy)
+    lie = tuple(value - 0.05 for value in honest.behaviour[0])
+    alike = replace(honest, behaviour=(lie, *honest.behaviour[1:]))
+    single = replace(honest, behaviour=(honest.behaviour[0], lie[:2], lie[:1]))
+    before = _weights(policy)
+    metrics = train_turn(policy, [alike, single], SETTINGS, temperature=1.0)
+    assert metrics.dropped == {OFF_POLICY: 3, ALL_ALIKE: 2, SINGLE: 1}
+    assert metrics.steps == ()
+    assert _same(policy, before)
+    assert metrics.summary()["loss"] == 0
+
+
+def test_claims_within_tolerance_are_replaced_by_verified_values(policy):
+    honest = _group(policy)
+    near = replace(honest, behaviour=tuple(tuple(v - 0.01 for v in r) for r in honest.behaviour))
+    (kept,), dropped = verify_behaviour(policy, [near], SETTINGS, temperature=1.0)
+    assert kept.behaviour == honest.behaviour
+    assert dropped == {}
+
+
+def test_opaque_positives_become_likelier(policy):
+    group = replace(_group(policy), behaviour=None, scores=(1.0, 1.0, 1.0))
+    before = _chances(policy, group)
+    metrics = train_turn(policy, [group], SETTINGS, temperature=1.0)
+    assert all(late > early for late, early in zip(_chances(policy, group), before, strict=True))
+    assert metrics.steps[0].mean_ratio == 1.0
+
+
+def test_same_seed_same_weights(make_policy):
+    first, second = make_policy(1), make_policy(1)
+    for one in (first, second):
+        groups = [_group(one, f"{n} - 1 = ") for n in range(6)]
+        train_turn(one, groups, SETTINGS.model_copy(update={"epochs": 2}), temperature=1.0)
+    assert _same(second, _weights(first))
+
+
+def test_no_groups_no_change(policy):
+    before = _weights(policy)
+    metrics = train_turn(policy, [], SETTINGS, temperature=1.0)
+    assert metrics.steps == ()
+    assert _same(policy, before)
+
+
+def test_progress_is_told(policy):
+    told = []
+    groups = [_group(policy, f"{n} + 1 = ") for n in range(8)]
+    settings = SETTINGS.model_copy(update={"epochs": 2, "min_effective_share": 0.0})
+    train_turn(policy, groups, settings, temperature=1.0, on_step=lambda *one: told.append(one[:2]))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_stale_data_stop_the_turn(policy):
+    groups = [_group(policy, f"{n} + 1 = ") for n in range(8)]
+    settings = SETTINGS.model_copy(
+        update={"learning_rate": 0.1, "epochs": 16, "min_effective_share": 0.9}
+    )
+    metrics = train_turn(policy, groups, settings, temperature=1.0)
+    assert metrics.stopped_early
+    assert len(metrics.steps) < 32
+    assert metrics.steps[-1].effective_share < 0.9
+
+
+def test_gradient_that_is_not_finite_changes_nothing(policy):
+    group = _group(policy)
+    opaque = replace(group, behaviour=None)
+    with torch.no_grad():
+        policy.model.model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
+    before = _weights(policy)
+    with pytest.raises(CheckpointError, match="gradient norm is nan"):
+        train_turn(policy, [opaque], SETTINGS, temperature=1.0)
+    for name, one in policy.model.state_dict().items():
+        torch.testing.assert_close(one, before[name], equal_nan=True)
