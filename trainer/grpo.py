@@ -183,10 +183,13 @@ def _train_step(
     denominator = sum(group.tokens for group in groups)
     advantages = [_advantages(group, settings) for group in groups]
     optimizer.zero_grad(set_to_none=True)
-    total, ratios, clipped = 0.0, [], 0
+    total, clipped = 0.0, 0
+    ratios: list[torch.Tensor] = []
     for pack in pack_groups(list(map(_tokens, groups)), settings.token_budget):
         logprobs = pack_logprobs(policy, pack, temperature)
-        rows, behaviour, weights = [], [], []
+        rows: list[int] = []
+        behaviour: list[float] = []
+        weights: list[float] = []
         for span in pack.spans:
             known = groups[span.group].behaviour
             rows += span.rows.tolist()

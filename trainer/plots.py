@@ -13,6 +13,7 @@ from typing import Final, Literal
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from marketplace.protocol.errors import InvalidValue
 
@@ -96,7 +97,7 @@ def _figure(
 
 def _bytes(figure: Figure, axes: Axes, kind: Kind, *, whole_turns: bool = True) -> bytes:
     if whole_turns:
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     out = io.BytesIO()
     # Without these two an SVG holds the date and random ids.
     with matplotlib.rc_context({"svg.hashsalt": "tracemarket"}):

@@ -64,7 +64,7 @@ class Codec:
 
     def completion(self, tokens: Sequence[int], stop: Sequence[str]) -> str:
         """The text of completion tokens: special tokens left out, cut at the first stop string."""
-        text = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        text = self._text(tokens)
         places = [place for place in map(text.find, stop) if place >= 0]
         return text[: min(places)] if places else text
 
@@ -77,7 +77,7 @@ class Codec:
         window = max((len(one.encode()) for one in stop), default=0)
         if not window:
             return False
-        tail = self._tokenizer.decode(list(tokens[-window:]), skip_special_tokens=True)
+        tail = self._text(tokens[-window:])
         return any(one in tail for one in stop)
 
     def finish(self, tokens: Sequence[int], stop: Sequence[str], max_tokens: int) -> Finish | None:
@@ -89,6 +89,9 @@ class Codec:
         if self.ends(tokens, stop):
             return "stop"
         return "length" if len(tokens) == max_tokens else None
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class Policy:
         codec = Codec(
             tokenizer,
             frozenset(one for one in stop if one is not None),
-            model.get_input_embeddings().weight.shape[0],
+            int(config.vocab_size),
         )
         return cls(model.eval(), tokenizer, codec, int(config.max_position_embeddings))
 

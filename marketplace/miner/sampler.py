@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from marketplace.protocol.errors import InvalidValue, SamplerError
 
@@ -196,7 +196,9 @@ class _Decoding:
         self._next_position = self._mask.sum(1)
         self._cache = DynamicCache(config=self._policy.model.config)
         for index, layer in enumerate(self._prefix.layers if self._prefix else ()):
-            keys, values = (part.expand(count, -1, -1, -1) for part in (layer.keys, layer.values))
+            # Policies have full attention only (Policy.of), so every layer has keys and values.
+            parts: Any = layer
+            keys, values = (part.expand(count, -1, -1, -1) for part in (parts.keys, parts.values))
             self._cache.update(keys, values, index)
         return self._forward(inputs, positions[:, self._shared :])
 
