@@ -9,6 +9,7 @@ import {Test} from "./support/Test.sol";
 /// ├── reserves: what is reserved is the worst case of the open batches
 /// ├── seats: locked stake covers open seats, which are those of unjudged rounds; the lot follows
 /// ├── final: a closed batch and its rounds never change
+/// ├── refused: what nobody may do now is refused, whoever tries
 /// └── exit: at the end of every run permissionless calls end every batch, and everybody leaves with everything
 contract InvariantsTest is Test {
     struct FuzzSelector {
@@ -45,6 +46,7 @@ contract InvariantsTest is Test {
             handler.deposit.selector,
             handler.withdraw.selector,
             handler.donate.selector,
+            handler.meddle.selector,
             handler.pass.selector,
             handler.pass.selector
         ];

@@ -130,9 +130,14 @@ contract RegistriesTest is Scenario {
         uint256 point = 2_000;
         vm.roll(point + 256);
         vm.setBlockhash(point, keccak256("hash"));
-        vm.assertEq(blockhash(point), keccak256("hash"), "readable");
+        vm.assertEq(this.hashOf(point), keccak256("hash"), "readable");
         vm.roll(point + 257);
-        vm.assertEq(blockhash(point), bytes32(0), "out of reach");
+        vm.assertEq(this.hashOf(point), bytes32(0), "out of reach");
+    }
+
+    /// In a call of its own, so that no compiler keeps an earlier answer.
+    function hashOf(uint256 number) external view returns (bytes32) {
+        return blockhash(number);
     }
 
     function testRandomnessErrors() external {

@@ -4,15 +4,16 @@ pragma solidity 0.8.37;
 import {IAssignments} from "../../../contracts/src/interfaces/IAssignments.sol";
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
 import {IBountyEscrow} from "../../../contracts/src/interfaces/IBountyEscrow.sol";
+import {ILedger} from "../../../contracts/src/interfaces/ILedger.sol";
 import {IRandomness} from "../../../contracts/src/interfaces/IRandomness.sol";
 import {IRounds} from "../../../contracts/src/interfaces/IRounds.sol";
 import {IVerifierStake} from "../../../contracts/src/interfaces/IVerifierStake.sol";
 import {Attestation, BountyTerms, ContentId} from "../../../contracts/src/libraries/Types.sol";
-import {Scenario} from "./Scenario.sol";
+import {MarketChecks} from "./MarketChecks.sol";
 
 /// Plays every role of a small market, one action a call, each chosen by a seed from what is possible now (and nothing
 /// where nothing is). No action may revert. `done` counts the actions that did something.
-contract MarketHandler is Scenario {
+contract MarketHandler is MarketChecks {
     enum Action {
         CreateBounty,
         FundBounty,
@@ -35,7 +36,8 @@ contract MarketHandler is Scenario {
         Claim,
         Deposit,
         Withdraw,
-        Donate
+        Donate,
+        Meddle
     }
 
     uint256 public constant ACTIONS = uint256(type(Action).max) + 1;
@@ -43,17 +45,8 @@ contract MarketHandler is Scenario {
     uint256 internal constant MINERS = 3;
 
     mapping(Action action => uint256) public done;
-    /// what the ghost books say: tokens made, sent to the ledger by calls, sent back, and given away to it
-    uint256 public minted;
-    uint256 public paidIn;
-    uint256 public paidOut;
-    uint256 public donated;
-    /// closed batches as they were when they closed
-    mapping(uint64 batch => bytes32) public finalState;
-
     address[] private posters;
     address[] private miners;
-    mapping(uint64 round => mapping(uint8 seat => Attestation)) private _votes;
 
     constructor() {
         _begin();
@@ -63,7 +56,8 @@ contract MarketHandler is Scenario {
         accounts.push(miners[1]);
         accounts.push(miners[2]);
         for (uint256 i; i < 6; ++i) {
-            _staked(string.concat("verifier ", vm.toString(i)), 0);
+            verifiers.push(_actor(string.concat("verifier ", vm.toString(i))));
+            accounts.push(verifiers[i]);
         }
         for (uint256 i; i < accounts.length; ++i) {
             vm.prank(accounts[i]);
@@ -77,12 +71,6 @@ contract MarketHandler is Scenario {
         for (uint256 i = 1; i < 40; i += 4) {
             request(i);
         }
-    }
-
-    function _staked(string memory name, uint256) internal override returns (address verifier) {
-        verifier = _actor(name);
-        verifiers.push(verifier);
-        accounts.push(verifier);
     }
 
     // Posters
@@ -306,101 +294,37 @@ contract MarketHandler is Scenario {
         ++done[Action.Donate];
     }
 
+    /// What nobody may do, tried by somebody: each must be refused.
+    function meddle(uint256 seed) external {
+        address by = accounts[_dice(seed, "by") % accounts.length];
+        IVerifierStake.Verifier memory seen = stake.get(by);
+        uint256 free = seen.stake - uint256(seen.openSeats) * SEAT;
+        _refused(by, address(stake), abi.encodeCall(IVerifierStake.requestUnstake, (free + 1 + seed % SEAT)));
+        if (seen.claimableAt > _now()) _refused(by, address(stake), abi.encodeCall(IVerifierStake.claim, (by)));
+        uint256 more = ledger.balanceOf(by) + 1 + seed % 1e6;
+        _refused(by, address(ledger), abi.encodeCall(ILedger.withdraw, (by, more)));
+        uint64 bounty = _pickBounty(seed);
+        if (_now() <= escrow.get(bounty).terms.deadline) {
+            _refused(by, address(escrow), abi.encodeCall(IBountyEscrow.refund, (bounty)));
+        }
+        uint64 number = market.count();
+        if (number == 0) return;
+        uint64 batch = 1 + uint64(_dice(seed, "batch") % number);
+        IBatchMarket.Phase phase = market.phaseOf(batch);
+        if (phase != IBatchMarket.Phase.Settleable) {
+            _refused(by, address(market), abi.encodeCall(IBatchMarket.settle, (batch)));
+        }
+        if (phase != IBatchMarket.Phase.InRound) {
+            Attestation memory other = _verdict(uint32(seed % 5), 0);
+            _refused(by, address(market), abi.encodeCall(IBatchMarket.tally, (batch, other)));
+            _refused(by, address(market), abi.encodeCall(IBatchMarket.voidStalled, (batch)));
+        }
+        ++done[Action.Meddle];
+    }
+
     function pass(uint256 seed) external {
         _skip(seed % 20 == 0 ? 1 days : _dice(seed, "time") % 50 minutes);
         vm.roll(vm.getBlockNumber() + 1 + _dice(seed, "blocks") % 5);
-    }
-
-    // Checks
-
-    function checkBooks() external view {
-        _checkBooks();
-        vm.assertEq(ledger.tracked(), paidIn - paidOut, "tracked = paid in - paid out");
-        vm.assertEq(token.balanceOf(address(ledger)), ledger.tracked() + donated, "tokens = tracked + given away");
-        uint256 outside;
-        for (uint256 i; i < accounts.length; ++i) {
-            outside += token.balanceOf(accounts[i]);
-        }
-        vm.assertEq(outside + paidIn + donated, minted + paidOut, "no token made or lost");
-    }
-
-    function checkSeats() external view {
-        uint256 sum;
-        uint256 eligible;
-        for (uint256 i; i < verifiers.length; ++i) {
-            IVerifierStake.Verifier memory seen = stake.get(verifiers[i]);
-            vm.assertGe(seen.stake, uint256(seen.openSeats) * SEAT, "locked stake covers open seats");
-            vm.assertEq(seen.openSeats, _seatsOf(verifiers[i]), "open seats are those of unjudged rounds");
-            uint256 weight = stake.weightOf(verifiers[i]);
-            vm.assertEq(weight, seen.stake / SEAT - seen.openSeats, "weight");
-            sum += weight;
-            if (weight != 0) ++eligible;
-        }
-        vm.assertEq(stake.totalWeight(), sum, "sum of the lot");
-        vm.assertEq(stake.eligible(), eligible, "eligible");
-    }
-
-    function checkFinal() external view {
-        for (uint64 batch = 1; batch <= market.count(); ++batch) {
-            bool closed = market.get(batch).closed;
-            vm.assertEq(closed, finalState[batch] != 0, "closed by an action that closes");
-            if (closed) vm.assertEq(_stateOf(batch), finalState[batch], "final");
-        }
-    }
-
-    function checkReserves() external view {
-        for (uint64 bounty = 1; bounty <= escrow.count(); ++bounty) {
-            BountyTerms memory terms = escrow.get(bounty).terms;
-            uint256 worst;
-            for (uint64 batch = 1; batch <= market.count(); ++batch) {
-                IBatchMarket.Batch memory seen = market.get(batch);
-                if (seen.bounty != bounty || seen.closed) continue;
-                worst += uint256(seen.count) * (uint256(terms.pricePerUnit) + terms.feePerTrace);
-            }
-            vm.assertEq(escrow.get(bounty).reserved, worst, "reserved = worst case of open batches");
-        }
-    }
-
-    /// Ends every batch by calls that anybody can make, then has everybody leave. Nothing may stay behind.
-    function everybodyLeaves() external {
-        for (uint64 batch = 1; batch <= market.count(); ++batch) {
-            _end(batch);
-        }
-        for (uint64 bounty = 1; bounty <= escrow.count(); ++bounty) {
-            if (_now() <= escrow.get(bounty).terms.deadline) vm.warp(escrow.get(bounty).terms.deadline + 1);
-            vm.assertEq(escrow.get(bounty).reserved, 0, "nothing reserved");
-            if (escrow.get(bounty).available != 0) escrow.refund(bounty);
-        }
-        for (uint256 i; i < verifiers.length; ++i) {
-            uint256 own = stake.get(verifiers[i]).stake;
-            vm.prank(verifiers[i]);
-            if (own != 0) stake.requestUnstake(own);
-            else stake.get(verifiers[i]);
-        }
-        _skip(1 days);
-        for (uint256 i; i < accounts.length; ++i) {
-            if (stake.get(accounts[i]).unbonding != 0) stake.claim(accounts[i]);
-            uint256 balance = ledger.balanceOf(accounts[i]);
-            vm.prank(accounts[i]);
-            ledger.withdraw(accounts[i], balance);
-        }
-        vm.assertEq(ledger.tracked(), 0, "nothing tracked");
-        vm.assertEq(token.balanceOf(address(ledger)), donated, "nothing but gifts");
-    }
-
-    function _end(uint64 batch) private {
-        while (market.phaseOf(batch) == IBatchMarket.Phase.InRound) {
-            uint64 round = market.get(batch).round;
-            if (rounds.get(round).drawnAt == 0) {
-                _skip(1 hours + 1);
-                market.voidStalled(batch);
-                return;
-            }
-            if (rounds.phaseOf(round) != IRounds.Phase.Closed) _skip(20 minutes + 1);
-            market.tally(batch, _leader(round));
-        }
-        if (market.phaseOf(batch) == IBatchMarket.Phase.Challengeable) _skip(30 minutes + 1);
-        if (market.phaseOf(batch) == IBatchMarket.Phase.Settleable) market.settle(batch);
     }
 
     function _stakeMore(address by, uint256 amount) private {
@@ -443,38 +367,9 @@ contract MarketHandler is Scenario {
         return _verdict(units, uint32((dice >> 40) % (count - units + 1)));
     }
 
-    function _leader(uint64 round) private view returns (Attestation memory) {
-        (bytes32 vote,) = rounds.leaderOf(round);
-        for (uint8 seat; seat < rounds.get(round).seats; ++seat) {
-            if (vote != 0 && rounds.voteOf(_votes[round][seat]) == vote) return _votes[round][seat];
-        }
-        return Attestation(0, 0, 0);
-    }
-
     function _closed(uint64 batch, Action action) private {
         finalState[batch] = _stateOf(batch);
         ++done[action];
-    }
-
-    function _stateOf(uint64 batch) private view returns (bytes32 state) {
-        state = keccak256(abi.encode(market.get(batch), market.phaseOf(batch)));
-        uint64[] memory ids = market.roundsOf(batch);
-        for (uint256 i; i < ids.length; ++i) {
-            state = keccak256(abi.encode(state, rounds.get(ids[i]), rounds.phaseOf(ids[i])));
-            for (uint8 seat; seat < rounds.get(ids[i]).seats; ++seat) {
-                state = keccak256(abi.encode(state, rounds.seatOf(ids[i], seat)));
-            }
-        }
-    }
-
-    function _seatsOf(address verifier) private view returns (uint256 seats) {
-        for (uint64 round = 1; round <= rounds.count(); ++round) {
-            IRounds.Round memory seen = rounds.get(round);
-            if (seen.judged) continue;
-            for (uint8 seat; seat < seen.seats; ++seat) {
-                if (rounds.seatOf(round, seat).verifier == verifier) ++seats;
-            }
-        }
     }
 
     /// Lets a point's block pass; one time in sixteen the whole reach of its hash.
@@ -485,6 +380,12 @@ contract MarketHandler is Scenario {
         } else {
             _reach(point);
         }
+    }
+
+    function _refused(address by, address target, bytes memory data) private {
+        vm.prank(by);
+        (bool success,) = target.call(data);
+        vm.assertFalse(success, "a call that must be refused went through");
     }
 
     function _provide(address account, uint256 amount) private {

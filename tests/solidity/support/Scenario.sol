@@ -103,7 +103,7 @@ abstract contract Scenario is Deployment {
         );
     }
 
-    function _staked(string memory name, uint256 amount) internal virtual returns (address verifier) {
+    function _staked(string memory name, uint256 amount) internal returns (address verifier) {
         verifier = _actor(name);
         _arm(verifier, amount);
         vm.prank(verifier);

@@ -10,7 +10,6 @@ interface Vm {
     }
 
     function addr(uint256 key) external pure returns (address);
-    function assume(bool condition) external pure;
     function chainId(uint256 id) external;
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function expectEmit(address emitter) external;
@@ -30,7 +29,6 @@ interface Vm {
     function roll(uint256 number) external;
     function setBlockhash(uint256 number, bytes32 hash) external;
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
-    function snapshotGasLastCall(string calldata name) external returns (uint256);
     function snapshotState() external returns (uint256);
     function startPrank(address sender) external;
     function stopPrank() external;
