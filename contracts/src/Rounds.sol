@@ -150,6 +150,8 @@ contract Rounds is IRounds {
         Round storage round = _rounds[id];
         if (round.openedAt == 0) return Phase.None;
         if (round.drawnAt == 0) {
+            // Its subject is void: a draw now would open seats that nothing ever closes.
+            if (round.judged) return Phase.Closed;
             if (block.timestamp > uint256(round.openedAt) + drawTimeout) return Phase.Stalled;
             return randomness.statusOf(round.drawPoint) == IRandomness.Status.Pending
                 ? Phase.AwaitingRandomness

@@ -21,6 +21,9 @@ def main() -> None:
     # Models and tokenizers are local folders: nothing is looked up on a hub.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Read when torch is loaded. Threads that wait must not spin: a verifier, a miner and a chain
+    # often share a machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         status = app(standalone_mode=False)
     except TracemarketError as error:

@@ -47,6 +47,8 @@ def batches_in(
 
 def round_phase(row: RoundRow, parameters: Parameters, now: Moment) -> RoundPhase:
     if row.drawn_at is None:
+        if row.judged:
+            return RoundPhase.CLOSED
         if now.time > row.opened_at + parameters.draw_timeout:
             return RoundPhase.STALLED
         # BlockHashRandomness: a point is a block number, known in every block after it.

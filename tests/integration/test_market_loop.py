@@ -17,7 +17,7 @@ from loop_kit import Arithmetic, Loop
 from marketplace.chain.records import BatchPhase, PayRule, RoundPhase
 from marketplace.gym.pool import CheckPool
 from marketplace.protocol import batch_file
-from marketplace.protocol.errors import ConfigError, InsufficientFunds
+from marketplace.protocol.errors import ConfigError, InsufficientFunds, Reverted
 from marketplace.protocol.trace import decode_line, encode_line
 from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation, Reason
 from marketplace.storage.cid import RAW, Cid
@@ -204,6 +204,25 @@ def test_no_quorum_ends_void_and_everybody_is_made_whole(loop, market, accounts)
     assert reader.balance(accounts.miner.address) == reader.batch(mined.batch).bond
     assert reader.bounty(bounty).available == 100 * TUSD
     assert all(reader.verifier(key.address).stake == 500 * TUSD for key in accounts.verifiers)
+
+
+def test_a_batch_that_nobody_is_drawn_for_is_void_and_locks_no_stake(loop, market, accounts):
+    bounty = loop.open_bounty()
+    market.stake_verifiers(5)
+    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
+    market.pass_time(market.deployment.parameters.draw_timeout + 1)
+    market.anvil.mine(300)  # its randomness is out of reach
+    reader = market.reader
+    round_id = reader.batch(mined.batch).round
+    reader.void_stalled(mined.batch)
+    assert reader.batch(mined.batch).phase is BatchPhase.VOID
+    assert reader.balance(accounts.miner.address) == reader.batch(mined.batch).bond
+    # A draw now would open seats that nothing closes.
+    assert reader.round(round_id).phase is RoundPhase.CLOSED
+    with pytest.raises(Reverted, match="closed"):
+        reader.draw(round_id)
+    for key in accounts.verifiers[:5]:
+        market.client(key).request_unstake(500 * TUSD)
 
 
 def test_a_node_that_dies_between_commit_and_reveal_finds_its_salt(loop, market):

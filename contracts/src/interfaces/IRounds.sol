@@ -8,7 +8,7 @@ import {Attestation, ContentId} from "../libraries/Types.sol";
 /// Phases (computed by `phaseOf`, never stored):
 /// None -> AwaitingRandomness -> Drawable -> Committing -> Revealing -> Closed
 /// A draw whose randomness was missed is scheduled again by `draw`. A round that was not drawn within the draw timeout
-/// is Stalled unless its draw succeeds after all.
+/// is Stalled unless its draw succeeds after all; once it is judged without a draw it is Closed.
 interface IRounds {
     enum Phase {
         None,
