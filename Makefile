@@ -62,7 +62,7 @@ test: setup lint test-solidity  ## everything that must pass before a merge
 	$(PY) -m pytest
 
 lint: $(STAMPS)/contracts  ## style, imports, generated files
-	$(BIN)/ruff check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	$(BIN)/lint-imports
 	$(PY) -m marketplace.chain.generate_abi --check
 

@@ -46,7 +46,9 @@ def test_the_readmes_commands_run_as_they_stand(tmp_path):
     """
     story = story.replace("kill $(jobs -p)", probe + "\nkill $(jobs -p)\nwait")
     script = tmp_path / "story.sh"
-    script.write_text("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + story)
+    script.write_text(
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + story
+    )
 
     # A group of its own, so that nothing outlives the test.
     process = subprocess.Popen(

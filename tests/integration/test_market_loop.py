@@ -79,9 +79,7 @@ def test_the_next_batch_answers_the_next_tasks(loop, market):
     prompts = {
         decode_line(line).prompt
         for mined in (first, second)
-        for line in batch_file.unpack(
-            loop.store.get(Cid.parse(mined.cid), timeout=0), mined.traces
-        )
+        for line in batch_file.unpack(loop.store.get(Cid.parse(mined.cid), timeout=0), mined.traces)
     }
     assert len(prompts) == 3
 

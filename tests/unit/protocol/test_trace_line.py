@@ -148,7 +148,7 @@ def test_not_a_trace_at_all(content, message):
 
 
 def test_brackets_inside_text_are_text():
-    text = "[[[[{{{{" * 1000 + '\\" [' 
+    text = "[[[[{{{{" * 1000 + '\\" ['
     assert decode_line(encode_line(replace(TRACE, completion=text))).completion == text
 
 

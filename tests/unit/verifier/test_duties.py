@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from marketplace.chain.records import BatchPhase, RoundPhase, SeatState
 from verifier_node.duties import KEEPING, Duty, duty
 

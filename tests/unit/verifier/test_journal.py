@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from marketplace.protocol.errors import ConfigError, JournalConflict
 from marketplace.protocol.verdict import Attestation
 from verifier_node.journal import Journal, Question, Vote
