@@ -28,7 +28,7 @@ import {Scenario} from "./support/Scenario.sol";
 /// voidStalled, by anybody
 /// ├── not InRound                              BatchMarket_WrongPhase
 /// ├── drawn, or still time                     BatchMarket_RoundNotStalled
-/// └── void
+/// └── void, and never drawn after that
 /// settle, by anybody (money: Settlement.t.sol)
 /// └── before its time, again, void             BatchMarket_WrongPhase
 contract BatchMarketTest is Scenario {
@@ -316,6 +316,23 @@ contract BatchMarketTest is Scenario {
         vm.assertEq(ledger.balanceOf(miner), 40_000, "bond back");
         vm.assertEq(escrow.get(bounty).available, 100e6, "all of it");
         _checkBooks();
+    }
+
+    /// A draw for a void batch would lock seats that nothing ever opens again: known randomness or missed, it is refused.
+    function testNoDrawForAVoidBatch() external {
+        uint64 batch = _commit(bounty, miner, 4);
+        uint64 point = rounds.get(1).drawPoint;
+        _reach(point);
+        _skip(1 hours + 1);
+        market.voidStalled(batch);
+        bytes memory closed =
+            abi.encodeWithSelector(IRounds.Rounds_WrongPhase.selector, 1, IRounds.Phase.Closed);
+        vm.expectRevert(closed);
+        rounds.draw(1);
+        vm.roll(uint256(point) + 257);
+        vm.expectRevert(closed);
+        rounds.draw(1);
+        vm.assertEq(stake.totalWeight(), 16, "every seat is free");
     }
 
     /// A drawn committee can't be voided away by the clock.

@@ -309,6 +309,10 @@ contract MarketHandler is MarketChecks {
         }
         uint64 number = market.count();
         if (number == 0) return;
+        uint64 round = 1 + uint64(_dice(seed, "round") % rounds.count());
+        if (rounds.get(round).judged || rounds.get(round).drawnAt != 0) {
+            _refused(by, address(rounds), abi.encodeCall(IRounds.draw, (round)));
+        }
         uint64 batch = 1 + uint64(_dice(seed, "batch") % number);
         IBatchMarket.Phase phase = market.phaseOf(batch);
         if (phase != IBatchMarket.Phase.Settleable) {
