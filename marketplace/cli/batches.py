@@ -204,7 +204,7 @@ def explain(
             ("trace leaf", "0x" + record["trace_proof"]["leaf"].hex()),  # type: ignore[index]
             ("batch root", "0x" + found.root.hex() + " (proof holds)"),
             ("verdict leaf", "0x" + record["verdict_proof"]["leaf"].hex()),  # type: ignore[index]
-            ("verdict root", "0x" + found.attestation.root.hex() + " (proof holds)"),
+            ("verdict root", "0x" + opened.attestation.root.hex() + " (proof holds)"),
         ],
     )
     out.rule("the trace")
@@ -224,11 +224,10 @@ def _receipt(
     path = batch_tree(*binding, lines).proof(index)
     node = verdict_leaf(batch.id, index, verdicts[index])
     sums = batch_verdicts(batch.id, verdicts).proof(index)
-    assert batch.attestation is not None
     # Verified here as anybody else would, not taken from the trees that made them.
     if not verify_inclusion(leaf, index, batch.count, path, batch.root):
         raise ProofFailed(f"trace {index} does not lead to the root of batch {batch.id}")
-    if not verify_verdict(node, index, batch.count, sums, batch.attestation):
+    if not verify_verdict(node, index, batch.count, sums, opened.attestation):
         raise ProofFailed(f"verdict {index} does not lead to the attestation of batch {batch.id}")
     return {
         "batch": batch.id,
@@ -246,9 +245,9 @@ def _receipt(
         "verdict_proof": {
             "leaf": node.hash,
             "path": [{"hash": n.hash, "units": n.units, "faults": n.faults} for n in sums],
-            "root": batch.attestation.root,
-            "units": batch.attestation.units,
-            "faults": batch.attestation.faults,
+            "root": opened.attestation.root,
+            "units": opened.attestation.units,
+            "faults": opened.attestation.faults,
         },
     }
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import sys
 
-from typer.exceptions import Abort, TyperException
-
 from marketplace.cli.app import app
 from marketplace.cli.output import messages
 from marketplace.protocol.errors import TracemarketError
@@ -25,7 +23,7 @@ def main() -> None:
     # often share a machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        status = app(standalone_mode=False)
+        app()
     except TracemarketError as error:
         messages.print(f"[red]error:[/red] {type(error).__name__}:", end=" ")
         messages.print(error.message, markup=False)
@@ -33,17 +31,10 @@ def main() -> None:
             messages.print("[yellow]fix:[/yellow]", end=" ")
             messages.print(error.fix, markup=False)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, Abort):
-        messages.print("interrupted")
-        sys.exit(130)
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except TyperException as error:  # wrong usage: shows itself, names the option
-        error.show()
-        sys.exit(error.exit_code)
-    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ _COMPILE = """
 const solc = require("solc");
 const content = require("fs").readFileSync(0, "utf8");
 const outputSelection = { "*": { "*": ["abi", "evm.bytecode.object"] } };
-const input = { language: "Solidity", sources: { odd: { content } }, settings: { outputSelection } };
+const sources = { odd: { content } };
+const input = { language: "Solidity", sources, settings: { outputSelection } };
 process.stdout.write(solc.compile(JSON.stringify(input)));
 """
 
