@@ -64,6 +64,7 @@ test: setup lint test-solidity  ## everything that must pass before a merge
 lint: $(STAMPS)/contracts  ## style, imports, generated files
 	$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	$(BIN)/lint-imports
+	$(BIN)/mypy marketplace verifier_node trainer
 	$(PY) -m marketplace.chain.generate_abi --check
 
 test-unit: setup  ## the quick part

@@ -110,9 +110,10 @@ def summary(report: dict[str, Any]) -> list[Table]:
         money.add_row(name.replace("_", " "), amount)
     money.add_row("does not add up by", report["money"]["difference"] + " base units")
 
-    lies = Table(title="what lies cost", title_justify="left", header_style="bold")
-    for name in ("lie", "traces", "faults", "units paid", "earned", "bond lost", "net"):
-        lies.add_column(name, justify="left" if name == "lie" else "right")
+    symbol = report["money"]["symbol"]
+    lies = Table(title=f"what lies cost, in {symbol}", title_justify="left", header_style="bold")
+    for name in ("lie", "traces", "faults", "units", "earned", "bond lost", "net"):
+        lies.add_column(name, justify="left" if name == "lie" else "right", no_wrap=True)
     for told in report["lies"]:
         lies.add_row(
             told["kind"],
@@ -157,7 +158,8 @@ def _lie(world: World, run: Run, told: Any, found: dict[int, dict[str, int]]) ->
     batch, amounts = world.poster.batch(told.batch), found[told.batch]
     assert batch.attestation is not None
     earned, forfeited = amounts["minerPaid"], amounts["bondForfeited"]
-    token = world.poster.token
+    decimals = world.poster.token.decimals
+    net = earned - forfeited
     return {
         "kind": told.kind,
         "batch": told.batch,
@@ -167,11 +169,11 @@ def _lie(world: World, run: Run, told: Any, found: dict[int, dict[str, int]]) ->
         "bond": str(batch.bond),
         "earned": str(earned),
         "bond_forfeited": str(forfeited),
-        "net": str(earned - forfeited),
+        "net": str(net),
         "human": {
-            "earned": token.format(earned),
-            "bond_forfeited": token.format(forfeited),
-            "net": ("-" if earned < forfeited else "") + token.format(abs(earned - forfeited)),
+            "earned": format_amount(earned, decimals),
+            "bond_forfeited": format_amount(forfeited, decimals),
+            "net": ("-" if net < 0 else "") + format_amount(abs(net), decimals),
         },
     }
 
