@@ -62,7 +62,7 @@ def length_plot(tokens: Sequence[float], *, kind: Kind = "svg") -> bytes:
     _same_length(tokens=tokens)
     figure, axes = _figure("Response length", "turn", "tokens")
     axes.plot(list(range(1, len(tokens) + 1)), tokens, color=_BLUE, marker="o")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * max(tokens) or 1)
     return _bytes(figure, axes, kind)
 
 

@@ -15,6 +15,9 @@ line returns for the branch.
     │   ├── MissingContract                   no code at an address
     │   ├── InsufficientFunds                 gas or token balance too small
     │   ├── Reverted                          a call reverted
+    │   │   └── ContractError                     with a custom error (chain/errors.py)
+    │   ├── NodeRefused                       a JSON-RPC error (chain/errors.py)
+    │   ├── NodeUnreachable                   no answer, NodeTimeout: not in time (same)
     │   └── TransactionTimeout                no receipt in time
     ├── StorageError                      4
     │   ├── ContentUnavailable                nobody served the CID in time

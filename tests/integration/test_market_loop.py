@@ -17,7 +17,13 @@ from loop_kit import Arithmetic, Loop
 from marketplace.chain.records import BatchPhase, PayRule, RoundPhase
 from marketplace.gym.pool import CheckPool
 from marketplace.protocol import batch_file
-from marketplace.protocol.errors import ConfigError, InsufficientFunds, Reverted
+from marketplace.protocol.errors import (
+    ConfigError,
+    ContentUnavailable,
+    InsufficientFunds,
+    ProofFailed,
+    Reverted,
+)
 from marketplace.protocol.trace import decode_line, encode_line
 from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation, Reason
 from marketplace.storage.cid import RAW, Cid
@@ -69,6 +75,23 @@ def test_honest_work_is_paid_to_the_unit(loop, market, accounts):
     assert [verdict.reason for verdict in verdicts] == [Reason.CORRECT, Reason.WRONG] * (
         TRACES // 2
     )
+
+
+def test_attested_content_that_nobody_has_any_more_is_named(loop, market, tmp_path):
+    bounty = loop.open_bounty()
+    keys = market.stake_verifiers(3)
+    mined = loop.miner().mine(bounty, 1, Arithmetic())
+    loop.drive(loop.nodes(keys), mined.batch)
+    batch = market.reader.batch(mined.batch)
+    partial = EmbeddedStore(tmp_path / "partial")
+    with pytest.raises(ContentUnavailable, match=mined.cid):
+        pull_attested(market.reader, partial, batch, timeout=0)
+    partial.put(loop.store.get(Cid.parse(mined.cid), timeout=0))
+    with pytest.raises(ContentUnavailable, match="no verdict file of batch 1"):
+        pull_attested(market.reader, partial, batch, timeout=0)
+    other = replace(batch, root=b"\x01" * 32)
+    with pytest.raises(ProofFailed, match="0x" + "01" * 32):
+        pull_attested(market.reader, loop.store, other, timeout=0)
 
 
 def test_the_next_batch_answers_the_next_tasks(loop, market):
