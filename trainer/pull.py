@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from marketplace.chain.batch_terms import batch_terms
-from marketplace.chain.reads import MarketReader
+from marketplace.chain.reads import MarketReader, revealed_attestation
 from marketplace.chain.records import Batch, BatchPhase
 from marketplace.protocol import batch_file
 from marketplace.protocol.commitments import vote
@@ -97,9 +97,8 @@ def _verdict_files(reader: MarketReader, batch: Batch, attestation: Attestation)
     wanted, seen = vote(attestation), set()
     for round_ in reversed(reader.rounds_of(batch.id)):
         for event in reader.reveals(round_):
-            said, where = event.args["attestation"], event.args["verdicts"]
-            told = Attestation(said["verdictRoot"], said["units"], said["faults"])
-            if vote(told) == wanted and where["codec"] != 0:
+            where = event.args["verdicts"]
+            if vote(revealed_attestation(event)) == wanted and where["codec"] != 0:
                 cid = Cid.from_chain(where["digest"], where["codec"])
                 if cid not in seen:
                     seen.add(cid)

@@ -22,6 +22,7 @@ from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import MAX_SPEC_BYTES, EnvironmentSpec, parse_spec
 from marketplace.protocol.batch_file import max_packed_bytes
 from marketplace.protocol.errors import (
+    ChainError,
     CheckpointError,
     ContentTooLarge,
     EnvironmentMismatch,
@@ -131,11 +132,10 @@ class BatchChecker:
     def _first_randomness(self, batch: Batch) -> bytes:
         # Of the first draw that took place: members of all rounds are judged against one final
         # verdict, so all must re-score the same groups.
-        drawn = {
-            event.args["round"]: event.args["randomness"]
-            for event in self._reader.events(self._reader.deployment.block, names=["RoundDrawn"])
-        }
-        return next(drawn[round_] for round_ in self._reader.rounds_of(batch.id) if round_ in drawn)
+        for round_ in self._reader.rounds_of(batch.id):
+            if (randomness := self._reader.drawn_with(round_)) is not None:
+                return randomness
+        raise ChainError(f"batch {batch.id} has no drawn round any more", fix="read it again")
 
     def _is_policy(self, checkpoint: int, batch: Batch, bounty: Bounty) -> bool:
         """Registered by the bounty's trainer before the batch was committed."""

@@ -33,6 +33,8 @@ from verifier_node.journal import Journal, Question, Vote
 
 log = logging.getLogger("tracemarket.verifier")
 
+_LIFE = ("BatchCommitted", "BatchSettled", "BatchVoided")
+
 REORG_DEPTH = 64
 """Blocks read again on every pass: batches that a reorg renumbered are found."""
 
@@ -118,11 +120,13 @@ class VerifierNode:
         seen = self._journal.cursor(self._market)
         first = self._client.deployment.block
         start = first if seen is None else max(first, seen - REORG_DEPTH)
-        opened = [
-            event.args["batch"]
-            for event in self._client.events(start, head, names=["BatchCommitted"])
-        ]
-        self._journal.advance(self._market, head, opened)
+        opened: set[int] = set()
+        for event in self._client.events(start, head, names=_LIFE):
+            if event.name == "BatchCommitted":
+                opened.add(event.args["batch"])
+            else:
+                opened.discard(event.args["batch"])
+        self._journal.advance(self._market, head, sorted(opened))
 
     def _attend(self, batch_id: int) -> Done | None:
         if batch_id > self._client.batch_count():  # a reorg took it back

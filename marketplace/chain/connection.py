@@ -107,6 +107,30 @@ class Connection:
             page=page,
         )
 
+    def events_between(
+        self, start: int, end: int, name: str, where: Mapping[str, Any]
+    ) -> Iterator[Event]:
+        """Events of one name in blocks with timestamps in [start, end], as `events`.
+
+        The blocks are found by bisection: on a chain of millions of blocks a scan for one event
+        would take hundreds of requests.
+        """
+        first = self._first_block_after(start - 1)
+        last = self._first_block_after(end) - 1
+        return self.events(first, last, names=[name], where=where)
+
+    def _first_block_after(self, timestamp: int) -> int:
+        """Number of the first block with a later timestamp; one over the head where none has."""
+        low, high = self.deployment.block, self.head().number + 1
+        while low < high:
+            middle = (low + high) // 2
+            block = self.block(middle)
+            if block is None or block.timestamp > timestamp:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
     # --- parts -----------------------------------------------------------------------
 
     def _read(self, contract: str, function: str, *args: Any) -> Any:

@@ -26,8 +26,9 @@ from marketplace.chain.records import (
     Verifier,
 )
 from marketplace.chain.rpc import node_errors
+from marketplace.protocol import commitments
 from marketplace.protocol.errors import InvalidValue
-from marketplace.protocol.hashing import ZERO32, abi_hash, address20, uint
+from marketplace.protocol.hashing import ZERO32, address20, uint
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier
 from marketplace.protocol.verdict import Attestation
@@ -135,14 +136,13 @@ class MarketReader(Connection):
 
     def batch_committed(self, batch: int) -> Event:
         """The event of a batch's commit: its content's CID stands nowhere else."""
-        found = self.events(
-            self.deployment.block,
-            self.head().number,
-            names=["BatchCommitted"],
-            where={"batch": _id(batch, "batch")},
-        )
-        for event in found:
-            return event
+        rounds = self.rounds_of(batch)
+        if rounds:
+            # The first round opens with the commit, and the round knows when.
+            opened = self.round(rounds[0]).opened_at
+            where = {"batch": _id(batch, "batch")}
+            for event in self.events_between(opened, opened, "BatchCommitted", where):
+                return event
         raise InvalidValue(f"there is no batch {batch}", fix="list the batches")
 
     def batch_content(self, batch: int) -> ContentId:
@@ -220,20 +220,29 @@ class MarketReader(Connection):
             return None
         for event in self.reveals(round):
             attestation = revealed_attestation(event)
-            if vote_of(attestation) == vote:
+            if commitments.vote(attestation) == vote:
                 return attestation
         raise InvalidValue(f"the reveals of round {round} do not hold its leading vote")
 
     def reveals(self, round: int) -> tuple[Event, ...]:
         """The VerdictRevealed events of a round."""
-        return tuple(
-            self.events(
-                self.deployment.block,
-                self.head().number,
-                names=["VerdictRevealed"],
-                where={"round": _id(round, "round")},
-            )
-        )
+        found = self.round(round)
+        if found.drawn_at is None:
+            return ()
+        windows = self.parameters.commit_window + self.parameters.reveal_window
+        end = found.drawn_at + windows
+        where = {"round": _id(round, "round")}
+        return tuple(self.events_between(found.drawn_at, end, "VerdictRevealed", where))
+
+    def drawn_with(self, round: int) -> bytes | None:
+        """The randomness (32 bytes) that a round's committee was drawn with; None before that."""
+        drawn_at = self.round(round).drawn_at
+        if drawn_at is None:
+            return None
+        where = {"round": _id(round, "round")}
+        for event in self.events_between(drawn_at, drawn_at, "RoundDrawn", where):
+            return bytes(event.args["randomness"])
+        raise InvalidValue(f"round {round} was drawn, but its event is not there")
 
     # --- verifiers and checkpoints -----------------------------------------------------
 
@@ -270,14 +279,6 @@ class MarketReader(Connection):
     def latest_checkpoint(self, trainer: str) -> int | None:
         """A trainer's newest checkpoint; None where it has none."""
         return self._read("checkpoints", "latestOf", _address(trainer)) or None
-
-
-def vote_of(attestation: Attestation) -> bytes:
-    """The hash under which a round counts an attestation."""
-    return abi_hash(
-        ("bytes32", "uint32", "uint32"),
-        (attestation.root, attestation.units, attestation.faults),
-    )
 
 
 def revealed_attestation(event: Event) -> Attestation:

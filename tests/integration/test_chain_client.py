@@ -6,7 +6,6 @@ import pytest
 
 from marketplace.chain.client import Payment
 from marketplace.chain.errors import ContractError
-from marketplace.chain.reads import vote_of
 from marketplace.chain.records import (
     BatchPhase,
     Bounty,
@@ -18,6 +17,7 @@ from marketplace.chain.records import (
     Tier,
 )
 from marketplace.protocol import commitments
+from marketplace.protocol.commitments import vote
 from marketplace.protocol.errors import (
     ConfigError,
     InsufficientFunds,
@@ -295,12 +295,12 @@ def test_rounds_and_seats_as_they_fill(market, accounts) -> None:
     first = Attestation(b"\x22" * 32, 1, 0)
     second = Attestation(b"\x23" * 32, 2, 0)
     market.vote(round_id, [first, second, second])
-    assert reader.leader(round_id) == (vote_of(second), 2)
+    assert reader.leader(round_id) == (vote(second), 2)
     assert reader.leading_attestation(round_id) == second
     assert [seat.vote for seat in reader.seats(round_id)] == [
-        vote_of(first),
-        vote_of(second),
-        vote_of(second),
+        vote(first),
+        vote(second),
+        vote(second),
     ]
     with pytest.raises(ContractError, match="most seats revealed"):
         reader.tally(batch, first)
