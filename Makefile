@@ -42,7 +42,7 @@ $(STAMPS)/node: $(STAMPS)/python package.json package-lock.json
 
 $(STAMPS)/contracts: $(STAMPS)/node hardhat.config.js $(shell find contracts/src -name '*.sol' 2>/dev/null)
 	@echo "== set-up 4/5: contracts"
-	npx --no-install hardhat compile
+	npx --no-install hardhat compile --no-tests
 	@touch $@
 
 $(STAMPS)/model: $(STAMPS)/python

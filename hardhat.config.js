@@ -21,7 +21,6 @@ export default {
     preferWasm: true,
     settings: {
       evmVersion: "cancun",
-      viaIR: true,
       optimizer: { enabled: true, runs: 10_000 },
     },
   },

@@ -156,38 +156,21 @@ contract BatchMarket is IBatchMarket {
         Batch storage batch = _batches[id];
         batch.closed = true;
 
-        uint64 bounty = batch.bounty;
-        BountyTerms memory terms = escrow.get(bounty).terms;
-        uint256 bond = batch.bond;
         Attestation memory final_ = batch.attestation;
         (address[] memory accounts, uint256 coherent, uint256 seats, uint256 slashed) =
             _judge(id, keccak256(abi.encode(final_)));
-
+        BountyTerms memory terms = escrow.get(batch.bounty).terms;
         uint256 share = uint256(terms.feePerTrace) * batch.count / seats;
-        uint256 fees = share * coherent;
-        uint256 earned = uint256(terms.pricePerUnit) * final_.units;
-        uint256 forfeited;
-        uint256 toBounty;
-        if (Outcomes.wholeBatch(final_.verdictRoot)) {
-            // The poster pays nothing for a batch that nobody could check: the fees come out of the bond.
-            forfeited = final_.verdictRoot == Outcomes.MALFORMED ? bond : fees;
-            toBounty = forfeited - fees;
-            escrow.release(bounty, _worstCase(terms, batch.count), 0);
-        } else {
-            forfeited = Math.min(bond, uint256(final_.faults) * _faultMultiple * _bondPerTrace);
-            toBounty = forfeited;
-            escrow.release(bounty, _worstCase(terms, batch.count), earned + fees);
-        }
-        emit BatchSettled(id, earned, fees, forfeited, slashed);
+        (uint256 toMiner, uint256 toBounty) = _pay(id, batch, terms, final_, share * coherent, slashed);
 
         uint256[] memory amounts = new uint256[](accounts.length);
-        (accounts[0], amounts[0]) = (batch.miner, earned + bond - forfeited);
+        (accounts[0], amounts[0]) = (batch.miner, toMiner);
         for (uint256 i = 1; i < accounts.length; ++i) {
             amounts[i] = share;
         }
         ledger.credit(accounts, amounts);
         if (toBounty != 0) ledger.shift(address(escrow), toBounty);
-        if (toBounty + slashed != 0) escrow.replenish(bounty, toBounty + slashed);
+        if (toBounty + slashed != 0) escrow.replenish(batch.bounty, toBounty + slashed);
     }
 
     function get(uint64 id) external view returns (Batch memory) {
@@ -227,6 +210,35 @@ contract BatchMarket is IBatchMarket {
         ++batch.rounds;
         _roundsOf[id].push(round);
         emit BatchRoundOpened(id, round, size);
+    }
+
+    /// Ends the reserve of a settled batch.
+    /// @return toMiner pay, and what is left of the bond
+    /// @return toBounty the part of the bond that goes to the bounty
+    function _pay(
+        uint64 id,
+        Batch storage batch,
+        BountyTerms memory terms,
+        Attestation memory final_,
+        uint256 fees,
+        uint256 slashed
+    ) private returns (uint256 toMiner, uint256 toBounty) {
+        uint256 bond = batch.bond;
+        uint256 earned = uint256(terms.pricePerUnit) * final_.units;
+        uint256 forfeited;
+        uint256 spent;
+        if (Outcomes.wholeBatch(final_.verdictRoot)) {
+            // The poster pays nothing for a batch that nobody could check: the fees come out of the bond.
+            forfeited = final_.verdictRoot == Outcomes.MALFORMED ? bond : fees;
+            toBounty = forfeited - fees;
+        } else {
+            forfeited = Math.min(bond, uint256(final_.faults) * _faultMultiple * _bondPerTrace);
+            toBounty = forfeited;
+            spent = earned + fees;
+        }
+        toMiner = earned + bond - forfeited;
+        emit BatchSettled(id, earned, fees, forfeited, slashed);
+        escrow.release(batch.bounty, _worstCase(terms, batch.count), spent);
     }
 
     function _void(uint64 id, Batch storage batch) private {
