@@ -16,6 +16,7 @@ from loop_kit import Arithmetic, Loop
 
 from marketplace.chain.records import BatchPhase, PayRule, RoundPhase
 from marketplace.gym.pool import CheckPool
+from marketplace.miner.spool import Spool
 from marketplace.protocol import batch_file
 from marketplace.protocol.errors import (
     ConfigError,
@@ -261,15 +262,34 @@ def test_a_node_that_dies_between_commit_and_reveal_finds_its_salt(loop, market)
     assert market.reader.round(round_id).revealed == 3
 
 
-def test_a_miner_that_dies_after_its_commit_publishes_later(loop, market, monkeypatch):
+def test_a_node_that_dies_between_record_and_commit_signs_what_it_recorded(
+    loop, market, monkeypatch
+):
+    bounty = loop.open_bounty()
+    keys = market.stake_verifiers(3)
+    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
+    nodes = loop.nodes(keys)
+    nodes[0].run_once()
+    market.anvil.mine(2)
+    nodes[0].run_once()  # the draw
+    client = market.client(keys[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client), "commit_verdict", _power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            nodes[0].run_once()
+    assert market.reader.round(1).committed == 0
+    assert loop.drive(loop.nodes(keys), mined.batch) is BatchPhase.SETTLED
+    assert market.reader.round(1).revealed == 3
+
+
+@pytest.mark.parametrize(
+    ("where", "step"), [(Spool, "committed"), (EmbeddedStore, "put")], ids=["noted", "published"]
+)
+def test_a_miner_that_dies_after_its_commit_publishes_later(loop, market, monkeypatch, where, step):
     bounty = loop.open_bounty()
     keys = market.stake_verifiers(3)
     miner = loop.miner()
-
-    def power_cut(data: bytes) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop.store, "put", power_cut)
+    monkeypatch.setattr(where, step, _power_cut)
     with pytest.raises(KeyboardInterrupt):
         miner.mine(bounty, GROUPS, Arithmetic())
     monkeypatch.undo()
@@ -286,11 +306,7 @@ def test_a_miner_that_dies_before_its_commit_commits_later(loop, market, monkeyp
     bounty = loop.open_bounty()
     miner = loop.miner()
     client = market.client(market.accounts.miner)
-
-    def power_cut(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(type(client), "commit_batch", power_cut)
+    monkeypatch.setattr(type(client), "commit_batch", _power_cut)
     with pytest.raises(KeyboardInterrupt):
         miner.mine(bounty, GROUPS, Arithmetic())
     monkeypatch.undo()
@@ -372,6 +388,10 @@ def test_tier_a_is_refused_by_name(loop, market, accounts):
     bounty = loop.open_bounty(tier=0, trainer=accounts.trainer.address)
     with pytest.raises(ConfigError, match="tier A"):
         loop.miner().mine(bounty, 1, Arithmetic())
+
+
+def _power_cut(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _spec_cid(market, bounty):
