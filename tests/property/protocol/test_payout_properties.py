@@ -58,7 +58,8 @@ def test_rules(batch, rule):
             assert paid == len({one.completion for one in group if one.reason is Reason.CORRECT})
         else:
             scores = {one.score_ppm for one in group}
-            broken = any(one.fault or one.reason in CHECKER_STATES for one in group)
+            unpaid = CHECKER_STATES | {Reason.TOO_LONG}
+                broken = any(one.fault or one.reason in unpaid for one in group)
             dull = scores in ({0}, {PPM})
             assert paid == (0 if broken or dull else size)
 
