@@ -59,7 +59,7 @@ def test_rules(batch, rule):
         else:
             scores = {one.score_ppm for one in group}
             unpaid = CHECKER_STATES | {Reason.TOO_LONG}
-                broken = any(one.fault or one.reason in unpaid for one in group)
+            broken = any(one.fault or one.reason in unpaid for one in group)
             dull = scores in ({0}, {PPM})
             assert paid == (0 if broken or dull else size)
 
