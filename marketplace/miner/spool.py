@@ -8,13 +8,12 @@ can't be committed any more is moved aside, not thrown away.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from marketplace.protocol.errors import ConfigError
 from marketplace.storage.cid import Cid
+from marketplace.storage.pending import pending_file
 from marketplace.storage.unixfs import cid_of_bytes
 
 
@@ -105,9 +104,6 @@ class Spool:
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with temporary.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with pending_file(path.parent) as pending:
+        pending.file.write(data)
+        pending.publish(path)
