@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from marketplace.chain.errors import show_time
 from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import Bounty, BountyTerms
 from marketplace.cli.context import of
@@ -184,10 +185,10 @@ def _record(bounty: Bounty) -> dict[str, object]:
 def _when(reader: MarketReader, deadline: int) -> str:
     left = deadline - reader.head().timestamp
     if left < 0:
-        return f"{deadline} (passed)"
+        return f"{show_time(deadline)} (passed)"
     days, rest = divmod(left, 86400)
     hours, rest = divmod(rest, 3600)
-    return f"{deadline} (in {days}d {hours}h {rest // 60}m)"
+    return f"{show_time(deadline)} (in {days}d {hours}h {rest // 60}m)"
 
 
 def _member(kind: type[_Choice], text: str, what: str) -> _Choice:
