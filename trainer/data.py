@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from marketplace.gym.checking import BatchTerms
 from marketplace.protocol import merkle
+from marketplace.protocol.batch_terms import BatchTerms
 from marketplace.protocol.errors import InvalidValue, MalformedTrace, ProofFailed
 from marketplace.protocol.seeds import PPM
 from marketplace.protocol.trace import Tier, Trace, decode_line

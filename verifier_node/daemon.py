@@ -24,7 +24,7 @@ from marketplace.chain.records import (
 )
 from marketplace.protocol.commitments import commitment, new_salt
 from marketplace.protocol.errors import ChainError, Reverted, TracemarketError
-from marketplace.protocol.verdict import UNAVAILABLE, Attestation, encode_verdicts
+from marketplace.protocol.verdict import UNAVAILABLE, encode_verdicts
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import BatchChecker
@@ -163,8 +163,7 @@ class VerifierNode:
         elif now_due is Duty.DRAW:
             self._client.draw(batch.round)
         elif now_due is Duty.TALLY:
-            leader = self._client.leading_attestation(batch.round)
-            self._client.tally(batch.id, leader or Attestation(bytes(32), 0, 0))
+            self._client.tally(batch.id)
         else:
             self._client.settle(batch.id)
         return Done(batch.id, now_due, f"round {batch.round}")

@@ -153,9 +153,9 @@ def evaluate_model(
 ) -> None:
     """Accuracy on held-out tasks, which are never sold, with standard errors."""
     from marketplace.cli.bounties import parse_environment
+    from marketplace.cli.evaluation import evaluate_policy
     from marketplace.gym.environment import Environment
-    from marketplace.miner.sampler import SamplingRules, TransformersSampler
-    from trainer.evaluate import evaluate, heldout_tasks
+    from trainer.evaluate import heldout_tasks
     from verifier_node.checking import fetch_spec
 
     context = of(ctx)
@@ -163,21 +163,13 @@ def evaluate_model(
     spec = fetch_spec(store, parse_environment(environment), 30.0)
     built = Environment(spec)
     policy = CheckpointCache(reader, store, context.folder("checkpoints")).policy(checkpoint)
-    sampler = TransformersSampler(policy, f"checkpoint-{checkpoint}")
-    rules = SamplingRules(
-        group_size=samples,
-        temperature=spec.sampling.temperature,
-        max_tokens=spec.sampling.max_tokens,
-        stop=spec.sampling.stop,
-    )
     with progress("evaluating", tasks) as advance:
-        found = evaluate(
+        found = evaluate_policy(
+            policy,
+            built,
             heldout_tasks(built, tasks),
-            lambda prompts: (
-                [completion.text for completion in group]
-                for group in sampler.sample(prompts, rules, seed=seed)
-            ),
-            built.score,
+            samples=samples,
+            seed=seed,
             on_task=lambda *_: advance(),
         )
     once, any_of = found.pass_at_1(), found.pass_at_k(samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -99,8 +99,3 @@ def lie(
 def _seed(world: World, assignment: Assignment, environment: bytes, task: int) -> bytes:
     assert assignment.seed is not None
     return task_seed(environment, assignment.bounty, world.liar.address, assignment.seed, task)
-
-
-def lies_of(told: Sequence[Lie]) -> dict[int, str]:
-    """Batch -> kind of lie."""
-    return {one.batch: one.kind for one in told}

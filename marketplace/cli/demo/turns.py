@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from marketplace.chain.records import BatchPhase, BountyTerms
 from marketplace.cli.demo.liar import Lie, lie
 from marketplace.cli.demo.world import World
+from marketplace.cli.evaluation import evaluate_policy
 from marketplace.gym.base_model import prepare_base_model
 from marketplace.gym.environment import Environment, Task
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import builtin_spec, environment_id, spec_bytes
-from marketplace.miner.sampler import SamplingRules, TransformersSampler
+from marketplace.miner.sampler import TransformersSampler
 from marketplace.protocol.errors import TracemarketError
 from marketplace.protocol.hashing import ZERO32
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier
 from trainer.config import TrainSettings
-from trainer.evaluate import Evaluation, evaluate, heldout_tasks
+from trainer.evaluate import Evaluation, heldout_tasks
 from trainer.pull import pull_attested, settled_batches
 from trainer.turn import Trained, publish, train_on_batches
 
@@ -189,20 +190,8 @@ def _open_bounty(world: World, environment: bytes) -> int:
 def _evaluate(
     world: World, policy: Policy, environment: Environment, tasks: Sequence[Task]
 ) -> Evaluation:
-    sampling = environment.spec.sampling
-    rules = SamplingRules(
-        group_size=world.settings.heldout_samples,
-        temperature=sampling.temperature,
-        max_tokens=sampling.max_tokens,
-        stop=sampling.stop,
-    )
-    sampler = TransformersSampler(policy, "held-out")
-
-    def complete(prompts: Sequence[str]) -> Iterable[Sequence[str]]:
-        for group in sampler.sample(prompts, rules, seed=HELDOUT_SEED):
-            yield [completion.text for completion in group]
-
-    return evaluate(tasks, complete, environment.score)
+    samples = world.settings.heldout_samples
+    return evaluate_policy(policy, environment, tasks, samples=samples, seed=HELDOUT_SEED)
 
 
 def _shown(evaluation: Evaluation) -> str:
