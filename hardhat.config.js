@@ -21,7 +21,7 @@ export default {
     preferWasm: true,
     settings: {
       evmVersion: "cancun",
-      optimizer: { enabled: true, runs: 10_000 },
+      optimizer: { enabled: true, runs: 1_000 },
     },
   },
   test: {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
@@ -13,10 +14,31 @@ import {IBatchMarket} from "./interfaces/IBatchMarket.sol";
 import {IRounds} from "./interfaces/IRounds.sol";
 import {Codecs} from "./libraries/Codecs.sol";
 import {Outcomes} from "./libraries/Outcomes.sol";
+import {ParameterRules} from "./libraries/ParameterRules.sol";
 import {Attestation, BountyTerms, ContentId, Parameters} from "./libraries/Types.sol";
 
-contract BatchMarket is IBatchMarket {
+contract BatchMarket is IBatchMarket, Multicall {
     using SafeCast for uint256;
+
+    /// Four slots; the bond follows from the terms.
+    struct Stored {
+        address miner;
+        uint64 bounty;
+        uint32 count;
+        bytes32 root;
+        uint64 round;
+        uint40 firstTask;
+        uint32 attestedAt;
+        uint32 units;
+        uint32 faults;
+        uint16 disputes;
+        uint8 rounds;
+        /// rounds opened when a conflict was narrowed
+        uint8 narrowed;
+        uint8 overturned;
+        bool closed;
+        bytes32 verdictRoot;
+    }
 
     uint256 private constant BPS = 10_000;
 
@@ -24,35 +46,47 @@ contract BatchMarket is IBatchMarket {
     BountyEscrow public immutable escrow;
     Rounds public immutable rounds;
     Assignments public immutable assignments;
+    address public immutable court;
 
     uint8 private immutable _committeeSize;
     uint8 private immutable _maxRounds;
     uint32 private immutable _challengeWindow;
     uint96 private immutable _bondPerTrace;
     uint16 private immutable _faultMultiple;
+    uint16 private immutable _wrongBps;
+    uint32 private immutable _minVerifiers;
+    uint96 private immutable _minFee;
+    uint32 private immutable _openingWindow;
     uint32 private immutable _maxTraces;
 
     Parameters private _parameters;
-    mapping(uint64 id => Batch) private _batches;
-    mapping(uint64 id => uint64[]) private _roundsOf;
+    mapping(uint64 id => Stored) private _batches;
     uint64 public count;
+
+    modifier onlyCourt() {
+        require(msg.sender == court, BatchMarket_NotCourt(msg.sender));
+        _;
+    }
 
     constructor(
         Ledger ledger_,
         BountyEscrow escrow_,
         Rounds rounds_,
         Assignments assignments_,
+        address court_,
         Parameters memory parameters_
     ) {
-        _validate(parameters_);
+        ParameterRules.validate(parameters_);
         _linked("ledger.market", ledger_.market(), address(this));
         _linked("ledger.escrow", ledger_.escrow(), address(escrow_));
         _linked("ledger.stake", ledger_.stake(), address(rounds_.stake()));
+        _linked("ledger.court", ledger_.court(), court_);
         _linked("escrow.market", escrow_.market(), address(this));
         _linked("escrow.ledger", address(escrow_.ledger()), address(ledger_));
         _linked("rounds.market", rounds_.market(), address(this));
+        _linked("rounds.court", rounds_.court(), court_);
         VerifierStake stake = VerifierStake(address(rounds_.stake()));
-        _linked("stake.rounds", stake.rounds(), address(rounds_));
+        _linked("stake.rounds", address(stake.rounds()), address(rounds_));
         _linked("stake.ledger", address(stake.ledger()), address(ledger_));
         _linked("assignments.market", assignments_.market(), address(this));
         _linked("assignments.escrow", address(assignments_.escrow()), address(escrow_));
@@ -63,27 +97,27 @@ contract BatchMarket is IBatchMarket {
         _same("revealWindow", rounds_.revealWindow(), parameters_.revealWindow);
         _same("unbondingDelay", stake.unbondingDelay(), parameters_.unbondingDelay);
         _same("seatStake", stake.seatStake(), parameters_.seatStake);
-        _same(
-            "absenceBps",
-            rounds_.absencePenalty(),
-            uint256(parameters_.seatStake) * parameters_.absenceBps / BPS
-        );
-        _same(
-            "incoherenceBps",
-            rounds_.incoherencePenalty(),
-            uint256(parameters_.seatStake) * parameters_.incoherenceBps / BPS
-        );
+        uint256 seatStake = parameters_.seatStake;
+        _same("absenceBps", rounds_.absencePenalty(), seatStake * parameters_.absenceBps / BPS);
+        _same("lateBps", rounds_.latePenalty(), seatStake * parameters_.lateBps / BPS);
+        _same("incoherenceBps", rounds_.incoherencePenalty(), seatStake * parameters_.incoherenceBps / BPS);
+        _same("fraudBps", rounds_.fraudPenalty(), seatStake * parameters_.fraudBps / BPS);
 
         ledger = ledger_;
         escrow = escrow_;
         rounds = rounds_;
         assignments = assignments_;
+        court = court_;
         _parameters = parameters_;
         _committeeSize = parameters_.committeeSize;
         _maxRounds = parameters_.maxRounds;
         _challengeWindow = parameters_.challengeWindow;
         _bondPerTrace = parameters_.bondPerTrace;
         _faultMultiple = parameters_.faultMultiple;
+        _wrongBps = parameters_.wrongBps;
+        _minVerifiers = parameters_.minVerifiers;
+        _minFee = parameters_.minFeePerTrace;
+        _openingWindow = parameters_.openingWindow;
         _maxTraces = parameters_.maxTraces;
     }
 
@@ -103,17 +137,20 @@ contract BatchMarket is IBatchMarket {
             BatchMarket_InvalidCount(traces, terms.groupSize, _maxTraces)
         );
 
+        require(terms.feePerTrace >= _minFee, BatchMarket_FeeTooLow(terms.feePerTrace, _minFee));
+        uint256 eligible = rounds.stake().eligible();
+        require(eligible >= _minVerifiers, BatchMarket_TooFewVerifiers(eligible, _minVerifiers));
+
         id = ++count;
         uint256 bond = _bond(terms, traces);
         assignments.take(bounty, msg.sender, traces / terms.groupSize, firstTask, seed);
-        Batch storage batch = _batches[id];
+        Stored storage batch = _batches[id];
         batch.miner = msg.sender;
         batch.bounty = bounty;
         batch.count = traces;
         batch.root = root;
-        batch.bond = bond.toUint96();
         batch.firstTask = uint256(firstTask).toUint40();
-        uint64 round = _openRound(id, batch, _committeeSize);
+        uint64 round = _openRound(id, batch, _committeeSize, false);
         emit BatchCommitted(id, bounty, msg.sender, root, traces, firstTask, bond, round, content);
 
         escrow.reserve(bounty, _worstCase(terms, traces));
@@ -121,8 +158,9 @@ contract BatchMarket is IBatchMarket {
     }
 
     function tally(uint64 id, Attestation calldata leader) external {
-        Batch storage batch = _batches[id];
         _requirePhase(id, Phase.InRound);
+        Stored storage batch = _batches[id];
+        require(batch.disputes == 0, BatchMarket_DisputesOpen(id, batch.disputes));
         uint64 round = batch.round;
         require(rounds.phaseOf(round) == IRounds.Phase.Closed, BatchMarket_RoundNotClosed(id, round));
 
@@ -130,14 +168,19 @@ contract BatchMarket is IBatchMarket {
         IRounds.Round memory seen = rounds.get(round);
         uint256 quorum = uint256(seen.seats) / 2 + 1;
         if (votes >= quorum) {
-            bytes32 given = rounds.voteOf(leader);
+            bytes32 given = Outcomes.voteOf(leader);
             require(given == vote, BatchMarket_NotTheLeader(given, vote));
-            batch.attestation = leader;
-            batch.attestedAt = uint40(block.timestamp);
-            emit BatchAttested(id, round, leader);
-        } else if (batch.rounds < _maxRounds) {
+            _attest(id, batch, leader);
+            return;
+        }
+        bool conflict = seen.revealed >= quorum;
+        if (conflict && batch.narrowed != batch.rounds) {
+            uint256 until = rounds.endsAt(round) + _openingWindow;
+            require(block.timestamp > until, BatchMarket_NarrowFirst(id, until));
+        }
+        if (batch.rounds < _maxRounds) {
             // Too few votes: the same question to other members. Conflicting votes: to more of them.
-            _openRound(id, batch, seen.revealed < quorum ? seen.size : 2 * seen.size + 1);
+            _openRound(id, batch, conflict ? 2 * seen.size + 1 : seen.size, false);
         } else {
             _void(id, batch);
         }
@@ -145,7 +188,7 @@ contract BatchMarket is IBatchMarket {
 
     function voidStalled(uint64 id) external {
         _requirePhase(id, Phase.InRound);
-        Batch storage batch = _batches[id];
+        Stored storage batch = _batches[id];
         uint64 round = batch.round;
         require(rounds.phaseOf(round) == IRounds.Phase.Stalled, BatchMarket_RoundNotStalled(id, round));
         _void(id, batch);
@@ -153,14 +196,15 @@ contract BatchMarket is IBatchMarket {
 
     function settle(uint64 id) external {
         _requirePhase(id, Phase.Settleable);
-        Batch storage batch = _batches[id];
+        Stored storage batch = _batches[id];
         batch.closed = true;
 
-        Attestation memory final_ = batch.attestation;
+        Attestation memory final_ = _attestation(batch);
         (address[] memory accounts, uint256 coherent, uint256 seats, uint256 slashed) =
-            _judge(id, keccak256(abi.encode(final_)));
+            _judge(batch.round, Outcomes.voteOf(final_));
         BountyTerms memory terms = escrow.get(batch.bounty).terms;
-        uint256 share = uint256(terms.feePerTrace) * batch.count / seats;
+        // Every seat may have been convicted.
+        uint256 share = seats == 0 ? 0 : uint256(terms.feePerTrace) * batch.count / seats;
         (uint256 toMiner, uint256 toBounty) = _pay(id, batch, terms, final_, share * coherent, slashed);
 
         uint256[] memory amounts = new uint256[](accounts.length);
@@ -169,26 +213,95 @@ contract BatchMarket is IBatchMarket {
             amounts[i] = share;
         }
         ledger.credit(accounts, amounts);
-        if (toBounty != 0) ledger.shift(address(escrow), toBounty);
-        if (toBounty + slashed != 0) escrow.replenish(batch.bounty, toBounty + slashed);
+        if (toBounty != 0) {
+            ledger.shift(address(escrow), toBounty);
+            escrow.replenish(batch.bounty, toBounty);
+        }
+    }
+
+    function beginDispute(uint64 id) external onlyCourt {
+        _requirePhase(id, Phase.Challengeable);
+        ++_batches[id].disputes;
+    }
+
+    function beginConflict(uint64 id) external onlyCourt {
+        _requirePhase(id, Phase.InRound);
+        Stored storage batch = _batches[id];
+        uint64 round = batch.round;
+        IRounds.Round memory seen = rounds.get(round);
+        (, uint256 votes) = rounds.leaderOf(round);
+        uint256 quorum = uint256(seen.seats) / 2 + 1;
+        require(
+            rounds.phaseOf(round) == IRounds.Phase.Closed && votes < quorum && seen.revealed >= quorum
+                && batch.narrowed != batch.rounds,
+            BatchMarket_NoConflict(id)
+        );
+        batch.narrowed = batch.rounds;
+        ++batch.disputes;
+    }
+
+    function endDispute(uint64 id) external onlyCourt {
+        --_batches[id].disputes;
+    }
+
+    function overturn(uint64 id, bool guilty) external onlyCourt returns (uint256 slashed) {
+        Stored storage batch = _batches[id];
+        Attestation memory fallen = _attestation(batch);
+        uint64 round = batch.round;
+        if (guilty) slashed = rounds.convict(round, Outcomes.voteOf(fallen));
+        batch.attestedAt = 0;
+        batch.verdictRoot = 0;
+        (batch.units, batch.faults) = (0, 0);
+        ++batch.overturned;
+        emit BatchOverturned(id, round, fallen, slashed);
+        if (batch.rounds < _maxRounds) _openRound(id, batch, rounds.get(round).size, true);
+        else _void(id, batch);
+    }
+
+    function attest(uint64 id, Attestation calldata attestation) external onlyCourt {
+        Stored storage batch = _batches[id];
+        // Disputes of the attestation before it have lost their object.
+        if (batch.attestedAt != 0) ++batch.overturned;
+        _attest(id, batch, attestation);
     }
 
     function get(uint64 id) external view returns (Batch memory) {
         _requireKnown(id);
-        return _batches[id];
+        Stored storage batch = _batches[id];
+        return Batch({
+            miner: batch.miner,
+            bounty: batch.bounty,
+            count: batch.count,
+            root: batch.root,
+            bond: uint96(_bond(escrow.get(batch.bounty).terms, batch.count)),
+            round: batch.round,
+            attestedAt: batch.attestedAt,
+            rounds: batch.rounds,
+            closed: batch.closed,
+            firstTask: batch.firstTask,
+            attestation: _attestation(batch),
+            disputes: batch.disputes,
+            overturned: batch.overturned
+        });
     }
 
-    function roundsOf(uint64 id) external view returns (uint64[] memory) {
-        return _roundsOf[id];
+    function roundsOf(uint64 id) external view returns (uint64[] memory ids) {
+        uint64 round = _batches[id].round;
+        uint256 number = _batches[id].rounds;
+        ids = new uint64[](number);
+        for (; number != 0; round = rounds.get(round).previous) {
+            ids[--number] = round;
+        }
     }
 
     function phaseOf(uint64 id) public view returns (Phase) {
-        Batch storage batch = _batches[id];
+        Stored storage batch = _batches[id];
         if (batch.miner == address(0)) return Phase.None;
         uint256 attestedAt = batch.attestedAt;
         if (batch.closed) return attestedAt == 0 ? Phase.Void : Phase.Settled;
         if (attestedAt == 0) return Phase.InRound;
-        return block.timestamp <= attestedAt + _challengeWindow ? Phase.Challengeable : Phase.Settleable;
+        if (block.timestamp <= attestedAt + _challengeWindow) return Phase.Challengeable;
+        return batch.disputes == 0 ? Phase.Settleable : Phase.Disputed;
     }
 
     function bondFor(uint64 bounty, uint32 traces) external view returns (uint256) {
@@ -204,12 +317,18 @@ contract BatchMarket is IBatchMarket {
         return _parameters;
     }
 
-    function _openRound(uint64 id, Batch storage batch, uint8 size) private returns (uint64 round) {
-        round = rounds.open(_subject(id, batch.root), size, batch.count);
+    function _openRound(uint64 id, Stored storage batch, uint8 size, bool fresh) private returns (uint64 round) {
+        round = rounds.open(_subject(id, batch.root), size, batch.count, batch.round, fresh);
         batch.round = round;
         ++batch.rounds;
-        _roundsOf[id].push(round);
         emit BatchRoundOpened(id, round, size);
+    }
+
+    function _attest(uint64 id, Stored storage batch, Attestation memory attestation) private {
+        batch.attestedAt = uint32(block.timestamp);
+        batch.verdictRoot = attestation.verdictRoot;
+        (batch.units, batch.faults) = (attestation.units, attestation.faults);
+        emit BatchAttested(id, batch.round, attestation);
     }
 
     /// Ends the reserve of a settled batch.
@@ -217,13 +336,13 @@ contract BatchMarket is IBatchMarket {
     /// @return toBounty the part of the bond that goes to the bounty
     function _pay(
         uint64 id,
-        Batch storage batch,
+        Stored storage batch,
         BountyTerms memory terms,
         Attestation memory final_,
         uint256 fees,
         uint256 slashed
     ) private returns (uint256 toMiner, uint256 toBounty) {
-        uint256 bond = batch.bond;
+        uint256 bond = _bond(terms, batch.count);
         uint256 earned = uint256(terms.pricePerUnit) * final_.units;
         uint256 forfeited;
         uint256 spent;
@@ -232,7 +351,9 @@ contract BatchMarket is IBatchMarket {
             forfeited = final_.verdictRoot == Outcomes.MALFORMED ? bond : fees;
             toBounty = forfeited - fees;
         } else {
-            forfeited = Math.min(bond, uint256(final_.faults) * _faultMultiple * _bondPerTrace);
+            // What earned nothing is checked at its miner's cost, or garbage would feed on the poster's fees.
+            uint256 wrong = uint256(batch.count - final_.units) * terms.feePerTrace * _wrongBps / BPS;
+            forfeited = Math.min(bond, uint256(final_.faults) * _faultMultiple * _bondPerTrace + wrong);
             toBounty = forfeited;
             spent = earned + fees;
         }
@@ -241,32 +362,32 @@ contract BatchMarket is IBatchMarket {
         escrow.release(batch.bounty, _worstCase(terms, batch.count), spent);
     }
 
-    function _void(uint64 id, Batch storage batch) private {
+    function _void(uint64 id, Stored storage batch) private {
         batch.closed = true;
         uint64 bounty = batch.bounty;
-        (address[] memory accounts,,, uint256 slashed) = _judge(id, 0);
+        (,,, uint256 slashed) = _judge(batch.round, 0);
         emit BatchVoided(id, slashed);
 
-        escrow.release(bounty, _worstCase(escrow.get(bounty).terms, batch.count), 0);
+        BountyTerms memory terms = escrow.get(bounty).terms;
+        escrow.release(bounty, _worstCase(terms, batch.count), 0);
+        address[] memory accounts = new address[](1);
         uint256[] memory amounts = new uint256[](1);
-        (accounts[0], amounts[0]) = (batch.miner, batch.bond);
+        (accounts[0], amounts[0]) = (batch.miner, _bond(terms, batch.count));
         ledger.credit(accounts, amounts);
-        if (slashed != 0) escrow.replenish(bounty, slashed);
     }
 
-    /// Judges every round of a batch.
+    /// Judges every round of a batch, the newest first.
     /// @return accounts a free first place, then the coherent members of all rounds
-    function _judge(uint64 id, bytes32 vote)
+    function _judge(uint64 newest, bytes32 vote)
         private
         returns (address[] memory accounts, uint256 coherent, uint256 seats, uint256 slashed)
     {
-        uint64[] memory ids = _roundsOf[id];
-        for (uint256 i; i < ids.length; ++i) {
-            seats += rounds.get(ids[i]).seats;
+        for (uint64 id = newest; id != 0; id = rounds.get(id).previous) {
+            seats += rounds.payableSeats(id);
         }
         accounts = new address[](seats + 1);
-        for (uint256 i; i < ids.length; ++i) {
-            (address[] memory members, uint256 penalties) = rounds.judge(ids[i], vote, address(escrow));
+        for (uint64 id = newest; id != 0; id = rounds.get(id).previous) {
+            (address[] memory members, uint256 penalties) = rounds.judge(id, vote);
             slashed += penalties;
             for (uint256 j; j < members.length; ++j) {
                 accounts[++coherent] = members[j];
@@ -275,6 +396,10 @@ contract BatchMarket is IBatchMarket {
         assembly ("memory-safe") {
             mstore(accounts, add(coherent, 1))
         }
+    }
+
+    function _attestation(Stored storage batch) private view returns (Attestation memory) {
+        return Attestation(batch.verdictRoot, batch.units, batch.faults);
     }
 
     function _bond(BountyTerms memory terms, uint256 traces) private view returns (uint256) {
@@ -304,30 +429,5 @@ contract BatchMarket is IBatchMarket {
 
     function _same(string memory name, uint256 linked, uint256 expected) private pure {
         require(linked == expected, BatchMarket_InvalidParameters(name));
-    }
-
-    function _validate(Parameters memory p) private pure {
-        require(p.committeeSize != 0, BatchMarket_InvalidParameters("committeeSize"));
-        // The largest committee, after maxRounds - 1 times 2k+1, must fit a uint8 and one settlement.
-        require(
-            p.maxRounds != 0 && p.maxRounds <= 5
-                && (uint256(p.committeeSize) + 1) << (p.maxRounds - 1) <= type(uint8).max / 2,
-            BatchMarket_InvalidParameters("maxRounds")
-        );
-        require(
-            p.drawTimeout != 0 && p.commitWindow != 0 && p.revealWindow != 0,
-            BatchMarket_InvalidParameters("windows")
-        );
-        require(
-            p.unbondingDelay
-                >= uint256(p.maxRounds) * (uint256(p.drawTimeout) + p.commitWindow + p.revealWindow)
-                    + p.challengeWindow,
-            BatchMarket_InvalidParameters("unbondingDelay")
-        );
-        require(p.absenceBps <= BPS, BatchMarket_InvalidParameters("absenceBps"));
-        require(p.incoherenceBps <= BPS, BatchMarket_InvalidParameters("incoherenceBps"));
-        require(p.bondPerTrace != 0, BatchMarket_InvalidParameters("bondPerTrace"));
-        require(p.faultMultiple != 0, BatchMarket_InvalidParameters("faultMultiple"));
-        require(p.maxTraces != 0, BatchMarket_InvalidParameters("maxTraces"));
     }
 }

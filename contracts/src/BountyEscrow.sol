@@ -11,9 +11,13 @@ import {BountyTerms, PayRule, Permit, Tier} from "./libraries/Types.sol";
 contract BountyEscrow is IBountyEscrow {
     using SafeCast for uint256;
 
+    /// A refund must come within a lifetime.
+    uint256 private constant LONGEST = 366 days;
+
     ILedger public immutable ledger;
     IEnvironmentRegistry public immutable environments;
     address public immutable market;
+    address public immutable court;
 
     mapping(uint64 id => Bounty) private _bounties;
     uint64 public count;
@@ -23,10 +27,11 @@ contract BountyEscrow is IBountyEscrow {
         _;
     }
 
-    constructor(ILedger ledger_, IEnvironmentRegistry environments_, address market_) {
+    constructor(ILedger ledger_, IEnvironmentRegistry environments_, address market_, address court_) {
         ledger = ledger_;
         environments = environments_;
         market = market_;
+        court = court_;
     }
 
     function create(BountyTerms calldata terms, uint256 amount) external returns (uint64 bounty) {
@@ -85,7 +90,8 @@ contract BountyEscrow is IBountyEscrow {
         if (spent != 0) ledger.shift(market, spent);
     }
 
-    function replenish(uint64 bounty, uint256 amount) external onlyMarket {
+    function replenish(uint64 bounty, uint256 amount) external {
+        require(msg.sender == market || msg.sender == court, BountyEscrow_NotMarket(msg.sender));
         _existing(bounty).available += amount.toUint128();
         emit BountyReplenished(bounty, amount);
     }
@@ -100,6 +106,8 @@ contract BountyEscrow is IBountyEscrow {
             BountyEscrow_UnknownEnvironment(terms.environment)
         );
         require(terms.deadline > block.timestamp, BountyEscrow_DeadlinePassed(terms.deadline, block.timestamp));
+        uint256 latest = block.timestamp + LONGEST;
+        require(terms.deadline <= latest, BountyEscrow_DeadlineTooFar(terms.deadline, latest));
         require(terms.pricePerUnit != 0, BountyEscrow_ZeroPrice());
         require(
             terms.groupSize >= (terms.payRule == PayRule.Informative ? 2 : 1),

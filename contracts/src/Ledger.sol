@@ -16,6 +16,7 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
     address public immutable escrow;
     address public immutable stake;
     address public immutable market;
+    address public immutable court;
 
     mapping(address account => uint256) public balanceOf;
     mapping(address module => uint256) public heldFor;
@@ -26,12 +27,13 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
         _;
     }
 
-    constructor(IERC20 token_, address escrow_, address stake_, address market_) {
+    constructor(IERC20 token_, address escrow_, address stake_, address market_, address court_) {
         require(address(token_).code.length != 0, Ledger_NoCode(address(token_)));
         token = token_;
         escrow = escrow_;
         stake = stake_;
         market = market_;
+        court = court_;
     }
 
     function deposit(uint256 amount) external nonReentrant {
@@ -44,7 +46,7 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
     }
 
     function withdraw(address to, uint256 amount) external nonReentrant {
-        require(to != address(0), Ledger_ZeroAddress());
+        require(to != address(0) && to != address(this), Ledger_InvalidRecipient(to));
         uint256 balance = balanceOf[msg.sender];
         require(balance >= amount, Ledger_InsufficientBalance(msg.sender, balance, amount));
 
@@ -87,7 +89,10 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
     }
 
     function _requireModule(address account) private view {
-        require(account == escrow || account == stake || account == market, Ledger_NotModule(account));
+        require(
+            account == escrow || account == stake || account == market || account == court,
+            Ledger_NotModule(account)
+        );
     }
 
     function _spend(address module, uint256 amount) private {

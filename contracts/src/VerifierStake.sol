@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {ILedger} from "./interfaces/ILedger.sol";
+import {IRounds} from "./interfaces/IRounds.sol";
 import {IVerifierStake} from "./interfaces/IVerifierStake.sol";
 import {SortitionTree} from "./libraries/SortitionTree.sol";
 import {Parameters, Permit} from "./libraries/Types.sol";
@@ -12,22 +14,32 @@ contract VerifierStake is IVerifierStake {
     using SafeCast for uint256;
     using SortitionTree for SortitionTree.Tree;
 
+    /// What a draw and a settlement touch fits one slot.
+    struct Account {
+        uint96 stake;
+        uint96 unbonding;
+        uint32 claimableAt;
+        uint32 openSeats;
+        address owner;
+    }
+
     ILedger public immutable ledger;
-    address public immutable rounds;
+    IRounds public immutable rounds;
     uint96 public immutable seatStake;
     uint32 public immutable unbondingDelay;
 
-    mapping(address account => Verifier) private _verifiers;
-    mapping(uint256 leaf => address) private _ownerOf;
+    mapping(uint256 leaf => Account) private _accounts;
+    /// leaf plus one; zero where the account never staked
+    mapping(address account => uint256) private _leafOf;
     SortitionTree.Tree private _tree;
     uint256 public eligible;
 
     modifier onlyRounds() {
-        require(msg.sender == rounds, VerifierStake_NotRounds(msg.sender));
+        require(msg.sender == address(rounds), VerifierStake_NotRounds(msg.sender));
         _;
     }
 
-    constructor(ILedger ledger_, address rounds_, Parameters memory parameters) {
+    constructor(ILedger ledger_, IRounds rounds_, Parameters memory parameters) {
         require(parameters.seatStake != 0, VerifierStake_InvalidParameters());
         ledger = ledger_;
         rounds = rounds_;
@@ -47,115 +59,149 @@ contract VerifierStake is IVerifierStake {
 
     function requestUnstake(uint256 amount) external {
         require(amount != 0, VerifierStake_ZeroAmount());
-        Verifier storage verifier = _verifiers[msg.sender];
-        uint256 free = verifier.stake - uint256(verifier.openSeats) * seatStake;
+        rounds.settleDraws();
+        uint256 place = _leafOf[msg.sender];
+        require(place != 0, VerifierStake_InsufficientFreeStake(0, amount));
+        Account storage account = _accounts[place - 1];
+        uint256 free = account.stake - uint256(account.openSeats) * seatStake;
         require(amount <= free, VerifierStake_InsufficientFreeStake(free, amount));
 
-        uint40 claimableAt = uint40(block.timestamp + unbondingDelay);
-        verifier.stake -= uint96(amount);
-        verifier.unbonding += uint96(amount);
-        verifier.claimableAt = claimableAt;
-        _refresh(verifier);
+        uint256 claimableAt = block.timestamp + unbondingDelay;
+        account.stake -= uint96(amount);
+        account.unbonding += uint96(amount);
+        account.claimableAt = claimableAt.toUint32();
+        _refresh(place - 1, account);
         emit UnstakeRequested(msg.sender, amount, claimableAt);
     }
 
-    function claim(address account) external returns (uint256 amount) {
-        Verifier storage verifier = _verifiers[account];
-        amount = verifier.unbonding;
-        require(amount != 0, VerifierStake_NothingUnbonding(account));
-        uint256 claimableAt = verifier.claimableAt;
+    function claim(address verifier) external returns (uint256 amount) {
+        uint256 place = _leafOf[verifier];
+        require(place != 0, VerifierStake_NothingUnbonding(verifier));
+        Account storage account = _accounts[place - 1];
+        amount = account.unbonding;
+        require(amount != 0, VerifierStake_NothingUnbonding(verifier));
+        uint256 claimableAt = account.claimableAt;
         require(block.timestamp >= claimableAt, VerifierStake_StillUnbonding(claimableAt, block.timestamp));
 
-        verifier.unbonding = 0;
-        emit Unstaked(account, amount);
+        account.unbonding = 0;
+        emit Unstaked(verifier, amount);
 
         address[] memory accounts = new address[](1);
         uint256[] memory amounts = new uint256[](1);
-        (accounts[0], amounts[0]) = (account, amount);
+        (accounts[0], amounts[0]) = (verifier, amount);
         ledger.credit(accounts, amounts);
     }
 
-    function draw(bytes32 randomness, uint256 size, uint256 least)
+    function draw(bytes32 randomness, uint256 size, uint256 least, uint32[] calldata excluded)
         external
         onlyRounds
-        returns (address[] memory members)
+        returns (uint32[] memory members)
     {
         uint256 candidates = eligible;
-        require(candidates >= least, VerifierStake_NotEnoughVerifiers(candidates, least));
-        if (size > candidates) size = candidates;
-
-        members = new address[](size);
-        for (uint256 i; i < size; ++i) {
-            // A fraction of the total, not a remainder: stake that comes or goes once the randomness is known shifts the
-            // ticket by at most its own weight instead of dealing a new one.
-            uint256 fraction = uint256(keccak256(abi.encode(randomness, i))) >> 32;
-            uint256 ticket = (fraction * _tree.total()) >> 224;
-            uint256 leaf = _tree.find(ticket);
-            members[i] = _ownerOf[leaf];
-            // Out of the lot until the whole committee is drawn: without replacement.
-            _tree.set(leaf, 0);
+        uint256[] memory weights = new uint256[](excluded.length);
+        for (uint256 i; i < excluded.length; ++i) {
+            // Somebody who sat twice has weight zero the second time, and gets it back once.
+            weights[i] = _tree.weightOf(excluded[i]);
+            if (weights[i] == 0) continue;
+            --candidates;
+            _tree.set(excluded[i], 0);
         }
-        for (uint256 i; i < size; ++i) {
-            Verifier storage verifier = _verifiers[members[i]];
-            uint256 seats = ++verifier.openSeats;
-            uint256 weight = verifier.stake / seatStake - seats;
-            if (weight == 0) --eligible;
-            _tree.set(verifier.leaf - 1, weight);
+        if (candidates >= least) members = _draw(randomness, Math.min(size, candidates));
+        for (uint256 i; i < excluded.length; ++i) {
+            if (weights[i] != 0) _tree.set(excluded[i], weights[i]);
         }
     }
 
-    function closeSeats(address[] calldata members, uint256[] calldata penalties, address beneficiary)
+    function closeSeats(uint32[] calldata members, uint256[] calldata penalties, address beneficiary)
         external
         onlyRounds
         returns (uint256 slashed)
     {
         for (uint256 i; i < members.length; ++i) {
-            Verifier storage verifier = _verifiers[members[i]];
-            --verifier.openSeats;
-            verifier.stake -= penalties[i].toUint96();
-            slashed += penalties[i];
-            _refresh(verifier);
-            emit SeatClosed(members[i], penalties[i]);
+            Account storage account = _accounts[members[i]];
+            uint256 seats = account.openSeats - 1;
+            uint256 fromStake = Math.min(penalties[i], account.stake - seats * seatStake);
+            account.openSeats = uint32(seats);
+            account.stake -= uint96(fromStake);
+            uint256 taken = fromStake;
+            if (fromStake != penalties[i]) {
+                uint256 fromUnbonding = Math.min(penalties[i] - fromStake, account.unbonding);
+                account.unbonding -= uint96(fromUnbonding);
+                taken += fromUnbonding;
+            }
+            slashed += taken;
+            _refresh(members[i], account);
+            emit SeatClosed(account.owner, taken);
         }
         if (slashed != 0) ledger.shift(beneficiary, slashed);
     }
 
-    function get(address account) external view returns (Verifier memory) {
-        return _verifiers[account];
+    function get(address verifier) external view returns (Verifier memory) {
+        uint256 place = _leafOf[verifier];
+        if (place == 0) return Verifier(0, 0, 0, 0, 0);
+        Account storage account = _accounts[place - 1];
+        return Verifier(
+            account.stake, account.unbonding, account.claimableAt, account.openSeats, uint32(place)
+        );
     }
 
-    function weightOf(address account) external view returns (uint256) {
-        uint256 leaf = _verifiers[account].leaf;
-        return leaf == 0 ? 0 : _tree.weightOf(leaf - 1);
+    function ownerOf(uint32 leaf) external view returns (address) {
+        return _accounts[leaf].owner;
+    }
+
+    function weightOf(address verifier) external view returns (uint256) {
+        uint256 place = _leafOf[verifier];
+        return place == 0 ? 0 : _tree.weightOf(place - 1);
     }
 
     function totalWeight() external view returns (uint256) {
         return _tree.total();
     }
 
+    function _draw(bytes32 randomness, uint256 size) private returns (uint32[] memory members) {
+        members = new uint32[](size);
+        for (uint256 i; i < size; ++i) {
+            // A fraction of the total, not a remainder: every ticket is as likely.
+            uint256 fraction = uint256(keccak256(abi.encode(randomness, i))) >> 32;
+            uint256 ticket = (fraction * _tree.total()) >> 224;
+            uint256 leaf = _tree.find(ticket);
+            members[i] = uint32(leaf);
+            // Out of the lot until the whole committee is drawn: without replacement.
+            _tree.set(leaf, 0);
+        }
+        for (uint256 i; i < size; ++i) {
+            Account storage account = _accounts[members[i]];
+            uint256 seats = ++account.openSeats;
+            uint256 weight = account.stake / seatStake - seats;
+            if (weight == 0) --eligible;
+            _tree.set(members[i], weight);
+        }
+    }
+
     function _stake(uint256 amount) private {
         require(amount != 0, VerifierStake_ZeroAmount());
-        Verifier storage verifier = _verifiers[msg.sender];
-        uint256 sum = verifier.stake + amount;
+        rounds.settleDraws();
+        uint256 place = _leafOf[msg.sender];
+        uint256 sum = amount + (place == 0 ? 0 : _accounts[place - 1].stake);
         require(sum >= seatStake, VerifierStake_BelowSeatStake(sum, seatStake));
         // What is held covers every seat, open or free. Bounded here, the lot can't overflow when a seat is closed.
         uint256 seats = (ledger.heldFor(address(this)) + amount) / seatStake;
-        require(seats <= type(uint32).max, SortitionTree.SortitionTree_SumTooLarge(seats));
-        verifier.stake = sum.toUint96();
-        if (verifier.leaf == 0) {
-            uint256 leaf = _tree.add();
-            _ownerOf[leaf] = msg.sender;
-            verifier.leaf = uint32(leaf + 1);
+        require(seats <= type(uint32).max, VerifierStake_TooManySeats(seats));
+        if (place == 0) {
+            place = _tree.add() + 1;
+            _leafOf[msg.sender] = place;
+            _accounts[place - 1].owner = msg.sender;
         }
-        _refresh(verifier);
+        Account storage account = _accounts[place - 1];
+        account.stake = sum.toUint96();
+        _refresh(place - 1, account);
         emit Staked(msg.sender, amount);
     }
 
     /// Brings the tree in line with a verifier's stake and seats.
-    function _refresh(Verifier storage verifier) private {
-        uint256 leaf = verifier.leaf - 1;
+    function _refresh(uint256 leaf, Account storage account) private {
         uint256 old = _tree.weightOf(leaf);
-        uint256 weight = verifier.stake / seatStake - verifier.openSeats;
+        uint256 weight = account.stake / seatStake - account.openSeats;
         if (old == weight) return;
         if (old == 0) ++eligible;
         if (weight == 0) --eligible;

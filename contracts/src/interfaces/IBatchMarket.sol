@@ -6,9 +6,11 @@ import {Attestation, ContentId, Parameters} from "../libraries/Types.sol";
 /// Batches from commit to settlement.
 ///
 /// Phases (computed by `phaseOf`, never stored):
-/// None -> InRound -> Challengeable -> Settleable -> Settled
+/// None -> InRound -> Challengeable [-> Disputed] -> Settleable -> Settled
 ///            |  \-> InRound (no quorum: another round)
 ///            \----> Void (no quorum in the last round, or no committee could be drawn)
+/// Challengeable | Disputed -> InRound | Void (the court overturned the attestation: a fresh committee, or none is left)
+/// Challengeable is the challenge window; Disputed what comes after it until the last dispute ends.
 interface IBatchMarket {
     enum Phase {
         None,
@@ -16,7 +18,8 @@ interface IBatchMarket {
         Challengeable,
         Settleable,
         Settled,
-        Void
+        Void,
+        Disputed
     }
 
     struct Batch {
@@ -25,12 +28,17 @@ interface IBatchMarket {
         uint32 count;
         bytes32 root;
         uint96 bond;
+        /// the newest round; the attested one once there is an attestation
         uint64 round;
         uint40 attestedAt;
         uint8 rounds;
         bool closed;
         uint40 firstTask;
         Attestation attestation;
+        /// disputes that have not ended
+        uint16 disputes;
+        /// how many attestations the court took back
+        uint8 overturned;
     }
 
     event BatchCommitted(
@@ -50,6 +58,7 @@ interface IBatchMarket {
         uint64 indexed batch, uint256 minerPaid, uint256 feesPaid, uint256 bondForfeited, uint256 slashed
     );
     event BatchVoided(uint64 indexed batch, uint256 slashed);
+    event BatchOverturned(uint64 indexed batch, uint64 indexed round, Attestation attestation, uint256 slashed);
 
     error BatchMarket_InvalidParameters(string name);
     error BatchMarket_WrongDeployment(string name, address linked);
@@ -61,6 +70,12 @@ interface IBatchMarket {
     error BatchMarket_RoundNotClosed(uint64 batch, uint64 round);
     error BatchMarket_RoundNotStalled(uint64 batch, uint64 round);
     error BatchMarket_NotTheLeader(bytes32 given, bytes32 leader);
+    error BatchMarket_NotCourt(address caller);
+    error BatchMarket_TooFewVerifiers(uint256 eligible, uint256 needed);
+    error BatchMarket_FeeTooLow(uint256 fee, uint256 least);
+    error BatchMarket_NarrowFirst(uint64 batch, uint256 until);
+    error BatchMarket_NoConflict(uint64 batch);
+    error BatchMarket_DisputesOpen(uint64 batch, uint16 disputes);
 
     /// Commits a batch: whole groups for the next assigned tasks. Reserves its worst-case cost (every trace paid, the
     /// full fee) and collects the bond. Publish the content only once this is included. `firstTask` and `seed` say which
@@ -69,6 +84,8 @@ interface IBatchMarket {
     /// Requirements:
     /// - `root` must not be zero (BatchMarket_ZeroRoot); the codec must be raw or dag-pb (BatchMarket_InvalidCodec).
     /// - `count` must be whole groups, from one group to `maxTraces` (BatchMarket_InvalidCount).
+    /// - The bounty must pay at least the least fee for checking (BatchMarket_FeeTooLow).
+    /// - Enough verifiers must have a free seat (BatchMarket_TooFewVerifiers).
     /// - The bounty must be open and have the funds (BountyEscrow_DeadlinePassed, BountyEscrow_InsufficientFunds).
     /// - The caller's assignment must be open (Assignments_NotOpen), have this seed (Assignments_OtherSeed) and this next
     ///   task (Assignments_OtherTask).
@@ -88,6 +105,8 @@ interface IBatchMarket {
     /// Requirements:
     /// - The batch must be InRound (BatchMarket_WrongPhase) and its round closed (BatchMarket_RoundNotClosed).
     /// - `leader` must hash to the leading vote where that has a quorum (BatchMarket_NotTheLeader).
+    /// - Where members disagreed without a quorum, the time to narrow the conflict must be over (BatchMarket_NarrowFirst) and
+    ///   no dispute about it be open (BatchMarket_DisputesOpen).
     function tally(uint64 batch, Attestation calldata leader) external;
 
     /// Makes a batch void whose committee could not be drawn in time. Anybody may call it.
@@ -96,12 +115,37 @@ interface IBatchMarket {
     /// - The batch must be InRound (BatchMarket_WrongPhase) and its round stalled (BatchMarket_RoundNotStalled).
     function voidStalled(uint64 batch) external;
 
-    /// Pays: units x price to the miner, its bond less what faults forfeit, the fee to coherent members in equal shares
-    /// of all seats, the rest back to the bounty. Anybody may call it.
+    /// Pays: units x price to the miner, its bond less what faults and unpaid traces cost, the fee to coherent members in
+    /// equal shares of all seats but those of convicted members, the rest back to the bounty. Anybody may call it.
     ///
     /// Requirements:
     /// - The batch must be Settleable (BatchMarket_WrongPhase).
     function settle(uint64 batch) external;
+
+    /// Counts a dispute about the attestation. Only the court.
+    ///
+    /// Requirements:
+    /// - The caller must be the court (BatchMarket_NotCourt); the batch must be Challengeable (BatchMarket_WrongPhase).
+    function beginDispute(uint64 batch) external;
+
+    /// Counts a dispute between two votes of a round that closed without a quorum: one for each round. Only the court.
+    ///
+    /// Requirements:
+    /// - The batch must be InRound (BatchMarket_WrongPhase), its round closed with enough reveals but no quorum, and not
+    ///   narrowed before (BatchMarket_NoConflict).
+    function beginConflict(uint64 batch) external;
+
+    /// Ends a dispute. Only the court.
+    function endDispute(uint64 batch) external;
+
+    /// Takes an attestation back. Its signers are convicted where `guilty`; the batch goes to a fresh committee, or becomes
+    /// void where it had its last round. Only the court.
+    /// @return slashed what the signers lost, shifted to the court
+    function overturn(uint64 batch, bool guilty) external returns (uint256 slashed);
+
+    /// Puts another attestation in the place of the present one, or of none: the vote that won a conflict, or "unavailable"
+    /// where a jury could not have the content. The challenge window starts again. Only the court.
+    function attest(uint64 batch, Attestation calldata attestation) external;
 
     function get(uint64 batch) external view returns (Batch memory);
 

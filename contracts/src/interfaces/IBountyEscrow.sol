@@ -19,6 +19,7 @@ interface IBountyEscrow {
     error BountyEscrow_UnknownEnvironment(bytes32 environment);
     error BountyEscrow_DeadlinePassed(uint64 deadline, uint256 timestamp);
     error BountyEscrow_DeadlineNotPassed(uint64 deadline, uint256 timestamp);
+    error BountyEscrow_DeadlineTooFar(uint64 deadline, uint256 latest);
     error BountyEscrow_ZeroPrice();
     error BountyEscrow_ZeroAmount();
     error BountyEscrow_InvalidGroupSize(uint16 groupSize);
@@ -37,7 +38,7 @@ interface IBountyEscrow {
     ///
     /// Requirements:
     /// - The environment must be registered (BountyEscrow_UnknownEnvironment).
-    /// - The deadline must lie ahead (BountyEscrow_DeadlinePassed).
+    /// - The deadline must lie ahead (BountyEscrow_DeadlinePassed), by 366 days at most (BountyEscrow_DeadlineTooFar).
     /// - The price must not be zero (BountyEscrow_ZeroPrice).
     /// - The group size must be at least 1, and 2 under PayRule.Informative (BountyEscrow_InvalidGroupSize).
     /// - Tiers A and B must name a trainer (BountyEscrow_TrainerMissing).
@@ -77,7 +78,7 @@ interface IBountyEscrow {
     function release(uint64 bounty, uint256 reserved, uint256 spent) external;
 
     /// Makes tokens that were shifted to this module (forfeited bonds, slashed stake) available to a bounty. Only the
-    /// market.
+    /// market and the court.
     function replenish(uint64 bounty, uint256 amount) external;
 
     /// @return the whole bounty; reverts where there is none (BountyEscrow_UnknownBounty)

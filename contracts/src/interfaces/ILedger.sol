@@ -4,8 +4,8 @@ pragma solidity 0.8.37;
 import {Permit} from "../libraries/Types.sol";
 
 /// The only contract that holds tokens. Double entry: every token belongs to an account's withdrawable balance or is
-/// held for one of the modules (escrow, stake, market). Modules move entries; only an account's own call moves tokens
-/// out. There is no owner.
+/// held for one of the modules (escrow, stake, market, court). Modules move entries; only an account's own call moves
+/// tokens out. There is no owner.
 interface ILedger {
     event Collected(address indexed module, address indexed from, uint256 amount, uint256 fromBalance);
     event Deposited(address indexed account, uint256 amount);
@@ -15,7 +15,7 @@ interface ILedger {
 
     error Ledger_NotModule(address caller);
     error Ledger_NoCode(address token);
-    error Ledger_ZeroAddress();
+    error Ledger_InvalidRecipient(address to);
     error Ledger_InexactTransfer(uint256 expected, uint256 received);
     error Ledger_InsufficientBalance(address account, uint256 balance, uint256 needed);
     error Ledger_InsufficientHolding(address module, uint256 held, uint256 needed);
@@ -41,7 +41,7 @@ interface ILedger {
     /// Sends `amount` of the caller's balance to `to`.
     ///
     /// Requirements:
-    /// - `to` must not be zero (Ledger_ZeroAddress).
+    /// - `to` must be neither zero nor this contract (Ledger_InvalidRecipient).
     /// - The balance must cover `amount` (Ledger_InsufficientBalance).
     function withdraw(address to, uint256 amount) external;
 

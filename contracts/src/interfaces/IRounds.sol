@@ -3,12 +3,17 @@ pragma solidity 0.8.37;
 
 import {Attestation, ContentId} from "../libraries/Types.sol";
 
-/// One drawn committee's work on one subject: draw, commit, reveal. Knows nothing of batches or money.
+/// One drawn committee's work on one subject: draw, commit, reveal. Knows nothing of batches, disputes or money: the
+/// market opens rounds on batches, the court opens rounds (juries) on single traces.
 ///
 /// Phases (computed by `phaseOf`, never stored):
 /// None -> AwaitingRandomness -> Drawable -> Committing -> Revealing -> Closed
-/// A draw whose randomness was missed is scheduled again by `draw`. A round that was not drawn within the draw timeout
-/// is Stalled unless its draw succeeds after all; once it is judged without a draw it is Closed.
+/// A draw whose randomness was missed, or that found too few verifiers, is scheduled again with a later point. A round
+/// that was not drawn within the draw timeout is Stalled for good; once it is judged it is Closed.
+///
+/// Draws are made in one order, that of their points. From the moment a draw's randomness can be known until the draw is
+/// made, nobody's stake and seats change: whatever would change them makes the due draws first. So no one can choose a
+/// layout of the lot to fit a value that is already known.
 interface IRounds {
     enum Phase {
         None,
@@ -30,22 +35,28 @@ interface IRounds {
     struct Seat {
         address verifier;
         SeatState state;
-        /// the commitment, and once revealed keccak256(abi.encode(verdictRoot, units, faults))
+        /// the commitment with its last bit cleared, and once revealed the vote (`voteOf`)
         bytes32 vote;
     }
 
     struct Round {
         bytes32 subject;
         uint64 drawPoint;
-        uint40 openedAt;
-        uint40 drawnAt;
-        uint40 allCommittedAt;
+        uint32 openedAt;
+        uint32 drawnAt;
+        uint32 allCommittedAt;
         uint32 maxUnits;
         uint8 size;
         uint8 seats;
         uint8 committed;
         uint8 revealed;
         bool judged;
+        /// opened by the court
+        bool jury;
+        /// nobody who sat in `previous`, or in what came before it, may sit
+        bool fresh;
+        /// the round before this one in the same case, zero for the first
+        uint64 previous;
     }
 
     event RoundOpened(uint64 indexed round, bytes32 indexed subject, uint8 size, uint64 drawPoint);
@@ -56,27 +67,51 @@ interface IRounds {
         uint64 indexed round, address indexed verifier, uint8 seat, Attestation attestation, ContentId verdicts
     );
 
-    error Rounds_NotMarket(address caller);
+    event SignersConvicted(uint64 indexed round, bytes32 vote, uint256 slashed);
+
+    error Rounds_NotOpener(address caller);
+    error Rounds_NotAuthorized(address caller);
     error Rounds_WrongPhase(uint64 round, Phase phase);
     error Rounds_NotYourSeat(uint64 round, uint8 seat, address verifier);
     error Rounds_WrongSeatState(uint64 round, uint8 seat, SeatState state);
     error Rounds_ZeroCommitment();
     error Rounds_CommitmentMismatch(bytes32 expected, bytes32 computed);
     error Rounds_SumsTooLarge(uint256 sum, uint32 maxUnits);
+    error Rounds_NotAVerdict(bytes32 verdictRoot);
     error Rounds_AlreadyJudged(uint64 round);
+    error Rounds_DrawDue(uint64 round);
 
-    /// Opens a round on `subject`. Only the market.
-    function open(bytes32 subject, uint8 size, uint32 maxUnits) external returns (uint64 round);
-
-    /// Draws the committee, or schedules the draw again where its randomness was missed. Anybody may call it.
+    /// Opens a round on `subject`. Only the market and the court.
     ///
     /// Requirements:
-    /// - The round must wait for its draw and its randomness be known or missed (Rounds_WrongPhase).
-    /// - Enough verifiers must have a free seat (VerifierStake_NotEnoughVerifiers).
+    /// - The caller must be the market or the court (Rounds_NotOpener).
+    function open(bytes32 subject, uint8 size, uint32 maxUnits, uint64 previous, bool fresh)
+        external
+        returns (uint64 round);
+
+    /// Makes every due draw up to that of `round`, in order. A draw whose randomness was missed, or that finds fewer
+    /// verifiers with a free seat than it needs, is scheduled again instead. Anybody may call it.
+    ///
+    /// Requirements:
+    /// - The round must be Drawable (Rounds_WrongPhase).
     function draw(uint64 round) external;
 
+    /// Makes up to `most` due draws, in order, and leaves out rounds that stalled. Anybody may call it.
+    /// @return done how many were made, scheduled again or left out
+    function drawDue(uint256 most) external returns (uint256 done);
+
+    /// Makes the due draws before stake or seats change. Anybody may call it.
+    ///
+    /// Requirements:
+    /// - No more than 16 draws may be due, and none of them wait for a value that is public but not on chain
+    ///   (Rounds_DrawDue): deliver it, or call `drawDue`, first.
+    function settleDraws() external;
+
+    /// @return the round whose draw is next, zero where none is open
+    function nextDraw() external view returns (uint64);
+
     /// A member's commitment: keccak256(abi.encode(chain id, this contract, round, subject, verifier, verdict root,
-    /// units, faults, salt)).
+    /// units, faults, salt)). Its last bit does not count.
     ///
     /// Requirements:
     /// - The round must be Committing (Rounds_WrongPhase).
@@ -89,7 +124,8 @@ interface IRounds {
     /// Requirements:
     /// - The round must be Revealing (Rounds_WrongPhase).
     /// - The seat must be the caller's (Rounds_NotYourSeat) and have committed (Rounds_WrongSeatState).
-    /// - The opening must match (Rounds_CommitmentMismatch); the sums must fit the batch (Rounds_SumsTooLarge).
+    /// - The opening must match (Rounds_CommitmentMismatch); the sums must fit the subject (Rounds_SumsTooLarge).
+    /// - Only a juror may answer that a disputed outcome is unfounded (Rounds_NotAVerdict).
     function revealVerdict(
         uint64 round,
         uint8 seat,
@@ -98,15 +134,23 @@ interface IRounds {
         ContentId calldata verdicts
     ) external;
 
-    /// Closes all seats of a round against the final vote (zero: none, the subject is void). Absent members lose the
-    /// absence penalty, incoherent ones the incoherence penalty; saying "unavailable" of content that others could read
-    /// costs as much as absence, and having read content that most could not costs nothing. Only the market.
+    /// Takes the fraud penalty of every member that revealed `vote`, and closes its seat. Only the market.
     ///
     /// Requirements:
-    /// - The caller must be the market (Rounds_NotMarket); a round is judged once (Rounds_AlreadyJudged).
+    /// - The caller must be the market (Rounds_NotAuthorized); the round must not be judged (Rounds_AlreadyJudged).
+    /// @return slashed what was taken, shifted to the court
+    function convict(uint64 round, bytes32 vote) external returns (uint256 slashed);
+
+    /// Closes all seats of a round that are still open against the final vote (zero: there is none). Members that did not
+    /// commit lose the absence penalty, those that did not reveal the lateness penalty, incoherent ones the incoherence
+    /// penalty; saying "unavailable" of content that others could read costs as much as absence, and having read content
+    /// that most could not costs nothing. Penalties go to the court. Only whoever opened the round.
+    ///
+    /// Requirements:
+    /// - The caller must have opened the round (Rounds_NotAuthorized); a round is judged once (Rounds_AlreadyJudged).
     /// @return coherent the members whose vote is the final one
-    /// @return slashed the sum of penalties, shifted to `beneficiary`
-    function judge(uint64 round, bytes32 finalVote, address beneficiary)
+    /// @return slashed the sum of penalties
+    function judge(uint64 round, bytes32 finalVote)
         external
         returns (address[] memory coherent, uint256 slashed);
 
@@ -120,7 +164,16 @@ interface IRounds {
     /// @return votes its number of seats
     function leaderOf(uint64 round) external view returns (bytes32 vote, uint256 votes);
 
-    /// @return the hash under which an attestation is counted
+    /// @return number of members that revealed `vote`
+    function votesFor(uint64 round, bytes32 vote) external view returns (uint256 number);
+
+    /// @return when the reveals of a drawn round end if no member is early
+    function endsAt(uint64 round) external view returns (uint256);
+
+    /// @return seats of the round whose members were not convicted
+    function payableSeats(uint64 round) external view returns (uint256);
+
+    /// @return the hash under which an attestation is counted; its last bit is set
     function voteOf(Attestation calldata attestation) external pure returns (bytes32);
 
     /// @return the commitment the member would have to make

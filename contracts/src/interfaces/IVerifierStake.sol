@@ -4,7 +4,9 @@ pragma solidity 0.8.37;
 import {Permit} from "../libraries/Types.sol";
 
 /// Verifier stake and the lot. A verifier's weight in the draw is its number of free seats: stake / seatStake, rounded
-/// down, less its open seats. Stake behind an open seat can't leave.
+/// down, less its open seats. Stake behind an open seat can't leave; stake in unbonding can still be slashed.
+///
+/// Whatever changes a weight makes the due draws first (see IRounds), and reverts with Rounds_DrawDue where it can't.
 interface IVerifierStake {
     event Staked(address indexed verifier, uint256 amount);
     event UnstakeRequested(address indexed verifier, uint256 amount, uint256 claimableAt);
@@ -17,13 +19,13 @@ interface IVerifierStake {
     error VerifierStake_InsufficientFreeStake(uint256 free, uint256 needed);
     error VerifierStake_NothingUnbonding(address verifier);
     error VerifierStake_StillUnbonding(uint256 claimableAt, uint256 timestamp);
-    error VerifierStake_NotEnoughVerifiers(uint256 eligible, uint256 needed);
+    error VerifierStake_TooManySeats(uint256 seats);
     error VerifierStake_InvalidParameters();
 
     struct Verifier {
         uint96 stake;
         uint96 unbonding;
-        uint40 claimableAt;
+        uint32 claimableAt;
         uint32 openSeats;
         /// position in the tree plus one; zero where the verifier never staked
         uint32 leaf;
@@ -57,13 +59,22 @@ interface IVerifierStake {
     ///
     /// Requirements:
     /// - The caller must be the rounds contract (VerifierStake_NotRounds).
-    /// - At least `least` verifiers must have a free seat (VerifierStake_NotEnoughVerifiers).
-    function draw(bytes32 randomness, uint256 size, uint256 least) external returns (address[] memory members);
+    /// @param least with fewer verifiers to draw from nobody is drawn
+    /// @param excluded leaves of those who may not be drawn
+    /// @return members their leaves in the lot, none where there are too few
+    function draw(bytes32 randomness, uint256 size, uint256 least, uint32[] calldata excluded)
+        external
+        returns (uint32[] memory members);
 
-    /// Closes a seat of each member and takes its penalty; the sum is shifted to `beneficiary`, a module. Only rounds.
-    function closeSeats(address[] calldata members, uint256[] calldata penalties, address beneficiary)
+    /// Closes a seat of each member and takes its penalty: from its stake as far as that does not uncover its other
+    /// seats, then from what is unbonding. The sum is shifted to `beneficiary`, a module. Only rounds.
+    /// @return slashed what was taken; less than the penalties where there was less
+    function closeSeats(uint32[] calldata members, uint256[] calldata penalties, address beneficiary)
         external
         returns (uint256 slashed);
+
+    /// @return the account at a leaf of the lot
+    function ownerOf(uint32 leaf) external view returns (address);
 
     function get(address verifier) external view returns (Verifier memory);
 

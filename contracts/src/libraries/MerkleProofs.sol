@@ -62,6 +62,15 @@ library MerkleProofs {
         return keccak256(abi.encodePacked(NODE, left, right));
     }
 
+    /// @return the hash of the parent of two nodes of a verdict tree, whatever their sums
+    function hashOf(SumNode memory left, SumNode memory right) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encodePacked(
+                SUM_NODE, left.hash, left.units, left.faults, right.hash, right.units, right.faults
+            )
+        );
+    }
+
     /// @return fits false where a sum does not fit its 32 bits; the node is then empty
     /// @return node the parent of two nodes of a verdict tree
     function joinSums(SumNode memory left, SumNode memory right)
@@ -73,11 +82,7 @@ library MerkleProofs {
         uint256 faults = uint256(left.faults) + right.faults;
         if (units > type(uint32).max || faults > type(uint32).max) return (false, node);
         fits = true;
-        node.hash = keccak256(
-            abi.encodePacked(
-                SUM_NODE, left.hash, left.units, left.faults, right.hash, right.units, right.faults
-            )
-        );
+        node.hash = hashOf(left, right);
         node.units = uint32(units);
         node.faults = uint32(faults);
     }
@@ -121,6 +126,22 @@ library MerkleProofs {
         }
         return last == 0 && node.hash == attestation.verdictRoot && node.units == attestation.units
             && node.faults == attestation.faults;
+    }
+
+    /// @return whether two proofs of number `index` of `size` verdicts agree on all verdicts before it
+    function sameBefore(uint256 index, uint256 size, SumNode[] memory a, SumNode[] memory b)
+        internal
+        pure
+        returns (bool)
+    {
+        uint256 last = size - 1;
+        for (uint256 i; i < a.length; ++i) {
+            bool right;
+            (right, index, last) = _climb(index, last);
+            if (!right) continue;
+            if (a[i].hash != b[i].hash || a[i].units != b[i].units || a[i].faults != b[i].faults) return false;
+        }
+        return true;
     }
 
     /// One level of RFC 9162, 2.1.3.2, step 4.
