@@ -301,8 +301,8 @@ contract DrandRandomnessTest is Test {
         }
     }
 
-    /// One pairing of two pairs (113,000), two maps to the curve, a new slot (22,100). A transaction adds about 27,000:
-    /// its base, its calldata, and what it finds cold.
+    /// One pairing of two pairs (113,000), two maps to the curve, a new slot (22,100). A transaction adds its base and
+    /// its calldata.
     function testGasOfADelivery() external {
         for (uint256 i; i < 4; ++i) {
             RoundRow memory row = rows[i];
