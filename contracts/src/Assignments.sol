@@ -31,7 +31,10 @@ contract Assignments is IAssignments {
         require(point != 0, Assignments_NotRequested(bounty, miner));
         require(assignment.seed == 0, Assignments_AlreadyOpen(bounty, miner));
         IRandomness.Status status = randomness.statusOf(point);
-        require(status != IRandomness.Status.Pending, Assignments_NotReady(bounty, miner, point));
+        require(
+            status == IRandomness.Status.Ready || status == IRandomness.Status.Missed,
+            Assignments_NotReady(bounty, miner, point)
+        );
 
         if (status == IRandomness.Status.Missed) {
             _schedule(assignment, bounty, miner);

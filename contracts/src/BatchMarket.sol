@@ -57,6 +57,8 @@ contract BatchMarket is IBatchMarket, Multicall {
     uint32 private immutable _minVerifiers;
     uint96 private immutable _minFee;
     uint32 private immutable _openingWindow;
+    /// token base units that a lying majority of a first committee is sure to lose
+    uint256 private immutable _maxValue;
     uint32 private immutable _maxTraces;
 
     Parameters private _parameters;
@@ -118,6 +120,7 @@ contract BatchMarket is IBatchMarket, Multicall {
         _minVerifiers = parameters_.minVerifiers;
         _minFee = parameters_.minFeePerTrace;
         _openingWindow = parameters_.openingWindow;
+        _maxValue = ParameterRules.leastLoss(parameters_);
         _maxTraces = parameters_.maxTraces;
     }
 
@@ -132,14 +135,7 @@ contract BatchMarket is IBatchMarket, Multicall {
         require(root != 0, BatchMarket_ZeroRoot());
         require(Codecs.known(content.codec), BatchMarket_InvalidCodec(content.codec));
         BountyTerms memory terms = escrow.get(bounty).terms;
-        require(
-            traces != 0 && traces <= _maxTraces && traces % terms.groupSize == 0,
-            BatchMarket_InvalidCount(traces, terms.groupSize, _maxTraces)
-        );
-
-        require(terms.feePerTrace >= _minFee, BatchMarket_FeeTooLow(terms.feePerTrace, _minFee));
-        uint256 eligible = rounds.stake().eligible();
-        require(eligible >= _minVerifiers, BatchMarket_TooFewVerifiers(eligible, _minVerifiers));
+        uint256 value = _requireSellable(terms, traces);
 
         id = ++count;
         uint256 bond = _bond(terms, traces);
@@ -150,10 +146,10 @@ contract BatchMarket is IBatchMarket, Multicall {
         batch.count = traces;
         batch.root = root;
         batch.firstTask = uint256(firstTask).toUint40();
-        uint64 round = _openRound(id, batch, _committeeSize, false);
-        emit BatchCommitted(id, bounty, msg.sender, root, traces, firstTask, bond, round, content);
+        _openRound(id, batch, _committeeSize, false);
+        emit BatchCommitted(id, bounty, msg.sender, root, traces, firstTask, bond, batch.round, content);
 
-        escrow.reserve(bounty, _worstCase(terms, traces));
+        escrow.reserve(bounty, value);
         ledger.collect(msg.sender, bond);
     }
 
@@ -317,8 +313,21 @@ contract BatchMarket is IBatchMarket, Multicall {
         return _parameters;
     }
 
-    function _openRound(uint64 id, Stored storage batch, uint8 size, bool fresh) private returns (uint64 round) {
-        round = rounds.open(_subject(id, batch.root), size, batch.count, batch.round, fresh);
+    /// @return value the most that the batch can cost, in token base units
+    function _requireSellable(BountyTerms memory terms, uint32 traces) private view returns (uint256 value) {
+        require(
+            traces != 0 && traces <= _maxTraces && traces % terms.groupSize == 0,
+            BatchMarket_InvalidCount(traces, terms.groupSize, _maxTraces)
+        );
+        require(terms.feePerTrace >= _minFee, BatchMarket_FeeTooLow(terms.feePerTrace, _minFee));
+        value = _worstCase(terms, traces);
+        require(value <= _maxValue, BatchMarket_BatchTooDear(value, _maxValue));
+        uint256 eligible = rounds.stake().eligible();
+        require(eligible >= _minVerifiers, BatchMarket_TooFewVerifiers(eligible, _minVerifiers));
+    }
+
+    function _openRound(uint64 id, Stored storage batch, uint8 size, bool fresh) private {
+        uint64 round = rounds.open(_subject(id, batch.root), size, batch.count, batch.round, fresh);
         batch.round = round;
         ++batch.rounds;
         emit BatchRoundOpened(id, round, size);

@@ -4,7 +4,8 @@ pragma solidity 0.8.37;
 import {IRandomness} from "./interfaces/IRandomness.sol";
 
 /// Randomness from the hash of a fixed later block. A point is a block number; its value can be read during the 256
-/// blocks after it. Whoever proposes that block can throw it away at the price of its reward.
+/// blocks after it. Whoever builds that block chooses among as many hashes as it cares to compute
+/// (docs/contracts/randomness-assumptions.md).
 contract BlockHashRandomness is IRandomness {
     uint256 private constant REACH = 256;
 

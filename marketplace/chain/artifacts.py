@@ -22,13 +22,21 @@ MARKET_CONTRACTS: Final[dict[str, str]] = {
     "assignments": "Assignments",
     "checkpoints": "CheckpointRegistry",
     "market": "BatchMarket",
+    "openings": "Openings",
+    "evidence": "Evidence",
+    "court": "Court",
+    "audits": "Audits",
 }
-"""Short name -> contract, in the order in which they are deployed (market last: it checks)."""
+"""Short name -> contract, in the order in which they are deployed (the market checks what came
+before it)."""
 
 TOKEN_CONTRACT: Final = "TestStablecoin"
 """Stands for any ERC-20 with EIP-2612 where only the interface matters."""
 
-CONTRACTS: Final = (*MARKET_CONTRACTS.values(), TOKEN_CONTRACT)
+BEACON_CONTRACT: Final = "DrandRandomness"
+"""Takes the place of BlockHashRandomness where a deployment draws from the drand beacon."""
+
+CONTRACTS: Final = (*MARKET_CONTRACTS.values(), TOKEN_CONTRACT, BEACON_CONTRACT)
 
 
 @dataclass(frozen=True, slots=True)

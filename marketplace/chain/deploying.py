@@ -32,17 +32,38 @@ log = logging.getLogger(__name__)
 LOCAL_CHAIN_IDS: Final = frozenset({31337, 1337})
 
 _LINKS: Final = {
-    "ledger": {"escrow": "escrow", "stake": "stake", "market": "market"},
-    "escrow": {"ledger": "ledger", "environments": "environments", "market": "market"},
+    "ledger": {"escrow": "escrow", "stake": "stake", "market": "market", "court": "court"},
+    "escrow": {
+        "ledger": "ledger",
+        "environments": "environments",
+        "market": "market",
+        "court": "court",
+    },
     "stake": {"ledger": "ledger", "rounds": "rounds"},
-    "rounds": {"stake": "stake", "randomness": "randomness", "market": "market"},
+    "rounds": {
+        "stake": "stake",
+        "randomness": "randomness",
+        "market": "market",
+        "court": "court",
+    },
     "assignments": {"escrow": "escrow", "randomness": "randomness", "market": "market"},
     "market": {
         "ledger": "ledger",
         "escrow": "escrow",
         "rounds": "rounds",
         "assignments": "assignments",
+        "court": "court",
     },
+    "openings": {"court": "court"},
+    "court": {
+        "market": "market",
+        "escrow": "escrow",
+        "ledger": "ledger",
+        "rounds": "rounds",
+        "openings": "openings",
+        "evidence": "evidence",
+    },
+    "audits": {"market": "market", "evidence": "evidence"},
 }
 """contract -> its getter -> the contract it must name."""
 
@@ -188,10 +209,10 @@ def _arguments(
     return {
         "environments": (),
         "randomness": (randomness_delay,),
-        "ledger": (token, where["escrow"], where["stake"], where["market"]),
-        "escrow": (where["ledger"], where["environments"], where["market"]),
+        "ledger": (token, where["escrow"], where["stake"], where["market"], where["court"]),
+        "escrow": (where["ledger"], where["environments"], where["market"], where["court"]),
         "stake": (where["ledger"], where["rounds"], numbers),
-        "rounds": (where["stake"], where["randomness"], where["market"], numbers),
+        "rounds": (where["stake"], where["randomness"], where["market"], where["court"], numbers),
         "assignments": (where["escrow"], where["randomness"], where["market"]),
         "checkpoints": (),
         "market": (
@@ -199,8 +220,21 @@ def _arguments(
             where["escrow"],
             where["rounds"],
             where["assignments"],
+            where["court"],
             numbers,
         ),
+        "openings": (where["court"], numbers),
+        "evidence": (),
+        "court": (
+            where["market"],
+            where["escrow"],
+            where["ledger"],
+            where["rounds"],
+            where["openings"],
+            where["evidence"],
+            numbers,
+        ),
+        "audits": (where["market"], where["evidence"]),
     }
 
 

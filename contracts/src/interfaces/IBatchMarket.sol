@@ -72,6 +72,7 @@ interface IBatchMarket {
     error BatchMarket_NotTheLeader(bytes32 given, bytes32 leader);
     error BatchMarket_NotCourt(address caller);
     error BatchMarket_TooFewVerifiers(uint256 eligible, uint256 needed);
+    error BatchMarket_BatchTooDear(uint256 value, uint256 most);
     error BatchMarket_FeeTooLow(uint256 fee, uint256 least);
     error BatchMarket_NarrowFirst(uint64 batch, uint256 until);
     error BatchMarket_NoConflict(uint64 batch);
@@ -85,6 +86,7 @@ interface IBatchMarket {
     /// - `root` must not be zero (BatchMarket_ZeroRoot); the codec must be raw or dag-pb (BatchMarket_InvalidCodec).
     /// - `count` must be whole groups, from one group to `maxTraces` (BatchMarket_InvalidCount).
     /// - The bounty must pay at least the least fee for checking (BatchMarket_FeeTooLow).
+    /// - The batch may not be worth more than a lying majority would lose (BatchMarket_BatchTooDear): smaller batches.
     /// - Enough verifiers must have a free seat (BatchMarket_TooFewVerifiers).
     /// - The bounty must be open and have the funds (BountyEscrow_DeadlinePassed, BountyEscrow_InsufficientFunds).
     /// - The caller's assignment must be open (Assignments_NotOpen), have this seed (Assignments_OtherSeed) and this next

@@ -18,6 +18,13 @@ library ParameterRules {
                 * (uint256(p.drawTimeout) + p.commitWindow + p.revealWindow + p.appealWindow);
     }
 
+    /// @return token base units that a majority of a first committee is sure to lose for a false attestation: what lies
+    /// behind its seats. No batch may be worth more.
+    function leastLoss(Parameters memory p) internal pure returns (uint256) {
+        uint256 each = uint256(p.seatStake) * (p.fraudBps < BPS ? p.fraudBps : BPS) / BPS;
+        return (uint256(p.committeeSize) / 2 + 1) * each;
+    }
+
     function validate(Parameters memory p) internal pure {
         _require(p.committeeSize != 0, "committeeSize");
         _require(p.maxRounds != 0 && p.maxRounds <= 5, "maxRounds");
