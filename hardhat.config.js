@@ -34,7 +34,10 @@ export default {
     solidity: {
       // A loop without an end is a failure within a minute, not a hang.
       gasLimit: 5_000_000_000n,
-      fsPermissions: { readFile: ["./tests/vectors/protocol.json"] },
+      fsPermissions: {
+        readFile: ["./tests/vectors/protocol.json"],
+        writeFile: ["./build/deep/actions.txt"],
+      },
       fuzz: { runs: 256 },
       invariant: { runs: deepRuns || 32, depth: deepRuns ? 256 : 64, failOnRevert: true },
     },
