@@ -97,13 +97,13 @@ contract InvariantsTest is Test {
         handler.everybodyLeaves();
     }
 
-    /// What this run's actions did, a count for each in order: deep_report.py adds the runs up, which share no storage.
+    /// What this run's actions did: deep_report.py adds the runs up, which share no storage.
     function _record() private {
-        string memory line;
+        string memory counts;
         for (uint256 i; i < handler.ACTIONS(); ++i) {
-            line = string.concat(line, i == 0 ? "" : " ", vm.toString(handler.done(MarketHandler.Action(i))));
+            counts = string.concat(counts, i == 0 ? "" : " ", vm.toString(handler.done(MarketHandler.Action(i))));
         }
-        vm.writeLine("build/deep/actions.txt", line);
+        vm.writeLine("build/deep/actions.txt", counts);
     }
 
     function _check() private view {

@@ -25,7 +25,9 @@ def totals(text: str, names: list[str]) -> tuple[int, dict[str, int]]:
 
     text: a line a run, a count for each action, in the enum's order.
     """
-    rows = [[int(count) for count in line.split()] for line in text.splitlines()]
+    # Hardhat ends the last run twice, so equal lines count once.
+    lines = dict.fromkeys(text.splitlines())
+    rows = [[int(count) for count in line.split()] for line in lines]
     if any(len(row) != len(names) for row in rows):
         raise ValueError(f"a line doesn't have {len(names)} counts")
     return len(rows), {name: sum(row[i] for row in rows) for i, name in enumerate(names)}
