@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM := false
 # Threads that wait must not spin: several processes share the cores.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs lint abi vectors clean
+.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep slither lint abi vectors clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -58,7 +58,7 @@ demo: setup  ## the whole loop on this machine, about five minutes; report in bu
 demo-quick: setup  ## the same loop, smaller; shows no gain
 	$(BIN)/tracemarket demo --quick --out build/demo-quick
 
-test: setup lint test-solidity  ## everything that must pass before a merge
+test: setup lint slither test-solidity  ## everything that must pass before a merge
 	$(PY) -m pytest
 
 lint: $(STAMPS)/contracts  ## style, imports, generated files
@@ -66,6 +66,21 @@ lint: $(STAMPS)/contracts  ## style, imports, generated files
 	$(BIN)/lint-imports
 	$(BIN)/mypy marketplace verifier_node trainer
 	$(PY) -m marketplace.chain.generate_abi --check
+
+# Of its own, because Slither wants an older web3 than we do.
+$(STAMPS)/slither-venv: $(STAMPS)/venv contracts/slither/requirements.txt
+	$(PYTHON) -m venv build/slither/venv
+	build/slither/venv/bin/python -m pip install --quiet --disable-pip-version-check -r contracts/slither/requirements.txt
+	@touch $@
+
+# A build of its own too, whole and fresh: Slither reads whatever build-info it finds.
+$(STAMPS)/slither: $(STAMPS)/contracts $(STAMPS)/slither-venv $(wildcard contracts/slither/*)
+	rm -rf build/slither/artifacts build/slither/cache
+	npx --no-install hardhat --config contracts/slither/hardhat.config.js compile --no-tests --quiet
+	$(PY) contracts/slither/check.py build/slither/venv/bin/slither
+	@touch $@
+
+slither: $(STAMPS)/slither  ## static analysis of the contracts; reasons in contracts/slither/exclusions.toml
 
 test-unit: setup  ## the quick part
 	$(PY) -m pytest tests/unit tests/property
@@ -75,6 +90,18 @@ test-solidity: $(STAMPS)/contracts
 
 test-integration: setup
 	$(PY) -m pytest tests/integration tests/e2e
+
+# Runs of 256 calls (hardhat.config.js): 4,000 of them are 1,024,000 calls. All files are compiled, because Hardhat finds
+# the handler only so; --grep picks the invariants.
+DEEP_RUNS ?= 4000
+
+test-deep: setup test-invariants-deep  ## the invariants for a million calls, and the long Python tests; hours
+	$(PY) -m pytest -m deep
+
+test-invariants-deep: $(STAMPS)/contracts
+	rm -rf build/deep && mkdir -p build/deep
+	TRACEMARKET_DEEP_RUNS=$(DEEP_RUNS) npx --no-install hardhat test solidity --grep invariant_
+	$(PY) tests/solidity/deep_report.py build/deep/actions.txt $(DEEP_RUNS) 256
 
 test-ipfs: setup  ## storage against a real daemon (installs one from npm into build/)
 	TRACEMARKET_IPFS=1 $(PY) -m pytest -m ipfs tests/integration

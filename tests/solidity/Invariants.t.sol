@@ -71,6 +71,7 @@ contract InvariantsTest is Test {
 
     function afterInvariant() external {
         handler.everybodyLeaves();
+        if (vm.envOr("TRACEMARKET_DEEP_RUNS", 0) != 0) _record();
     }
 
     /// The invariants are worth what the handler reaches: a long walk from a fixed seed does every action, most of them
@@ -94,6 +95,15 @@ contract InvariantsTest is Test {
         }
         _check();
         handler.everybodyLeaves();
+    }
+
+    /// What this run's actions did: deep_report.py adds the runs up, which share no storage.
+    function _record() private {
+        string memory counts;
+        for (uint256 i; i < handler.ACTIONS(); ++i) {
+            counts = string.concat(counts, i == 0 ? "" : " ", vm.toString(handler.done(MarketHandler.Action(i))));
+        }
+        vm.writeLine("build/deep/actions.txt", counts);
     }
 
     function _check() private view {

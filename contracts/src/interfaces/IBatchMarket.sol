@@ -84,7 +84,7 @@ interface IBatchMarket {
     ///
     /// Requirements:
     /// - `root` must not be zero (BatchMarket_ZeroRoot); the codec must be raw or dag-pb (BatchMarket_InvalidCodec).
-    /// - `count` must be whole groups, from one group to `maxTraces` (BatchMarket_InvalidCount).
+    /// - `traces` must be whole groups, from one group to `maxTraces` (BatchMarket_InvalidCount).
     /// - The bounty must pay at least the least fee for checking (BatchMarket_FeeTooLow).
     /// - The batch may not be worth more than a lying majority would lose (BatchMarket_BatchTooDear): smaller batches.
     /// - Enough verifiers must have a free seat (BatchMarket_TooFewVerifiers).
@@ -94,7 +94,7 @@ interface IBatchMarket {
     function commitBatch(
         uint64 bounty,
         bytes32 root,
-        uint32 count,
+        uint32 traces,
         uint64 firstTask,
         bytes32 seed,
         ContentId calldata content

@@ -4,6 +4,10 @@ pragma solidity 0.8.37;
 import {IAssignments} from "../../../contracts/src/interfaces/IAssignments.sol";
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
 import {IBountyEscrow} from "../../../contracts/src/interfaces/IBountyEscrow.sol";
+import {IAudits} from "../../../contracts/src/interfaces/IAudits.sol";
+import {ICourt} from "../../../contracts/src/interfaces/ICourt.sol";
+import {IEvidence} from "../../../contracts/src/interfaces/IEvidence.sol";
+import {IOpenings} from "../../../contracts/src/interfaces/IOpenings.sol";
 import {ICheckpointRegistry} from "../../../contracts/src/interfaces/ICheckpointRegistry.sol";
 import {IEnvironmentRegistry} from "../../../contracts/src/interfaces/IEnvironmentRegistry.sol";
 import {ILedger} from "../../../contracts/src/interfaces/ILedger.sol";
@@ -38,6 +42,10 @@ abstract contract Deployment is Test {
     IRounds internal rounds;
     IAssignments internal assignments;
     IBatchMarket internal market;
+    IOpenings internal openings;
+    IEvidence internal evidence;
+    ICourt internal court;
+    IAudits internal audits;
 
     uint96 internal constant SEAT = 100e6;
     uint64 internal constant DELAY = 2;
@@ -46,16 +54,25 @@ abstract contract Deployment is Test {
         return Parameters({
             committeeSize: 3,
             maxRounds: 3,
+            maxJuries: 3,
+            minVerifiers: 3,
             drawTimeout: 1 hours,
             commitWindow: 10 minutes,
             revealWindow: 10 minutes,
             challengeWindow: 30 minutes,
+            appealWindow: 20 minutes,
+            openingWindow: 5 minutes,
             unbondingDelay: 1 days,
             seatStake: SEAT,
             absenceBps: 500,
+            lateBps: 1_000,
             incoherenceBps: 2_000,
+            fraudBps: 15_000,
             bondPerTrace: 10_000,
             faultMultiple: 10,
+            wrongBps: 10_000,
+            minFeePerTrace: 1,
+            jurorFee: 500_000,
             maxTraces: 4_096
         });
     }
@@ -63,6 +80,16 @@ abstract contract Deployment is Test {
     function _absencePenalty() internal view returns (uint256) {
         Parameters memory p = _parameters();
         return uint256(p.seatStake) * p.absenceBps / 10_000;
+    }
+
+    function _latePenalty() internal view returns (uint256) {
+        Parameters memory p = _parameters();
+        return uint256(p.seatStake) * p.lateBps / 10_000;
+    }
+
+    function _fraudPenalty() internal view returns (uint256) {
+        Parameters memory p = _parameters();
+        return uint256(p.seatStake) * p.fraudBps / 10_000;
     }
 
     function _incoherencePenalty() internal view returns (uint256) {
@@ -89,12 +116,20 @@ abstract contract Deployment is Test {
         assignments = IAssignments(vm.computeCreateAddress(address(this), nonce + 4));
         market = IBatchMarket(vm.computeCreateAddress(address(this), nonce + 5));
 
-        create("Ledger.sol:Ledger", abi.encode(token, escrow, stake, market));
-        create("BountyEscrow.sol:BountyEscrow", abi.encode(ledger, environments, market));
+        openings = IOpenings(vm.computeCreateAddress(address(this), nonce + 6));
+        evidence = IEvidence(vm.computeCreateAddress(address(this), nonce + 7));
+        court = ICourt(vm.computeCreateAddress(address(this), nonce + 8));
+
+        create("Ledger.sol:Ledger", abi.encode(token, escrow, stake, market, court));
+        create("BountyEscrow.sol:BountyEscrow", abi.encode(ledger, environments, market, court));
         create("VerifierStake.sol:VerifierStake", abi.encode(ledger, rounds, parameters));
-        create("Rounds.sol:Rounds", abi.encode(stake, randomness, market, parameters));
+        create("Rounds.sol:Rounds", abi.encode(stake, randomness, market, court, parameters));
         create("Assignments.sol:Assignments", abi.encode(escrow, randomness, market));
-        create("BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, parameters));
+        create("BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, court, parameters));
+        create("Openings.sol:Openings", abi.encode(court, parameters));
+        create("Evidence.sol:Evidence", "");
+        create("Court.sol:Court", abi.encode(market, escrow, ledger, rounds, openings, evidence, parameters));
+        audits = IAudits(create("Audits.sol:Audits", abi.encode(market, evidence)));
 
         vm.label(address(token), "token");
         vm.label(address(ledger), "ledger");
@@ -103,5 +138,7 @@ abstract contract Deployment is Test {
         vm.label(address(rounds), "rounds");
         vm.label(address(assignments), "assignments");
         vm.label(address(market), "market");
+        vm.label(address(openings), "openings");
+        vm.label(address(court), "court");
     }
 }
