@@ -28,7 +28,10 @@ export default {
     solidity: {
       // A loop without an end is a failure within a minute, not a hang.
       gasLimit: 5_000_000_000n,
-      fsPermissions: { readFile: ["./tests/vectors/protocol.json"] },
+      fsPermissions: {
+        readFile: ["./tests/vectors/protocol.json"],
+        readWriteFile: ["./contracts/snapshots/gas.json"],
+      },
       fuzz: { runs: 256 },
       invariant: { runs: 32, depth: 64, failOnRevert: true },
     },
