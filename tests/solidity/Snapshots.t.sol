@@ -7,7 +7,8 @@ import {Scenario} from "./support/Scenario.sol";
 /// Gas of every call that a market's life is made of, as receipts would say: each call is a transaction of its own here
 /// (isolate), with base cost, calldata and cold storage. Everybody has been through a batch before.
 ///
-/// Exact, against contracts/snapshots/gas.json; `make snapshots` writes the file.
+/// Exact, against contracts/snapshots/gas.json; `make snapshots` writes the file. A run of this file alone takes the
+/// contracts as they were compiled last.
 contract SnapshotsTest is Scenario {
     string private constant FILE = "./contracts/snapshots/gas.json";
 
