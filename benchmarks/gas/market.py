@@ -37,7 +37,9 @@ SEATS_EACH: Final = 40
 TOGETHER: Final = 16
 """Batches that move at once in the second mode."""
 ROLES: Final = 6
-PRESET: Final = replace(MINIMAL, name="benchmark", committee_size=COMMITTEE)
+PRESET: Final = replace(
+    MINIMAL, name="benchmark", committee_size=COMMITTEE, min_verifiers=COMMITTEE
+)
 
 Steps = dict[str, dict[str, int]]
 """action -> {"transactions", "gas"}"""
@@ -180,7 +182,9 @@ def open_market(anvil: AnvilNode) -> Bench:
     seat = kit.deployment.parameters.seat_stake
     kit.stake_verifiers(VERIFIERS, SEATS_EACH * seat)
     # Groups of one, so that there can be a batch of one. What a unit costs is no matter here.
-    kit.bounty = kit.open_bounty(5_000_000 * TUSD, group_size=1, price_per_unit=TUSD // 100)
+    kit.bounty = kit.open_bounty(
+        5_000_000 * TUSD, group_size=1, price_per_unit=TUSD // 1000, fee_per_trace=TUSD // 1000
+    )
     kit.open_assignment(kit.bounty)
     return kit
 
