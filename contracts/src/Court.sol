@@ -52,6 +52,16 @@ contract Court is ICourt {
         Evidence evidence_,
         Parameters memory parameters
     ) {
+        _linked("market.court", market_.court(), address(this));
+        _linked("market.escrow", address(market_.escrow()), address(escrow_));
+        _linked("market.ledger", address(market_.ledger()), address(ledger_));
+        _linked("market.rounds", address(market_.rounds()), address(rounds_));
+        _linked("openings.court", openings_.court(), address(this));
+        // Of one deployment, or jurors would be judged by one set and paid by another.
+        bool same = keccak256(abi.encode(parameters)) == keccak256(abi.encode(market_.parameters()))
+            && openings_.openingWindow() == parameters.openingWindow;
+        require(same, Court_WrongDeployment("parameters", address(market_)));
+
         market = market_;
         escrow = escrow_;
         ledger = ledger_;
@@ -405,6 +415,10 @@ contract Court is ICourt {
         if (amount == 0) return;
         ledger.shift(address(escrow), amount);
         escrow.replenish(bounty, amount);
+    }
+
+    function _linked(string memory name, address linked, address expected) private pure {
+        require(linked == expected, Court_WrongDeployment(name, linked));
     }
 
     function _requireVerdicts(Attestation memory attestation) private pure {

@@ -116,6 +116,7 @@ interface ICourt {
         uint256 wrongedPaid
     );
 
+    error Court_WrongDeployment(string name, address linked);
     error Court_UnknownDispute(uint64 dispute);
     error Court_WrongPhase(uint64 dispute, Phase phase);
     error Court_NotAttested(uint64 batch);
