@@ -7,6 +7,7 @@ import {IRandomness} from "./interfaces/IRandomness.sol";
 import {IRounds} from "./interfaces/IRounds.sol";
 import {IVerifierStake} from "./interfaces/IVerifierStake.sol";
 import {Outcomes} from "./libraries/Outcomes.sol";
+import {ParameterRules} from "./libraries/ParameterRules.sol";
 import {Attestation, ContentId, Parameters} from "./libraries/Types.sol";
 
 contract Rounds is IRounds, Multicall {
@@ -22,6 +23,7 @@ contract Rounds is IRounds, Multicall {
 
     uint8 public immutable committeeSize;
     uint32 public immutable drawTimeout;
+    uint32 public immutable juryTimeout;
     uint32 public immutable commitWindow;
     uint32 public immutable revealWindow;
     uint256 public immutable absencePenalty;
@@ -56,6 +58,7 @@ contract Rounds is IRounds, Multicall {
         court = court_;
         committeeSize = parameters.committeeSize;
         drawTimeout = parameters.drawTimeout;
+        juryTimeout = uint32(ParameterRules.juryTimeout(parameters));
         commitWindow = parameters.commitWindow;
         revealWindow = parameters.revealWindow;
         uint256 seatStake = parameters.seatStake;
@@ -398,7 +401,7 @@ contract Rounds is IRounds, Multicall {
     }
 
     function _stalled(Round storage round) private view returns (bool) {
-        return block.timestamp > uint256(round.openedAt) + drawTimeout;
+        return block.timestamp > uint256(round.openedAt) + (round.jury ? juryTimeout : drawTimeout);
     }
 
     function _incoherence(bytes32 vote, bytes32 finalVote) private view returns (uint256) {
