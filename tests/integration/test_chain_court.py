@@ -438,6 +438,30 @@ def test_a_planted_batch_shows_who_did_not_check(case, market, accounts) -> None
     assert planter.audit(batch) == Audit(batch, planter.address, 5, True)
 
 
+def test_a_member_that_commits_and_does_not_reveal_pays_more_than_an_absent_one(case) -> None:
+    kit, reader = case.kit, case.reader
+    said, salt = case.tree(TRUTH).attestation, b"\x5a" * 32
+    round_id = kit.draw(case.batch)
+    rounds, subject = kit.deployment.address("rounds"), reader.round(round_id).subject
+    seats = reader.seats(round_id)
+    clients = [kit.client(kit.accounts.key_of(seat.verifier)) for seat in seats]
+    for seat, client in zip(seats, clients, strict=True):
+        hidden = commitments.commitment(
+            31337, rounds, round_id, subject, client.address, said, salt
+        )
+        client.commit_verdict(round_id, seat.index, hidden)
+    for seat, client in zip(seats[:2], clients[:2], strict=True):
+        content = ContentId(b"\x01" * 32, 0x55)
+        client.reveal_verdict(round_id, seat.index, said, salt, content)
+    kit.pass_time(PRESET.reveal_window + 1)
+    reader.tally(case.batch)
+    case.settle()
+    assert PRESET.late_bps > PRESET.absence_bps
+    assert reader.verifier(clients[2].address).stake == STAKE - 10 * TUSD
+    assert reader.pool() == 10 * TUSD
+    assert case.everything() == case.money
+
+
 # --- draws -----------------------------------------------------------------------------
 
 

@@ -214,27 +214,6 @@ def test_an_absent_member_pays_and_the_others_reach_the_quorum(loop, market):
     assert market.reader.pool() == penalty == market.reader.held_for("court")
 
 
-def test_a_member_that_commits_and_does_not_reveal_pays_more(loop, market):
-    bounty = loop.open_bounty()
-    keys = market.stake_verifiers(3)
-    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
-    nodes = loop.nodes(keys)
-    for _ in range(10):
-        for node in nodes:
-            node.run_once()
-        if market.reader.round(1).committed == 3:
-            break
-        market.anvil.mine(2)
-    assert market.reader.round(1).phase is RoundPhase.REVEALING
-    loop.drive(nodes[:2], mined.batch, passes=2)
-    market.pass_time(market.deployment.parameters.reveal_window + 1)
-    assert loop.drive(nodes[:2], mined.batch) is BatchPhase.SETTLED
-    parameters = market.deployment.parameters
-    penalty = parameters.seat_stake * parameters.late_bps // 10_000
-    assert market.reader.verifier(keys[2].address).stake == 500 * TUSD - penalty
-    assert market.reader.pool() == penalty
-
-
 def test_no_quorum_ends_void_and_everybody_is_made_whole(loop, market, accounts):
     bounty = loop.open_bounty()
     market.stake_verifiers(8)
