@@ -252,7 +252,7 @@ contract SettlementTest is Scenario {
         _everybodyLeaves();
     }
 
-    /// In the last round every signer falls: no seat is left to share the fee, and nothing divides by it.
+    /// In every round every signer falls: the batch is void, and no seat is judged twice.
     function testVoidWithoutPayableSeats() external {
         _verifiers(5, 3 * SEAT);
         uint64 batch = _commit(bounty, miner, 8);
@@ -269,7 +269,7 @@ contract SettlementTest is Scenario {
         _everybodyLeaves();
     }
 
-    /// The court may attest in a round whose signers were all convicted: the fee stays with the bounty.
+    /// Were every seat convicted, nothing would divide by their number, and the fee would stay with the bounty.
     function testSettledWithoutPayableSeats() external {
         uint64 batch = _commit(bounty, miner, 8);
         _attest(batch, _verdict(8, 0));
