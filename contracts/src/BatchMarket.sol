@@ -85,6 +85,7 @@ contract BatchMarket is IBatchMarket, Multicall {
         _linked("ledger.court", ledger_.court(), court_);
         _linked("escrow.market", escrow_.market(), address(this));
         _linked("escrow.ledger", address(escrow_.ledger()), address(ledger_));
+        _linked("escrow.court", escrow_.court(), court_);
         _linked("rounds.market", rounds_.market(), address(this));
         _linked("rounds.court", rounds_.court(), court_);
         VerifierStake stake = VerifierStake(address(rounds_.stake()));
