@@ -81,13 +81,26 @@ def test_a_thin_market_is_refused(cli) -> None:
         (("--deployment", "x.json"), "there is no deployment file x.json"),
         (("--preset", "minimal", "--traces", 65_537), "at most 65536"),
         (("--preset", "minimal", "--price", "cheap"), "not a number"),
-        (("--preset", "minimal", "--price", "1", "--traces", 200), "more than a lying majority loses"),
+        (("--preset", "minimal", "--price", 1, "--traces", 200), "more than a lying majority"),
     ],
 )
 def test_bad_input(cli, words, said) -> None:
     code, _, err = cli("economics", *words)
     assert code == 2
     assert said in err
+
+
+def test_parameters_of_a_deployment_file(cli, monkeypatch, tmp_path) -> None:
+    """In the units of its own token."""
+    (tmp_path / "deployment.json").write_text("{}")
+    seen = SimpleNamespace(parameters=STANDARD.parameters(18), token=SimpleNamespace(decimals=18))
+    monkeypatch.setattr("marketplace.cli.economics.load_deployment", lambda path: seen)
+    code, out, _ = cli("economics", "--json", "--fee", "0.004")
+    found = json.loads(out)
+    assert code == 0
+    assert found["of"] == "deployment.json"
+    assert found["assumptions"]["fee"] == str(4 * 10**15)
+    assert cli("economics", "--deployment", "deployment.json")[0] == 0
 
 
 def test_shares_are_between_0_and_1(cli) -> None:
