@@ -1,8 +1,9 @@
 """The verifier's dilemma: by hand, and against the simulation of benchmarks/audits."""
 
 import importlib.util
+import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,12 @@ def test_the_simulation_uses_the_presets_constants(simulation) -> None:
     assert (found.late, found.incoherence, found.fraud) == (10, 20, 100)
     assert found.fees == pytest.approx(2.048)
     assert found.juror_gain == pytest.approx(0.4998)
+
+
+def test_the_committed_results_are_of_these_constants(simulation) -> None:
+    results = json.loads((SCRIPT.parent / "results.json").read_text("utf-8"))
+    seat = {"seat_stake": float(simulation.STANDARD.seat_stake)}
+    assert results["constants"] == asdict(simulation.standard()) | seat
+    assert results["batches"] == 20_000
+    for one in [*results["by_rate"], *results["by_stake"]]:
+        assert one["errors_apart"] < 4
