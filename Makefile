@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep \
-  slither lint abi vectors snapshots bench-gas clean
+  slither lint abi faults vectors snapshots bench-gas bench-audits clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -67,6 +67,7 @@ lint: $(STAMPS)/contracts  ## style, imports, generated files
 	$(BIN)/lint-imports
 	$(BIN)/mypy marketplace verifier_node trainer
 	$(PY) -m marketplace.chain.generate_abi --check
+	$(PY) -m marketplace.chain.fault_table --check
 
 # Of its own, because Slither wants an older web3 than we do.
 $(STAMPS)/slither-venv: $(STAMPS)/venv contracts/slither/requirements.txt
@@ -107,8 +108,14 @@ test-invariants-deep: $(STAMPS)/contracts
 test-ipfs: setup  ## storage against a real daemon (installs one from npm into build/)
 	TRACEMARKET_IPFS=1 $(PY) -m pytest -m ipfs tests/integration
 
+bench-audits: setup  ## lazy against honest verifiers by audit rate and stake; writes benchmarks/audits/results.*
+	$(PY) benchmarks/audits/simulate.py
+
 abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package
 	$(PY) -m marketplace.chain.generate_abi
+
+faults: setup  ## write the table of graded faults into docs/faults.md
+	$(PY) -m marketplace.chain.fault_table
 
 vectors: setup  ## write the golden vectors
 	$(PY) tests/vectors/generate.py
