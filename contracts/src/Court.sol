@@ -173,6 +173,9 @@ contract Court is ICourt {
         } else if (phase == IRounds.Phase.Closed && dispute.juries < maxJuries) {
             _openJury(id, dispute, 2 * seen.size + 1, jury);
         } else {
+            // An appeal that no jury could be drawn for was not lost.
+            uint256 appeals = _appeals[id].length;
+            if (phase == IRounds.Phase.Stalled && appeals != 0) _appeals[id][appeals - 1].against = Standing.None;
             _decide(id, dispute, dispute.standing, dispute.standingVote, true);
         }
     }

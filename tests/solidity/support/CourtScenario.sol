@@ -95,7 +95,8 @@ abstract contract CourtScenario is Scenario {
     /// @return jurors its members
     function _juryVotes(uint64 id, Attestation memory vote) internal returns (address[] memory jurors) {
         uint64 jury = court.get(id).jury;
-        jurors = _draw(jury);
+        // Whoever closes another dispute makes the due draws.
+        jurors = rounds.get(jury).drawnAt == 0 ? _draw(jury) : _members(jury);
         _vote(jury, _same(vote, jurors.length));
         court.tallyJury(id, vote);
     }
