@@ -39,6 +39,8 @@ contract Court is ICourt {
     mapping(uint64 id => Attestation[2]) private _rivals;
     /// keccak256(batch, number of the attestation, index) => its dispute
     mapping(bytes32 key => uint64) private _disputeOf;
+    /// disputed verdicts and outcomes that cost the miner its bond
+    mapping(uint64 id => bool) private _accused;
     /// bonds of open disputes, in token base units
     uint256 private _bonds;
     uint64 public count;
@@ -85,7 +87,7 @@ contract Court is ICourt {
         bytes32 vote =
             evidence.leaf(address(market), batch, seen, verdict, verdictProof, lineHash, traceProof);
         id = _begin(batch, seen, Kind.Leaf, verdict.index);
-        _disputes[id].paid = verdict.units != 0;
+        _remember(id, verdict);
         _openFirstJury(id, verdict.index, vote, 0, seen.round);
         ledger.collect(msg.sender, _disputes[id].bond);
     }
@@ -95,6 +97,7 @@ contract Court is ICourt {
         bytes32 root = seen.attestation.verdictRoot;
         require(Outcomes.wholeBatch(root), Court_NoOutcome(root));
         id = _begin(batch, seen, root == Outcomes.MALFORMED ? Kind.Malformed : Kind.Unavailable, 0);
+        if (root == Outcomes.MALFORMED) _accused[id] = true;
         _openFirstJury(id, 0, Outcomes.voteOf(root), 0, seen.round);
         ledger.collect(msg.sender, _disputes[id].bond);
     }
@@ -114,7 +117,7 @@ contract Court is ICourt {
         if (status == IOpenings.Status.Opened) {
             Verdict memory verdict = openings.openedOf(id);
             uint64 round = market.get(dispute.batch).round;
-            dispute.paid = verdict.units != 0;
+            _remember(id, verdict);
             _openFirstJury(id, verdict.index, evidence.voteOf(dispute.batch, verdict), 0, round);
         } else {
             require(
@@ -175,11 +178,14 @@ contract Court is ICourt {
         if (votes > uint256(seen.seats) / 2) {
             bytes32 given = Outcomes.voteOf(leader);
             require(given == vote, Court_NotTheLeader(given, vote));
-            dispute.minerWronged = !dispute.paid && leader.faults == 0;
+            dispute.minerWronged = _givesMore(id, dispute, leader);
             _decide(id, dispute, _standingOf(dispute, vote), vote, dispute.juries == maxJuries);
         } else if (phase == IRounds.Phase.Closed && dispute.juries < maxJuries) {
             _openJury(id, dispute, 2 * seen.size + 1, jury);
         } else {
+            // An appeal that no jury could be drawn for was not lost.
+            uint256 appeals = _appeals[id].length;
+            if (phase == IRounds.Phase.Stalled && appeals != 0) _appeals[id][appeals - 1].against = Standing.None;
             _decide(id, dispute, dispute.standing, dispute.standingVote, true);
         }
     }
@@ -312,6 +318,11 @@ contract Court is ICourt {
         emit JuryOpened(id, jury, size);
     }
 
+    function _remember(uint64 id, Verdict memory verdict) private {
+        _disputes[id].paid = verdict.units != 0;
+        if (verdict.faults != 0) _accused[id] = true;
+    }
+
     function _decide(uint64 id, Dispute storage dispute, Standing standing, bytes32 vote, bool last) private {
         dispute.standing = standing;
         dispute.standingVote = vote;
@@ -380,6 +391,16 @@ contract Court is ICourt {
         } else if (standing == Standing.Unavailable) {
             market.attest(batch, Attestation(Outcomes.UNAVAILABLE, 0, 0));
         }
+    }
+
+    /// @return more whether a jury's verdict gives the miner more than the disputed one
+    function _givesMore(uint64 id, Dispute storage dispute, Attestation calldata verdict)
+        private
+        view
+        returns (bool more)
+    {
+        if (dispute.paid || verdict.faults != 0) return false;
+        return verdict.units != 0 || _accused[id];
     }
 
     function _standingOf(Dispute storage dispute, bytes32 vote) private view returns (Standing) {
