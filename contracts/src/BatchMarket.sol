@@ -322,7 +322,9 @@ contract BatchMarket is IBatchMarket, Multicall {
         );
         require(terms.feePerTrace >= _minFee, BatchMarket_FeeTooLow(terms.feePerTrace, _minFee));
         value = _worstCase(terms, traces);
-        require(value <= _maxValue, BatchMarket_BatchTooDear(value, _maxValue));
+        // What a false attestation can take: the bounty's money, or by a false "malformed" the miner's bond.
+        uint256 atRisk = Math.max(value, _bond(terms, traces));
+        require(atRisk <= _maxValue, BatchMarket_BatchTooDear(atRisk, _maxValue));
         uint256 eligible = rounds.stake().eligible();
         require(eligible >= _minVerifiers, BatchMarket_TooFewVerifiers(eligible, _minVerifiers));
     }

@@ -212,9 +212,9 @@ contract Court is ICourt {
         address[] memory jurors = _judge(dispute);
         uint256 insured = pool();
 
-        (uint256 lost, uint256 back) = _settleBonds(id, dispute);
         market.endDispute(batch);
         uint256 slashed = _carryOut(id, dispute, seen);
+        (uint256 lost, uint256 back) = _settleBonds(id, dispute, slashed != 0);
 
         uint256 fees = Math.min(jurors.length * uint256(jurorFee), lost + slashed + insured);
         if (jurors.length != 0) {
@@ -230,8 +230,9 @@ contract Court is ICourt {
             _credit(dispute.challenger, reward);
         } else if (dispute.standing == Standing.Stands) {
             wronged = left / 2;
-        } else if (dispute.kind == Kind.Unavailable && dispute.standing == Standing.Falls) {
-            // The content may have come late: the challenger gets its bond less what the jurors took.
+        } else if (dispute.kind != Kind.Conflict && dispute.standing != Standing.None) {
+            // Right, but nobody is convicted who could pay the jurors (the content came late, or can't be had, or another
+            // dispute was quicker): the challenger gets its bond less what they took. The pool must not be for the asking.
             back = Math.min(dispute.bond, left);
             _credit(dispute.challenger, back);
         }
@@ -350,18 +351,19 @@ contract Court is ICourt {
         }
     }
 
-    /// Gives winners their bonds back.
+    /// Gives winners their bonds back; a challenger's only where signers were convicted, or no jury decided.
     /// @return lost the bonds of the losing side
     /// @return back what the challenger gets of its own
-    function _settleBonds(uint64 id, Dispute storage dispute) private returns (uint256 lost, uint256 back) {
+    function _settleBonds(uint64 id, Dispute storage dispute, bool convicted)
+        private
+        returns (uint256 lost, uint256 back)
+    {
         Standing standing = dispute.standing;
         uint256 all;
         if (dispute.kind != Kind.Conflict) {
             all = dispute.bond;
-            bool charged = standing == Standing.Stands
-                || (dispute.kind == Kind.Unavailable && standing == Standing.Falls);
-            if (charged) lost = all;
-            else back = all;
+            if (convicted || standing == Standing.None) back = all;
+            else lost = all;
             _credit(dispute.challenger, back);
         }
         Appeal[] storage appeals = _appeals[id];

@@ -65,7 +65,7 @@ abstract contract Deployment is Test {
             unbondingDelay: 1 days,
             seatStake: SEAT,
             absenceBps: 500,
-            lateBps: 1_000,
+            lateBps: 2_500,
             incoherenceBps: 2_000,
             fraudBps: 15_000,
             bondPerTrace: 10_000,
