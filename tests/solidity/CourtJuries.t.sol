@@ -14,7 +14,7 @@ import {VerdictTrees} from "./support/VerdictTrees.sol";
 /// ├── no jury can be drawn: as without a quorum
 /// │   └── because other batches took every free seat: a lie stands (a limit that the docs must name)
 /// ├── nobody votes at all: calls that anybody can make end it
-/// ├── two disputes of one batch: the second after the fall convicts nobody again
+/// ├── two disputes of one batch: the second after the fall convicts nobody again, nor does it touch another attestation
 /// └── a fall in the last round: void
 contract CourtJuriesTest is CourtScenario {
     using VerdictTrees for VerdictTrees.Tree;
@@ -303,6 +303,56 @@ contract CourtJuriesTest is CourtScenario {
         _close(second);
         _assertPhase(batch, IBatchMarket.Phase.InRound);
         vm.assertEq(ledger.balanceOf(stranger), BOND + SEAT_FEE, "reward");
+    }
+
+    /// "Unavailable" came first: the fall has lost its object.
+    function testFallAfterUnavailable() external {
+        _openCourt(20);
+        (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
+        address[] memory signers = _members(1);
+        uint64 first = _dispute(tree, 3);
+        uint64 second = _disputeBy(stranger, tree, 5);
+        _juryVotes(first, _outcome(UNAVAILABLE));
+        _juryVotes(second, _voteFor(batch, Verdict(5, 0, 2, 0, 0)));
+        _close(first);
+        _close(second);
+        vm.assertEq(market.get(batch).attestation.verdictRoot, UNAVAILABLE, "not overturned");
+        vm.assertEq(stake.get(signers[0]).stake, 300e6, "nobody is convicted");
+        vm.assertEq(ledger.balanceOf(stranger), BOND, "bond back");
+        _settle(batch);
+        _checkCourt();
+        _checkNoSeatsOpen();
+    }
+
+    /// The fresh committee's conflict is narrowed while an old dispute is open: that spares the new attestation.
+    function testOldDisputeSparesTheNextAttestation() external {
+        _openCourt(20);
+        (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
+        uint64 first = _dispute(tree, 3);
+        uint64 second = _disputeBy(stranger, tree, 5);
+        _juryVotes(first, _voteFor(batch, Verdict(3, 0, 2, 0, 0)));
+        _juryVotes(second, _voteFor(batch, Verdict(5, 0, 2, 0, 0)));
+        _close(first);
+        VerdictTrees.Tree[] memory trees = new VerdictTrees.Tree[](3);
+        uint64 round = market.get(batch).round;
+        address[] memory members = _draw(round);
+        Attestation[] memory votes = new Attestation[](3);
+        for (uint256 i; i < 3; ++i) {
+            trees[i] = VerdictTrees.plain(batch, 3 - i, COUNT);
+            votes[i] = trees[i].attestationOf();
+        }
+        _vote(round, votes);
+        uint64 third = court.narrow(batch, trees[0].claimOf(2), trees[1].claimOf(2));
+        _juryVotes(third, _voteFor(batch, trees[0].verdicts[2]));
+        _close(third);
+        _assertPhase(batch, IBatchMarket.Phase.Challengeable);
+        _close(second);
+        _assertPhase(batch, IBatchMarket.Phase.Challengeable);
+        vm.assertEq(market.get(batch).attestation.units, 3, "the new attestation stays");
+        vm.assertEq(stake.get(members[0]).openSeats, 1, "its signer is not convicted");
+        _settle(batch);
+        _checkCourt();
+        _checkNoSeatsOpen();
     }
 
     /// The same verdict of the next attestation may be disputed: it is another attestation.
