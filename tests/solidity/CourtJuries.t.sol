@@ -9,7 +9,8 @@ import {CourtScenario} from "./support/CourtScenario.sol";
 import {VerdictTrees} from "./support/VerdictTrees.sol";
 
 /// Juries that do not simply decide, and disputes that meet
-/// ├── "unavailable": the attestation becomes that, nobody is slashed; it can be disputed again
+/// ├── "unavailable": the attestation becomes that, nobody is slashed
+/// │   └── which a miner can bring about whose content nobody else kept (a limit that the docs must name)
 /// ├── no quorum: a larger jury of others; after the last one everybody keeps their bonds
 /// ├── no jury can be drawn: as without a quorum
 /// │   └── because other batches took every free seat: a lie stands (a limit that the docs must name)
@@ -58,6 +59,26 @@ contract CourtJuriesTest is CourtScenario {
         }
         _checkCourt();
         _checkNoSeatsOpen();
+    }
+
+    /// A miner whose lies were found takes its content away before a jury sees it: its bond is spared, and the committee that
+    /// found them goes unpaid. So whoever checked must keep the content until the batch is settled.
+    function testWithdrawnContentSparesTheMinersBond() external {
+        _openCourt(10);
+        uint64 batch = _commitTraces(COUNT);
+        Verdict[] memory verdicts = VerdictTrees.plain(batch, 4, COUNT).verdicts;
+        verdicts[7].faults = 1;
+        VerdictTrees.Tree memory tree = VerdictTrees.build(batch, verdicts);
+        _attest(batch, tree.attestationOf());
+        address[] memory signers = _members(1);
+        uint64 id = _disputeBy(miner, tree, 0);
+        _juryVotes(id, _outcome(UNAVAILABLE));
+        _close(id);
+        vm.assertEq(ledger.balanceOf(miner), BOND, "the dispute cost nothing");
+        _settle(batch);
+        vm.assertEq(ledger.balanceOf(miner), BOND + 80_000, "one fault would have cost all of the bond");
+        _assertPaid(signers, 0);
+        _checkCourt();
     }
 
     /// With an empty pool jurors who could not have the content go unpaid; nothing gets stuck.
