@@ -157,7 +157,10 @@ contract BatchMarket is IBatchMarket, Multicall {
     function tally(uint64 id, Attestation calldata leader) external {
         _requirePhase(id, Phase.InRound);
         Stored storage batch = _batches[id];
-        require(batch.disputes == 0, BatchMarket_DisputesOpen(id, batch.disputes));
+        // Disputes about an attestation before this round may go on; one about this round's votes decides it.
+        require(
+            batch.disputes == 0 || batch.narrowed != batch.rounds, BatchMarket_DisputesOpen(id, batch.disputes)
+        );
         uint64 round = batch.round;
         require(rounds.phaseOf(round) == IRounds.Phase.Closed, BatchMarket_RoundNotClosed(id, round));
 

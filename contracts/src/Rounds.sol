@@ -7,7 +7,6 @@ import {IRandomness} from "./interfaces/IRandomness.sol";
 import {IRounds} from "./interfaces/IRounds.sol";
 import {IVerifierStake} from "./interfaces/IVerifierStake.sol";
 import {Outcomes} from "./libraries/Outcomes.sol";
-import {ParameterRules} from "./libraries/ParameterRules.sol";
 import {Attestation, ContentId, Parameters} from "./libraries/Types.sol";
 
 contract Rounds is IRounds, Multicall {
@@ -23,7 +22,6 @@ contract Rounds is IRounds, Multicall {
 
     uint8 public immutable committeeSize;
     uint32 public immutable drawTimeout;
-    uint32 public immutable juryTimeout;
     uint32 public immutable commitWindow;
     uint32 public immutable revealWindow;
     uint256 public immutable absencePenalty;
@@ -58,7 +56,6 @@ contract Rounds is IRounds, Multicall {
         court = court_;
         committeeSize = parameters.committeeSize;
         drawTimeout = parameters.drawTimeout;
-        juryTimeout = uint32(ParameterRules.juryTimeout(parameters));
         commitWindow = parameters.commitWindow;
         revealWindow = parameters.revealWindow;
         uint256 seatStake = parameters.seatStake;
@@ -160,7 +157,7 @@ contract Rounds is IRounds, Multicall {
             members[signers] = _memberAt(id, i);
             penalties[signers++] = fraudPenalty;
         }
-        slashed = _close(members, penalties, signers);
+        slashed = _close(members, penalties, signers, false);
         emit SignersConvicted(id, vote, slashed);
     }
 
@@ -195,7 +192,7 @@ contract Rounds is IRounds, Multicall {
         assembly ("memory-safe") {
             mstore(coherent, agreeing)
         }
-        slashed = _close(members, penalties, open_);
+        slashed = _close(members, penalties, open_, round.jury);
     }
 
     function get(uint64 id) external view returns (Round memory) {
@@ -336,7 +333,7 @@ contract Rounds is IRounds, Multicall {
     function _draw(uint64 id, Round storage round, uint64 point) private returns (bool) {
         bytes32 value = keccak256(abi.encode(randomness.valueAt(point), id, round.subject));
         uint256 least = round.jury ? round.size / 2 + 1 : committeeSize;
-        uint32[] memory members = stake.draw(value, round.size, least, _excluded(round));
+        uint32[] memory members = stake.draw(value, round.size, least, _excluded(round), round.jury);
         if (members.length == 0) return false;
 
         round.drawnAt = uint32(block.timestamp);
@@ -372,7 +369,7 @@ contract Rounds is IRounds, Multicall {
         }
     }
 
-    function _close(uint32[] memory members, uint256[] memory penalties, uint256 length)
+    function _close(uint32[] memory members, uint256[] memory penalties, uint256 length, bool jury)
         private
         returns (uint256)
     {
@@ -381,7 +378,7 @@ contract Rounds is IRounds, Multicall {
             mstore(members, length)
             mstore(penalties, length)
         }
-        return stake.closeSeats(members, penalties, court);
+        return stake.closeSeats(members, penalties, court, jury);
     }
 
     function _votesFor(uint64 id, bytes32 vote) private view returns (uint256 number) {
@@ -401,7 +398,7 @@ contract Rounds is IRounds, Multicall {
     }
 
     function _stalled(Round storage round) private view returns (bool) {
-        return block.timestamp > uint256(round.openedAt) + (round.jury ? juryTimeout : drawTimeout);
+        return block.timestamp > uint256(round.openedAt) + drawTimeout;
     }
 
     function _incoherence(bytes32 vote, bytes32 finalVote) private view returns (uint256) {

@@ -84,16 +84,8 @@ class Preset:
         """Seconds from a dispute's opening to its end at the latest, as ParameterRules counts it:
         an opening move by move, then every jury with its appeal."""
         levels = (self.max_traces - 1).bit_length()
-        work = self.commit_window + self.reveal_window
-        jury = self.jury_timeout + work + self.appeal_window
+        jury = self.draw_timeout + self.commit_window + self.reveal_window + self.appeal_window
         return (2 * levels + 2) * self.opening_window + self.max_juries * jury
-
-    @property
-    def jury_timeout(self) -> int:
-        """Seconds that a jury may wait for its draw: longer than earlier batches and disputes can
-        lock the seats it needs."""
-        window = max(self.challenge_window, self.appeal_window)
-        return self.draw_timeout + self.commit_window + self.reveal_window + window
 
     @property
     def unbonding_delay(self) -> int:

@@ -9,12 +9,13 @@ import {CourtScenario} from "./support/CourtScenario.sol";
 import {VerdictTrees} from "./support/VerdictTrees.sol";
 
 /// Juries that do not simply decide, and disputes that meet
-/// ├── "unavailable": the attestation becomes that, nobody is slashed; it can be disputed again
+/// ├── "unavailable": the attestation becomes that, nobody is slashed
+/// │   └── which a miner can bring about whose content nobody else kept (a limit that the docs must name)
 /// ├── no quorum: a larger jury of others; after the last one everybody keeps their bonds
 /// ├── no jury can be drawn: as without a quorum
 /// │   └── because other batches took every free seat: a lie stands (a limit that the docs must name)
 /// ├── nobody votes at all: calls that anybody can make end it
-/// ├── two disputes of one batch: the second after the fall convicts nobody again
+/// ├── two disputes of one batch: the second after the fall convicts nobody again, nor does it touch another attestation
 /// └── a fall in the last round: void
 contract CourtJuriesTest is CourtScenario {
     using VerdictTrees for VerdictTrees.Tree;
@@ -58,6 +59,26 @@ contract CourtJuriesTest is CourtScenario {
         }
         _checkCourt();
         _checkNoSeatsOpen();
+    }
+
+    /// A miner whose lies were found takes its content away before a jury sees it: its bond is spared, and the committee that
+    /// found them goes unpaid. So whoever checked must keep the content until the batch is settled.
+    function testWithdrawnContentSparesTheMinersBond() external {
+        _openCourt(10);
+        uint64 batch = _commitTraces(COUNT);
+        Verdict[] memory verdicts = VerdictTrees.plain(batch, 4, COUNT).verdicts;
+        verdicts[7].faults = 1;
+        VerdictTrees.Tree memory tree = VerdictTrees.build(batch, verdicts);
+        _attest(batch, tree.attestationOf());
+        address[] memory signers = _members(1);
+        uint64 id = _disputeBy(miner, tree, 0);
+        _juryVotes(id, _outcome(UNAVAILABLE));
+        _close(id);
+        vm.assertEq(ledger.balanceOf(miner), BOND, "the dispute cost nothing");
+        _settle(batch);
+        vm.assertEq(ledger.balanceOf(miner), BOND + 80_000, "one fault would have cost all of the bond");
+        _assertPaid(signers, 0);
+        _checkCourt();
     }
 
     /// With an empty pool jurors who could not have the content go unpaid; nothing gets stuck.
@@ -303,6 +324,56 @@ contract CourtJuriesTest is CourtScenario {
         _close(second);
         _assertPhase(batch, IBatchMarket.Phase.InRound);
         vm.assertEq(ledger.balanceOf(stranger), BOND + SEAT_FEE, "reward");
+    }
+
+    /// "Unavailable" came first: the fall has lost its object.
+    function testFallAfterUnavailable() external {
+        _openCourt(20);
+        (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
+        address[] memory signers = _members(1);
+        uint64 first = _dispute(tree, 3);
+        uint64 second = _disputeBy(stranger, tree, 5);
+        _juryVotes(first, _outcome(UNAVAILABLE));
+        _juryVotes(second, _voteFor(batch, Verdict(5, 0, 2, 0, 0)));
+        _close(first);
+        _close(second);
+        vm.assertEq(market.get(batch).attestation.verdictRoot, UNAVAILABLE, "not overturned");
+        vm.assertEq(stake.get(signers[0]).stake, 300e6, "nobody is convicted");
+        vm.assertEq(ledger.balanceOf(stranger), BOND, "bond back");
+        _settle(batch);
+        _checkCourt();
+        _checkNoSeatsOpen();
+    }
+
+    /// The fresh committee's conflict is narrowed while an old dispute is open: that spares the new attestation.
+    function testOldDisputeSparesTheNextAttestation() external {
+        _openCourt(20);
+        (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
+        uint64 first = _dispute(tree, 3);
+        uint64 second = _disputeBy(stranger, tree, 5);
+        _juryVotes(first, _voteFor(batch, Verdict(3, 0, 2, 0, 0)));
+        _juryVotes(second, _voteFor(batch, Verdict(5, 0, 2, 0, 0)));
+        _close(first);
+        VerdictTrees.Tree[] memory trees = new VerdictTrees.Tree[](3);
+        uint64 round = market.get(batch).round;
+        address[] memory members = _draw(round);
+        Attestation[] memory votes = new Attestation[](3);
+        for (uint256 i; i < 3; ++i) {
+            trees[i] = VerdictTrees.plain(batch, 3 - i, COUNT);
+            votes[i] = trees[i].attestationOf();
+        }
+        _vote(round, votes);
+        uint64 third = court.narrow(batch, trees[0].claimOf(2), trees[1].claimOf(2));
+        _juryVotes(third, _voteFor(batch, trees[0].verdicts[2]));
+        _close(third);
+        _assertPhase(batch, IBatchMarket.Phase.Challengeable);
+        _close(second);
+        _assertPhase(batch, IBatchMarket.Phase.Challengeable);
+        vm.assertEq(market.get(batch).attestation.units, 3, "the new attestation stays");
+        vm.assertEq(stake.get(members[0]).openSeats, 1, "its signer is not convicted");
+        _settle(batch);
+        _checkCourt();
+        _checkNoSeatsOpen();
     }
 
     /// The same verdict of the next attestation may be disputed: it is another attestation.

@@ -235,6 +235,18 @@ contract OpeningsTest is CourtScenario {
         _checkRefused(id);
     }
 
+    function testAnswerShowsNodesInAVerdictsPlace() external {
+        uint64 batch = _commitTraces(COUNT);
+        VerdictTrees.Tree memory tree = VerdictTrees.plain(batch, 5, COUNT);
+        uint256 spot = tree.placeOf(6);
+        tree = VerdictTrees.buildWith(batch, tree.verdicts, tree.said, VerdictTrees.Lie.NodeForVerdict, spot);
+        _attest(batch, tree.attestationOf());
+        uint64 id = _demand(batch);
+        _walk(id, tree, 6);
+        openings.answer(id, tree.childrenAt(spot));
+        _checkRefused(id);
+    }
+
     function testAnswerShowsAnotherBatchsVerdict() external {
         uint64 batch = _commitTraces(COUNT);
         VerdictTrees.Tree memory tree = VerdictTrees.plain(batch, 5, COUNT);

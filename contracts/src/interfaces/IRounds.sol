@@ -9,7 +9,7 @@ import {Attestation, ContentId} from "../libraries/Types.sol";
 /// Phases (computed by `phaseOf`, never stored):
 /// None -> AwaitingRandomness -> Drawable -> Committing -> Revealing -> Closed
 /// A draw whose randomness was missed, or that found too few verifiers, is scheduled again with a later point. A round
-/// that was not drawn within the draw timeout (a jury: the jury timeout) is Stalled for good; once it is judged it is Closed.
+/// that was not drawn within the draw timeout is Stalled for good; once it is judged it is Closed.
 ///
 /// Draws are made in one order, that of their points. From the moment a draw's randomness can be known until the draw is
 /// made, nobody's stake and seats change: whatever would change them makes the due draws first. So no one can choose a

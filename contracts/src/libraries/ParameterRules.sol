@@ -8,13 +8,6 @@ import {Parameters} from "./Types.sol";
 library ParameterRules {
     uint256 private constant BPS = 10_000;
 
-    /// @return seconds that a jury may wait for its draw: longer than the seats it needs can be locked by batches and
-    /// disputes that were there before it, or a liar could starve the jury that would overturn it
-    function juryTimeout(Parameters memory p) internal pure returns (uint256) {
-        uint256 window = p.challengeWindow < p.appealWindow ? p.appealWindow : p.challengeWindow;
-        return uint256(p.drawTimeout) + p.commitWindow + p.revealWindow + window;
-    }
-
     /// @return seconds that a dispute can take from its opening to its end: an opening move by move, then every jury with
     /// its appeal
     function longestDispute(Parameters memory p) internal pure returns (uint256) {
@@ -22,7 +15,7 @@ library ParameterRules {
         while (uint256(1) << levels < p.maxTraces) ++levels;
         return (2 * levels + 2) * p.openingWindow
             + uint256(p.maxJuries)
-                * (juryTimeout(p) + p.commitWindow + p.revealWindow + p.appealWindow);
+                * (uint256(p.drawTimeout) + p.commitWindow + p.revealWindow + p.appealWindow);
     }
 
     /// @return token base units that a majority of a first committee is sure to lose for a false attestation: what lies

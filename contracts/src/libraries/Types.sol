@@ -74,7 +74,7 @@ struct Parameters {
     uint8 maxJuries;
     /// verifiers with a free seat below which no batch may be committed: a market too thin for a jury sells nothing
     uint32 minVerifiers;
-    /// seconds a round may wait for its draw before the batch can be made void (a jury waits longer, see ParameterRules)
+    /// seconds a round may wait for its draw before the batch can be made void
     uint32 drawTimeout;
     /// seconds to commit after the draw
     uint32 commitWindow;
