@@ -22,7 +22,9 @@ import {IEvidence} from "./IEvidence.sol";
 /// can't have the content it votes "unavailable"; where an outcome of the whole batch is disputed, that outcome or "sound".
 ///
 /// All that the ledger holds for this contract is bonds of open disputes and the pool. Every penalty of a member or signer
-/// goes in here; jurors, challengers and the wronged side are paid from what the losers lost, the rest stays in the pool.
+/// goes in here; jurors, challengers and the wronged side are paid from what the losers lost, the rest stays in the pool. A
+/// challenger that is right where nobody is convicted (another dispute was quicker, the content can't be had or came late)
+/// bears the jurors' fees.
 interface ICourt {
     enum Phase {
         None,
