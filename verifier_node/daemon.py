@@ -145,7 +145,9 @@ class VerifierNode:
                     raise
                 # The round ended in conflict: one trace decides, where both sides are known.
                 found = narrow(self._client, self._store, batch, timeout=self._fetch_seconds)
-                return found and Done(batch.id, Duty.NARROW, f"round {batch.round}", found)
+                if found is None:
+                    return None
+                return Done(batch.id, Duty.NARROW, f"round {batch.round}", found)
         else:
             self._client.settle(batch.id)
         return Done(batch.id, now_due, f"round {batch.round}")

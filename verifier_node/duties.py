@@ -16,8 +16,9 @@ from marketplace.chain.records import (
 
 class Duty(Enum):
     """WAIT: nothing yet. CHECK and REVEAL are a member's own, DEFEND that of whoever signed the
-    attestation, CHALLENGE that of a watcher with money. DRAW, TALLY, NARROW, VOID, SETTLE, CONCLUDE and CLOSE are calls that anybody may
-    make (a keeper makes them). FORGET: the batch or dispute has come to its end."""
+    attestation, CHALLENGE that of a watcher with money. DRAW, TALLY, NARROW, VOID, SETTLE,
+    CONCLUDE and CLOSE are calls that anybody may make (a keeper makes them). FORGET: the batch or
+    dispute has come to its end."""
 
     WAIT = auto()
     DRAW = auto()
@@ -46,6 +47,7 @@ KEEPING = frozenset(
     }
 )
 """Calls that move any batch or dispute on; not a member's duty."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:

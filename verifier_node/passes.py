@@ -60,6 +60,8 @@ def attend(kind: str, ids: Iterable[int], one: Callable[[int], Done | None]) -> 
             )
             continue
         if found is not None:
-            log.info("duty_done %s=%d duty=%s detail=%s", kind, ident, found.duty.name, found.detail)
+            log.info(
+                "duty_done %s=%d duty=%s detail=%s", kind, ident, found.duty.name, found.detail
+            )
             done.append(found)
     return done

@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from marketplace.chain.client import MarketClient
 from marketplace.chain.errors import ContractError
@@ -52,6 +53,8 @@ from verifier_node.passes import attend, watch
 from verifier_node.published import Published, published
 
 log = logging.getLogger("tracemarket.watcher")
+
+_unforeseen = random.SystemRandom().random
 
 _KINDS = {
     Stance.LEAF: (Kind.LEAF,),
@@ -129,7 +132,7 @@ class Watchtower:
         max_bonds: int,
         share: float = 1.0,
         fetch_seconds: float = 20.0,
-        chance: Callable[[], float] = random.SystemRandom().random,
+        chance: Callable[[], float] = _unforeseen,
     ) -> None:
         self._client = client
         self._store = store
@@ -156,7 +159,7 @@ class Watchtower:
         )
         done = attend("batch", batches, self._look)
         for case in self._journal.open_cases(self._court, self._client.address):
-            done += attend("batch", [case.batch], lambda _, case=case: self._pursue(case))
+            done += attend("batch", [case.batch], partial(self._pursue, case))
         return done
 
     # --- what to think of an attestation -------------------------------------------------
@@ -199,12 +202,12 @@ class Watchtower:
 
     # --- what to do about it ---------------------------------------------------------------
 
-    def _pursue(self, case: Case) -> Done | None:
-        if case.batch > self._client.batch_count():
+    def _pursue(self, case: Case, batch_id: int) -> Done | None:
+        if batch_id > self._client.batch_count():
             return self._end(case, Stance.LEFT, "a reorg took the batch back")
         if case.dispute is not None and (dispute := self._mine(case, case.dispute)):
             return self._follow(case, dispute)
-        batch = self._client.batch(case.batch)
+        batch = self._client.batch(batch_id)
         if (own := self._find(case)) is not None:
             self._keep(replace(case, dispute=own.id))
             return Done(case.batch, Duty.CHALLENGE, "found on chain", own.id)
