@@ -63,7 +63,7 @@ def leaf(
     known = _published(context, client, found, said, timeout)
     if find_fault(batch, said, known.leaves) is not None:
         raise ProofFailed(
-            f"the verdict tree of batch {batch} is no honest one, so no verdict of it can be proven",
+            f"the verdict tree of batch {batch} is no honest one: it proves no verdict",
             fix=f"let it fall at once: `tracemarket dispute prove {batch}`",
         )
     lines = fetch_lines(client, store, found, timeout)

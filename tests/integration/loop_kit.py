@@ -10,6 +10,8 @@ from typing import Protocol
 
 from eth_account.signers.local import LocalAccount
 
+from marketplace.chain.deploying import deploy
+from marketplace.chain.parameters import MINIMAL
 from marketplace.chain.records import Batch, BatchPhase, PayRule
 from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import builtin_spec, environment_id, spec_bytes
@@ -24,6 +26,21 @@ from verifier_node.daemon import VerifierNode
 from verifier_node.duties import Done
 from verifier_node.journal import Journal
 from verifier_node.watchtower import Watchtower
+
+
+COURTLY = replace(MINIMAL, name="courtly", challenge_window=60, appeal_window=30, opening_window=30)
+"""Windows in which several transactions fit: each of them takes a second of Anvil's time."""
+
+
+def courtly_market(market: object, wealth: int, holders: Sequence[LocalAccount]) -> object:
+    """A MarketKit like `market`, of a market of its own with COURTLY's windows, in which each
+    holder has so much."""
+    accounts = market.accounts
+    deployment = deploy(market.anvil.url, accounts.deployer, COURTLY, timeout=30.0)
+    kit = type(market)(market.anvil, deployment, accounts)
+    for account in holders:
+        kit.reader.mint_test_tokens(account.address, wealth)
+    return kit
 
 
 class Arithmetic:

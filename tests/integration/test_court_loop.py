@@ -13,11 +13,9 @@ from eth_account.signers.local import LocalAccount
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from loop_kit import Arithmetic, Lie, Loop, false_verdicts
+from loop_kit import COURTLY, Arithmetic, Lie, Loop, courtly_market, false_verdicts
 
 from marketplace.chain.client import MarketClient
-from marketplace.chain.deploying import deploy
-from marketplace.chain.parameters import MINIMAL
 from marketplace.chain.records import (
     Batch,
     BatchPhase,
@@ -43,8 +41,6 @@ TUSD = 10**6
 GROUPS, SIZE = 3, 4
 TRACES = GROUPS * SIZE
 PRICE = TUSD // 10
-COURTLY = replace(MINIMAL, name="courtly", challenge_window=60, appeal_window=30, opening_window=30)
-"""Windows in which several transactions fit: every one of them takes a second of Anvil's time."""
 OPEN = (BatchPhase.CHALLENGEABLE,)
 
 
@@ -55,13 +51,9 @@ def pool() -> Iterator[CheckPool]:
 
 
 @pytest.fixture
-def court(market, anvil, accounts):
+def court(market, accounts):
     """The MarketKit of another market, with windows that watchers and jurors can keep to."""
-    deployment = deploy(anvil.url, accounts.deployer, COURTLY, timeout=30.0)
-    kit = type(market)(anvil, deployment, accounts)
-    for account in everybody(accounts):
-        kit.reader.mint_test_tokens(account.address, 1_000 * TUSD)
-    return kit
+    return courtly_market(market, 1_000 * TUSD, everybody(accounts))
 
 
 @pytest.fixture
