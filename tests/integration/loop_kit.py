@@ -27,9 +27,19 @@ from verifier_node.duties import Done
 from verifier_node.journal import Journal
 from verifier_node.watchtower import Watchtower
 
-
-COURTLY = replace(MINIMAL, name="courtly", challenge_window=60, appeal_window=30, opening_window=30)
-"""Windows in which several transactions fit: each of them takes a second of Anvil's time."""
+COURTLY = replace(
+    MINIMAL,
+    name="courtly",
+    draw_timeout=3600,
+    commit_window=1200,
+    reveal_window=1200,
+    challenge_window=600,
+    appeal_window=300,
+    opening_window=300,
+)
+"""Windows that even a slow machine keeps to: Anvil's clock runs on beside the steps of a test."""
+APPEALS = COURTLY.appeal_window + 1
+"""A step of time that ends appeals and unanswered openings, and no commits."""
 
 
 def courtly_market(market: object, wealth: int, holders: Sequence[LocalAccount]) -> object:

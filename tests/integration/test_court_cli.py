@@ -97,7 +97,7 @@ def test_a_dispute_by_hand(cli, court, accounts, tmp_path):
         assert (held["dispute_bonds"], held["insurance_pool"]) == (str(7 * TUSD), "0")
 
         honest = loop.nodes(accounts.verifiers[3:])
-        for _ in range(4):
+        for _ in range(5):
             for node in honest:
                 node.run_once()
             court.anvil.mine(2)

@@ -13,7 +13,7 @@ from eth_account.signers.local import LocalAccount
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from loop_kit import COURTLY, Arithmetic, Lie, Loop, courtly_market, false_verdicts
+from loop_kit import APPEALS, COURTLY, Arithmetic, Lie, Loop, courtly_market, false_verdicts
 
 from marketplace.chain.client import MarketClient
 from marketplace.chain.records import (
@@ -146,7 +146,7 @@ def test_a_false_verdict_is_disputed_overturned_and_paid_right(loop, court, acco
     watcher = accounts.stranger
     before = of(court, watcher)
     walkers = [loop.tower(watcher), *loop.nodes(honest)]
-    assert loop.drive(walkers, batch, 40, seconds=31) is BatchPhase.SETTLED
+    assert loop.drive(walkers, batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
     settled = assert_honest(loop, batch, accounts.verifiers[:3])
     assert (settled.overturned, settled.rounds) == (1, 2)
     dispute = court.reader.dispute(1)
@@ -168,7 +168,7 @@ def test_a_withheld_tree_is_opened_by_a_liar_that_answers(loop, court, accounts,
     dispute = court.reader.dispute(1)
     assert (dispute.kind, dispute.index) == (Kind.OPENING, 5)
     assert court.reader.opening(1).status is OpeningStatus.OPENED
-    assert loop.drive(walkers, batch, 40, seconds=31) is BatchPhase.SETTLED
+    assert loop.drive(walkers, batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
     assert_honest(loop, batch, accounts.verifiers[:3])
     assert court.reader.dispute(1).standing is Standing.FALLS
     assert of(court, watcher) > before
@@ -178,7 +178,7 @@ def test_a_withheld_tree_that_nobody_opens_falls(loop, court, accounts, tmp_path
     private = EmbeddedStore(tmp_path / "private")
     batch, _, honest = attested_by_liars(loop, a_lie, store=private)
     walkers = [loop.tower(accounts.stranger), *loop.nodes(honest)]
-    assert loop.drive(walkers, batch, 40, seconds=31) is BatchPhase.SETTLED
+    assert loop.drive(walkers, batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
     assert_honest(loop, batch, accounts.verifiers[:3])
     dispute = court.reader.dispute(1)
     assert (dispute.kind, dispute.standing, dispute.juries) == (Kind.OPENING, Standing.FALLS, 0)
@@ -195,7 +195,7 @@ def test_a_watcher_that_dies_in_an_opening_goes_on_with_it(loop, court, accounts
     assert court.reader.opening(1).status is OpeningStatus.OPENED
     assert (court.reader.dispute_count(), court.reader.dispute(1).index) == (1, 5)
     walkers = [loop.tower(accounts.stranger), *loop.nodes(honest)]
-    assert loop.drive(walkers, batch, 40, seconds=31) is BatchPhase.SETTLED
+    assert loop.drive(walkers, batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
     assert_honest(loop, batch, accounts.verifiers[:3])
 
 
@@ -233,7 +233,7 @@ def test_a_wrong_sum_falls_without_a_jury(loop, court, accounts):
     walkers = [loop.tower(watcher), *loop.nodes(honest)]
     walkers[0].run_once()
     assert court.reader.batch(batch).overturned == 1
-    assert loop.drive(walkers, batch, 40, seconds=31) is BatchPhase.SETTLED
+    assert loop.drive(walkers, batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
     assert_honest(loop, batch, accounts.verifiers[:3])
     assert court.reader.dispute_count() == 0
     assert of(court, watcher) > before
@@ -242,7 +242,7 @@ def test_a_wrong_sum_falls_without_a_jury(loop, court, accounts):
 def test_a_batch_that_is_called_malformed_is_defended(loop, court, accounts):
     batch, _, honest = attested_by_liars(loop, that_it_is_malformed)
     walkers = [loop.tower(accounts.stranger), *loop.nodes(honest)]
-    assert loop.drive(walkers, batch, 40, seconds=31) is BatchPhase.SETTLED
+    assert loop.drive(walkers, batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
     assert_honest(loop, batch, accounts.verifiers[:3])
     dispute = court.reader.dispute(1)
     assert (dispute.kind, dispute.standing) == (Kind.MALFORMED, Standing.FALLS)
@@ -268,7 +268,7 @@ def test_an_honest_attestation_is_let_be(loop, court, accounts):
     keys = court.stake_verifiers(3)
     mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
     walkers = [*loop.nodes(keys), loop.tower(accounts.stranger)]
-    assert loop.drive(walkers, mined.batch, seconds=31) is BatchPhase.SETTLED
+    assert loop.drive(walkers, mined.batch, seconds=APPEALS) is BatchPhase.SETTLED
     assert court.reader.dispute_count() == 0
 
 
@@ -286,7 +286,7 @@ def test_honest_members_defend_what_they_signed(loop, court, accounts):
             node.run_once()
         if court.reader.opening(1).status is OpeningStatus.ANSWERED:
             griefer.ask(1, right=False)
-    assert loop.drive(nodes, mined.batch, 40, seconds=31) is BatchPhase.SETTLED
+    assert loop.drive(nodes, mined.batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
     dispute = court.reader.dispute(1)
     assert (dispute.kind, dispute.index, dispute.standing) == (Kind.OPENING, 0, Standing.STANDS)
     assert dispute.juries == 1
@@ -317,7 +317,7 @@ def test_a_conflict_is_narrowed_by_the_keeper(loop, court, accounts):
     for key in accounts.verifiers[3:]:
         court.client(key).stake(500 * TUSD)
     walkers = [*loop.nodes(accounts.verifiers[3:]), members[0]]
-    assert loop.drive(walkers, mined.batch, 40, seconds=31) is BatchPhase.SETTLED
+    assert loop.drive(walkers, mined.batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
     dispute = court.reader.dispute(1)
     assert dispute.kind is Kind.CONFLICT
     assert dispute.standing in (Standing.STANDS, Standing.RIVAL, Standing.FALLS)
@@ -343,7 +343,7 @@ def test_a_juror_that_dies_between_record_and_commit_signs_what_it_recorded(
     journal = Journal(loop.folder / f"journal-{honest[0].address}.sqlite")
     (salt,) = [row[0] for row in journal._db.execute("SELECT salt FROM votes")]
     walkers = [loop.tower(accounts.stranger), *loop.nodes(honest)]
-    assert loop.drive(walkers, batch, 40, seconds=31) is BatchPhase.SETTLED
+    assert loop.drive(walkers, batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
     assert court.reader.round(jury).revealed == 5
     kept = {row[0] for row in journal._db.execute("SELECT salt FROM votes")}
     assert salt in kept
