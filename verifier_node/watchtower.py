@@ -119,7 +119,9 @@ class Watchtower:
 
     share: of the attestations that are re-checked (0 to 1). max_bonds: token base units of bonds
     at stake at once, at most. fetch_seconds: how long one look for a verdict file may take.
-    chance: a number in [0, 1) for each attestation.
+    chance: a number in [0, 1) for each attestation. demand_withheld: also demand an opening where
+    the traces can't be had in the first half of the challenge window. If they then appear and
+    the verdicts were right, that bond is lost: hence not without being told to.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Watchtower:
         max_bonds: int,
         share: float = 1.0,
         fetch_seconds: float = 20.0,
+        demand_withheld: bool = False,
         chance: Callable[[], float] = _unforeseen,
     ) -> None:
         self._client = client
@@ -141,6 +144,7 @@ class Watchtower:
         self._max_bonds = max_bonds
         self._share = share
         self._fetch_seconds = fetch_seconds
+        self._demand_withheld = demand_withheld
         self._chance = chance
         deployment = client.deployment
         self._court = deployment.address("court")
@@ -182,10 +186,13 @@ class Watchtower:
         case = Case(batch.id, said.root, batch.overturned, Stance.PASSED)
         if self._chance() < self._share:
             finding = self._checker.find(batch)
-            if finding.attestation == UNAVAILABLE and said != UNAVAILABLE:
-                log.info("attestation_unchecked batch=%d why=%s", batch.id, finding.note)
+            if finding.attestation != UNAVAILABLE or said == UNAVAILABLE:
+                made = plan(batch.id, said, finding, lambda: self._behind(batch, said))
+            elif said != MALFORMED and self._demand_withheld and self._half_over(batch):
+                made = Plan(Stance.OPENING)
+            else:
+                log.warning("attestation_unchecked batch=%d why=%s", batch.id, finding.note)
                 return None
-            made = plan(batch.id, said, finding, lambda: self._behind(batch, said))
             own = None
             if made.stance is Stance.OPENING and finding.check is not None:
                 own = encode_verdicts(finding.check.verdicts)
@@ -196,6 +203,11 @@ class Watchtower:
         if case.stance is Stance.LEFT:
             log.warning("attestation_wrong batch=%d stance=left", batch.id)
         return Done(batch.id, Duty.CHALLENGE, f"attestation is wrong: {case.stance}")
+
+    def _half_over(self, batch: Batch) -> bool:
+        assert batch.attested_at is not None  # it is challengeable
+        waited = self._client.head().timestamp - batch.attested_at
+        return 2 * waited >= self._client.parameters.challenge_window
 
     def _behind(self, batch: Batch, said: Attestation) -> Published | None:
         return published(self._client, self._store, batch, said, timeout=self._fetch_seconds)
@@ -272,9 +284,11 @@ class Watchtower:
 
     def _go_on(self, case: Case, dispute: Dispute, opening: Opening) -> Done:
         own = None
+        batch = self._client.batch(case.batch)
         if case.verdicts is not None:
-            count = self._client.batch(case.batch).count
-            own = leaf_tree(case.batch, read_leaves(case.verdicts, count))
+            own = leaf_tree(batch.id, read_leaves(case.verdicts, batch.count))
+        elif (check := self._checker.find(batch).check) is not None:  # the traces appeared
+            own = check.tree()
         right = turn(own, opening)
         self._client.ask(dispute.id, right)
         side = "right" if right else "left"

@@ -12,6 +12,7 @@ from marketplace.cli.options import AsJson
 from marketplace.cli.output import emit_json, facts, say, table
 from marketplace.cli.watching import (
     WORKERS,
+    DemandWithheld,
     FetchSeconds,
     MaxBonds,
     Once,
@@ -184,6 +185,7 @@ def run(
     ] = False,
     max_bonds: MaxBonds = "100",
     share: Share = 1.0,
+    demand_withheld: DemandWithheld = False,
     workers: Workers = WORKERS,
     fetch_seconds: FetchSeconds = 20.0,
     collect_above: Annotated[
@@ -208,6 +210,7 @@ def run(
                 max_bonds=client.token.parse(max_bonds),
                 share=share,
                 fetch_seconds=fetch_seconds,
+                demand_withheld=demand_withheld,
             )
         node = VerifierNode(
             client,

@@ -31,6 +31,13 @@ MaxBonds = Annotated[str, typer.Option(help="tokens of bonds at stake at once, a
 Share = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="share of the attestations to re-check")
 ]
+DemandWithheld = Annotated[
+    bool,
+    typer.Option(
+        "--demand-withheld",
+        help="also demand openings where the traces can't be had (a bond at risk, if they appear)",
+    ),
+]
 
 WORKERS = max(1, (os.cpu_count() or 2) - 1)
 
@@ -41,6 +48,7 @@ def watch(
     poll: Poll = 2.0,
     max_bonds: MaxBonds = "100",
     share: Share = 1.0,
+    demand_withheld: DemandWithheld = False,
     workers: Workers = WORKERS,
     fetch_seconds: FetchSeconds = 20.0,
 ) -> None:
@@ -60,6 +68,7 @@ def watch(
             max_bonds=client.token.parse(max_bonds),
             share=share,
             fetch_seconds=fetch_seconds,
+            demand_withheld=demand_withheld,
         )
         if once:
             tell(tower.run_once())

@@ -28,10 +28,12 @@ from marketplace.chain.records import (
 from marketplace.gym.pool import CheckPool
 from marketplace.protocol.verdict import (
     MALFORMED,
+    UNAVAILABLE,
     Attestation,
     Reason,
     Verdict,
 )
+from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.embedded import EmbeddedStore
 from trainer.pull import pull_attested
 from verifier_node.checking import Finding
@@ -261,6 +263,29 @@ def test_a_watcher_keeps_its_limit_and_its_share(loop, court, accounts):
     assert court.reader.dispute_count() == 0
     loop.tower(accounts.stranger, max_bonds=bond).run_once()
     assert court.reader.dispute_count() == 1
+
+
+def test_traces_that_are_withheld_after_all_are_not_paid(loop, court, accounts, tmp_path):
+    private = EmbeddedStore(tmp_path / "private")
+    bounty = loop.open_bounty()
+    environment = court.reader.bounty(bounty).terms.environment
+    private.put(loop.store.get(Cid(environment, RAW), timeout=0))
+    friends = court.stake_verifiers(3)
+    mined = loop.miner(store=private).mine(bounty, GROUPS, Arithmetic())
+    nodes = [loop.node(key, store=private, keeper=place == 0) for place, key in enumerate(friends)]
+    assert loop.drive(nodes, mined.batch, until=OPEN) is BatchPhase.CHALLENGEABLE
+    for key in accounts.verifiers[3:]:
+        court.client(key).stake(500 * TUSD)
+    tower = loop.tower(accounts.stranger, demand_withheld=True)
+    tower.run_once()
+    assert court.reader.dispute_count() == 0  # they may still come
+    court.pass_time(COURTLY.challenge_window // 2)
+    walkers = [tower, *loop.nodes(accounts.verifiers[3:])]
+    assert loop.drive(walkers, mined.batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
+    assert court.reader.dispute(1).standing is Standing.FALLS
+    assert court.reader.batch(mined.batch).attestation == UNAVAILABLE
+    # The checking comes out of its bond, and it earned nothing.
+    assert of(court, accounts.miner) < 1_000 * TUSD
 
 
 def test_an_honest_attestation_is_let_be(loop, court, accounts):
