@@ -35,6 +35,9 @@ from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation
 from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.store import ContentStore
 
+REMEMBERED = 4
+"""Findings kept: a batch may come before a committee, a watcher and juries of one node."""
+
 ScorerFor = Callable[[EnvironmentSpec], ProvenanceScorer]
 
 
@@ -68,17 +71,31 @@ class BatchChecker:
         self._pool = pool
         self._fetch_seconds = fetch_seconds
         self._scorer_for = scorer_for
+        self._known: dict[tuple[int, bytes, bytes], Finding] = {}
 
     def find(self, batch: Batch) -> Finding:
-        """Judges a batch whose committee is drawn.
+        """Judges a batch whose committee is drawn. What was found is remembered for a while;
+        UNAVAILABLE is not, for content may come.
 
         Raises CheckerFailed or StorageError where this node or its own store fails, ChainError
         where the chain does: then there is nothing to say yet.
         """
+        # The first draw decides which rows are re-scored, and a reorg can change it.
+        key = (batch.id, batch.root, self._first_randomness(batch))
+        if (known := self._known.get(key)) is not None:
+            return known
+        finding = self._find(batch)
+        if finding.attestation != UNAVAILABLE:
+            self._known[key] = finding
+            while len(self._known) > REMEMBERED:
+                del self._known[next(iter(self._known))]
+        return finding
+
+    def _find(self, batch: Batch) -> Finding:
         bounty = self._reader.bounty(batch.bounty)
         try:
             spec = fetch_spec(self._store, bounty.terms.environment, self._fetch_seconds)
-            data = self._fetch(batch)
+            data = fetch_batch(self._reader, self._store, batch, self._fetch_seconds)
         except ContentTooLarge as error:
             return Finding(MALFORMED, None, str(error))
         except (StorageError, SpecError) as error:
@@ -92,14 +109,6 @@ class BatchChecker:
         except (CheckpointError, EnvironmentMismatch, SpecError, StorageError) as error:
             return Finding(UNAVAILABLE, None, str(error))
         return Finding(check.attestation, check, f"{len(check.verdicts)} traces judged")
-
-    def _fetch(self, batch: Batch) -> bytes:
-        content = self._reader.batch_content(batch.id)
-        return self._store.get(
-            Cid.from_chain(content.digest, content.codec),
-            timeout=self._fetch_seconds,
-            max_bytes=max_packed_bytes(batch.count),
-        )
 
     def _check(
         self, batch: Batch, bounty: Bounty, spec: EnvironmentSpec, data: bytes
@@ -150,3 +159,22 @@ def fetch_spec(store: ContentStore, environment: bytes, timeout: float) -> Envir
     """The spec of an environment id. Raises StorageError, SpecError."""
     data = store.get(Cid(environment, RAW), timeout=timeout, max_bytes=MAX_SPEC_BYTES)
     return parse_spec(data)
+
+
+def fetch_batch(reader: MarketReader, store: ContentStore, batch: Batch, timeout: float) -> bytes:
+    """The file of a batch. Raises StorageError."""
+    content = reader.batch_content(batch.id)
+    return store.get(
+        Cid.from_chain(content.digest, content.codec),
+        timeout=timeout,
+        max_bytes=max_packed_bytes(batch.count),
+    )
+
+
+def fetch_lines(
+    reader: MarketReader, store: ContentStore, batch: Batch, timeout: float
+) -> list[bytes]:
+    """The traces of a batch. Raises StorageError, MalformedBatch."""
+    data = fetch_batch(reader, store, batch, timeout)
+    terms = batch_terms(reader, batch)
+    return open_batch(data, count=batch.count, root=batch.root, terms=terms)

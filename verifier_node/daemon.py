@@ -1,4 +1,4 @@
-"""The verifier's loop: see batches, do what is due, go on.
+"""The verifier's loop: see batches and disputes, do what is due, go on.
 
 Every pass is complete in itself (`run_once`): what happened is read from the chain, what was
 decided from the journal, so the node can be killed between any two lines and started again.
@@ -9,53 +9,37 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import Event as Signal
 
 from marketplace.chain.client import MarketClient
-from marketplace.chain.records import (
-    Batch,
-    BatchPhase,
-    ContentId,
-    Round,
-    RoundPhase,
-    Seat,
-    SeatState,
-)
-from marketplace.protocol.commitments import commitment, new_salt
-from marketplace.protocol.errors import ChainError, Reverted, TracemarketError
+from marketplace.chain.errors import ContractError
+from marketplace.chain.records import Batch, BatchPhase, Round, RoundPhase, Seat, SeatState
+from marketplace.protocol.errors import ChainError
 from marketplace.protocol.verdict import UNAVAILABLE, encode_verdicts
-from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import BatchChecker
-from verifier_node.duties import KEEPING, Duty, duty
-from verifier_node.journal import Journal, Question, Vote
+from verifier_node.disputes import CourtDesk
+from verifier_node.duties import KEEPING, Done, Duty, duty
+from verifier_node.journal import Journal
+from verifier_node.narrowing import narrow
+from verifier_node.passes import attend, watch
+from verifier_node.voting import Voter
+from verifier_node.watchtower import Watchtower
 
 log = logging.getLogger("tracemarket.verifier")
 
-_LIFE = ("BatchCommitted", "BatchSettled", "BatchVoided")
-
-REORG_DEPTH = 64
-"""Blocks read again on every pass: batches that a reorg renumbered are found."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """One thing a pass did. detail: for people."""
-
-    batch: int
-    duty: Duty
-    detail: str
-
 
 class VerifierNode:
-    """One verifier key at work on one market.
+    """One verifier key at work on one market: in committees, in juries, and where it is one as
+    keeper and watcher.
 
-    keeper: also makes the calls that anybody may make (draw, tally, settle, void). patience:
-    share of the commit window (0 to 1) during which content that can't be fetched is asked for
-    again before the node says "unavailable": miners publish after their commit is included.
+    keeper: also makes the calls that anybody may make (draw, tally, settle, void, and those of
+    disputes). patience: share of the commit window (0 to 1) during which content that can't be
+    fetched is asked for again before the node says "unavailable": miners publish after their
+    commit is included. fetch_seconds: how long one look for a verdict file may take.
     collect_above: token base units of fees above which they are withdrawn to the verifier's own
-    address; None leaves them in the ledger.
+    address; None leaves them in the ledger. watchtower: disputes wrong attestations; None for a
+    node that does not.
     """
 
     def __init__(
@@ -67,7 +51,9 @@ class VerifierNode:
         *,
         keeper: bool = True,
         patience: float = 0.5,
+        fetch_seconds: float = 20.0,
         collect_above: int | None = None,
+        watchtower: Watchtower | None = None,
         randbytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._client = client
@@ -75,58 +61,44 @@ class VerifierNode:
         self._journal = journal
         self._checker = checker
         self._keeper = keeper
-        self._patience = patience
+        self._fetch_seconds = fetch_seconds
         self._collect_above = collect_above
-        self._randbytes = randbytes
+        self._watchtower = watchtower
         self._market = client.deployment.address("market")
+        self._voter = Voter(client, journal, patience=patience, randbytes=randbytes)
+        self._desk = CourtDesk(
+            client,
+            store,
+            journal,
+            self._voter,
+            checker,
+            keeper=keeper,
+            fetch_seconds=fetch_seconds,
+        )
 
     def run_once(self) -> list[Done]:
-        """One pass over all open batches. Returns what was done; an empty list means nothing
-        was due. A batch that fails is logged and met again on the next pass."""
-        self._watch()
-        done: list[Done] = []
-        for batch in self._journal.watched(self._market):
-            try:
-                found = self._attend(batch)
-            except Reverted as error:
-                # Somebody else made the call first, or the phase moved on: look again next time.
-                log.info("call_refused batch=%d why=%s", batch, error)
-                continue
-            except TracemarketError as error:
-                log.error(
-                    "batch_failed batch=%d error=%s why=%s", batch, type(error).__name__, error
-                )
-                continue
-            if found is not None:
-                log.info(
-                    "duty_done batch=%d duty=%s detail=%s", batch, found.duty.name, found.detail
-                )
-                done.append(found)
+        """One pass over all open batches and disputes. Returns what was done; an empty list
+        means nothing was due. What fails is logged and met again on the next pass."""
+        batches = watch(
+            self._client,
+            self._journal,
+            self._market,
+            begins="BatchCommitted",
+            ends=["BatchSettled", "BatchVoided"],
+            field="batch",
+        )
+        done = attend("batch", batches, self._attend)
+        # After the batches: a dispute that a watcher opens now is for the next pass.
+        done += self._desk.run_once()
+        if self._watchtower is not None:
+            done += self._watchtower.run_once()
         self._collect()
         return done
 
     def follow(self, stop: Signal, poll: float = 2.0) -> None:
         """Passes until `stop` is set; poll: seconds between two. The chain's failures (a node
         that is down, a timeout) are logged and waited out."""
-        while not stop.is_set():
-            try:
-                self.run_once()
-            except ChainError as error:
-                log.error("pass_failed error=%s why=%s", type(error).__name__, error)
-            stop.wait(poll)
-
-    def _watch(self) -> None:
-        head = self._client.head().number
-        seen = self._journal.cursor(self._market)
-        first = self._client.deployment.block
-        start = first if seen is None else max(first, seen - REORG_DEPTH)
-        opened: set[int] = set()
-        for event in self._client.events(start, head, names=_LIFE):
-            if event.name == "BatchCommitted":
-                opened.add(event.args["batch"])
-            else:
-                opened.discard(event.args["batch"])
-        self._journal.advance(self._market, head, sorted(opened))
+        follow(self.run_once, stop, poll)
 
     def _attend(self, batch_id: int) -> Done | None:
         if batch_id > self._client.batch_count():  # a reorg took it back
@@ -139,7 +111,12 @@ class VerifierNode:
             round_phase = round_.phase
             if round_phase in (RoundPhase.COMMITTING, RoundPhase.REVEALING):
                 seat = self._client.seat_of(batch.round, self._client.address)
-        now_due = duty(batch.phase, round_phase, seat.state if seat else SeatState.NONE)
+        now_due = duty(
+            batch.phase,
+            round_phase,
+            seat.state if seat else SeatState.NONE,
+            disputes=batch.disputes,
+        )
         if now_due is Duty.FORGET:
             self._journal.forget(self._market, batch_id)
             return None
@@ -149,32 +126,38 @@ class VerifierNode:
             if now_due is Duty.CHECK:
                 return self._commit(batch, round_, seat)
             if now_due is Duty.REVEAL:
-                return self._reveal(batch, round_, seat)
+                cast = self._voter.reveal(round_, seat)
+                if cast is not None:
+                    detail = f"round {round_.id}: {cast.attestation.units} units"
+                    return Done(batch.id, Duty.REVEAL, detail)
         return None
 
-    def _keep(self, batch: Batch, now_due: Duty) -> Done:
+    def _keep(self, batch: Batch, now_due: Duty) -> Done | None:
         if now_due is Duty.VOID:
-            # A late draw is better than none; only if that fails is the batch made void.
-            try:
-                self._client.draw(batch.round)
-                now_due = Duty.DRAW
-            except Reverted:
-                self._client.void_stalled(batch.id)
+            self._client.void_stalled(batch.id)
         elif now_due is Duty.DRAW:
             self._client.draw(batch.round)
         elif now_due is Duty.TALLY:
-            self._client.tally(batch.id)
+            try:
+                self._client.tally(batch.id)
+            except ContractError as error:
+                if error.name != "BatchMarket_NarrowFirst":
+                    raise
+                # The round ended in conflict: one trace decides, where both sides are known.
+                found = narrow(self._client, self._store, batch, timeout=self._fetch_seconds)
+                if found is None:
+                    return None
+                return Done(batch.id, Duty.NARROW, f"round {batch.round}", found)
         else:
             self._client.settle(batch.id)
         return Done(batch.id, now_due, f"round {batch.round}")
 
     def _commit(self, batch: Batch, round_: Round, seat: Seat) -> Done | None:
-        question = self._question(round_)
-        vote = self._journal.find(question)
+        cast = self._voter.recorded(round_)
         note = "from the journal"
-        if vote is None:
+        if cast is None:
             finding = self._checker.find(batch)
-            if finding.attestation == UNAVAILABLE and not self._patience_is_over(round_):
+            if finding.attestation == UNAVAILABLE and self._voter.must_wait(round_):
                 log.info("content_awaited batch=%d why=%s", batch.id, finding.note)
                 return None
             note = finding.note
@@ -182,50 +165,9 @@ class VerifierNode:
             if finding.check is not None:
                 # Published before the vote counts, so that whoever trusts it can read it.
                 cid = str(self._store.put(encode_verdicts(finding.check.verdicts)))
-            vote = Vote(finding.attestation, new_salt(self._randbytes), cid)
-            self._journal.record(question, vote)
-        digest = commitment(
-            question.chain_id,
-            question.rounds,
-            question.round,
-            question.subject,
-            question.verifier,
-            vote.attestation,
-            vote.salt,
-        )
-        self._client.commit_verdict(round_.id, seat.index, digest)
+            cast = self._voter.decide(round_, finding.attestation, cid)
+        self._voter.commit(round_, seat, cast)
         return Done(batch.id, Duty.CHECK, f"round {round_.id}: {note}")
-
-    def _reveal(self, batch: Batch, round_: Round, seat: Seat) -> Done | None:
-        vote = self._journal.find(self._question(round_))
-        if vote is None:
-            log.error(
-                "salt_missing batch=%d round=%d fix=run the node with the journal that committed",
-                batch.id,
-                round_.id,
-            )
-            return None
-        where = ContentId(bytes(32), 0)
-        if vote.cid is not None:
-            cid = Cid.parse(vote.cid)
-            where = ContentId(cid.digest, cid.codec)
-        self._client.reveal_verdict(round_.id, seat.index, vote.attestation, vote.salt, where)
-        return Done(batch.id, Duty.REVEAL, f"round {round_.id}: {vote.attestation.units} units")
-
-    def _question(self, round_: Round) -> Question:
-        deployment = self._client.deployment
-        return Question(
-            deployment.chain_id,
-            deployment.address("rounds"),
-            round_.id,
-            round_.subject,
-            self._client.address,
-        )
-
-    def _patience_is_over(self, round_: Round) -> bool:
-        assert round_.drawn_at is not None  # it is committing
-        waited = self._client.head().timestamp - round_.drawn_at
-        return waited >= self._patience * self._client.parameters.commit_window
 
     def _collect(self) -> None:
         if self._collect_above is None:
@@ -234,3 +176,13 @@ class VerifierNode:
         if fees > self._collect_above:
             self._client.withdraw(fees)
             log.info("fees_collected amount=%s", self._client.token.format(fees))
+
+
+def follow(run_once: Callable[[], list[Done]], stop: Signal, poll: float) -> None:
+    """Passes until `stop` is set, `poll` seconds apart; the chain's failures are waited out."""
+    while not stop.is_set():
+        try:
+            run_once()
+        except ChainError as error:
+            log.error("pass_failed error=%s why=%s", type(error).__name__, error)
+        stop.wait(poll)

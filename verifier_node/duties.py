@@ -1,37 +1,73 @@
-"""What a verifier has to do about a batch now. Pure: phases in, duty out."""
+"""What a verifier has to do about a batch or a dispute now. Pure: phases in, duty out."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, auto
 
-from marketplace.chain.records import BatchPhase, RoundPhase, SeatState
+from marketplace.chain.records import (
+    BatchPhase,
+    DisputePhase,
+    OpeningStatus,
+    RoundPhase,
+    SeatState,
+)
 
 
 class Duty(Enum):
-    """WAIT: nothing yet. CHECK and REVEAL are a member's own; DRAW, TALLY, VOID and SETTLE are
-    calls that anybody may make (a keeper makes them). FORGET: the batch has come to its end."""
+    """WAIT: nothing yet. CHECK and REVEAL are a member's own, DEFEND that of whoever signed the
+    attestation, CHALLENGE that of a watcher with money. DRAW, TALLY, NARROW, VOID, SETTLE,
+    CONCLUDE and CLOSE are calls that anybody may make (a keeper makes them). FORGET: the batch or
+    dispute has come to its end."""
 
     WAIT = auto()
     DRAW = auto()
     CHECK = auto()
     REVEAL = auto()
     TALLY = auto()
+    NARROW = auto()
     VOID = auto()
     SETTLE = auto()
+    DEFEND = auto()
+    CHALLENGE = auto()
+    CONCLUDE = auto()
+    CLOSE = auto()
     FORGET = auto()
 
 
-KEEPING = frozenset({Duty.DRAW, Duty.TALLY, Duty.VOID, Duty.SETTLE})
-"""Calls that move any batch on; not a member's duty."""
+KEEPING = frozenset(
+    {
+        Duty.DRAW,
+        Duty.TALLY,
+        Duty.NARROW,
+        Duty.VOID,
+        Duty.SETTLE,
+        Duty.CONCLUDE,
+        Duty.CLOSE,
+    }
+)
+"""Calls that move any batch or dispute on; not a member's duty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One thing a pass did. detail: for people. dispute: None where it was about none."""
+
+    batch: int
+    duty: Duty
+    detail: str
+    dispute: int | None = None
+
 
 _END = (BatchPhase.NONE, BatchPhase.SETTLED, BatchPhase.VOID)
 
 
-def duty(batch: BatchPhase, round_: RoundPhase, seat: SeatState) -> Duty:
-    """The next duty of a node.
+def duty(batch: BatchPhase, round_: RoundPhase, seat: SeatState, *, disputes: int = 0) -> Duty:
+    """The next duty of a node towards a batch.
 
-    seat: its own seat in the batch's current round, NONE where it has none. A batch in phase
-    NONE is one that a reorg took back.
+    seat: its own seat in the batch's current round, NONE where it has none. disputes: open ones;
+    a round that ended in conflict waits for them. A batch in phase NONE is one that a reorg took
+    back.
     """
     if batch in _END:
         return Duty.FORGET
@@ -40,14 +76,44 @@ def duty(batch: BatchPhase, round_: RoundPhase, seat: SeatState) -> Duty:
     if batch is not BatchPhase.IN_ROUND:
         return Duty.WAIT
     match round_:
-        case RoundPhase.DRAWABLE:
-            return Duty.DRAW
         case RoundPhase.STALLED:
             return Duty.VOID
+        case RoundPhase.CLOSED:
+            return Duty.WAIT if disputes else Duty.TALLY
+    return _in_round(round_, seat)
+
+
+def dispute_duty(
+    phase: DisputePhase, opening: OpeningStatus, jury: RoundPhase, seat: SeatState
+) -> Duty:
+    """The next duty of a node towards a dispute.
+
+    opening: NONE where the dispute is in no opening. jury: the newest jury's phase, NONE where
+    there is none; seat: the node's own in it. An answered opening is its challenger's to go on
+    with (see watchtower.py). A dispute in phase NONE is one that a reorg took back.
+    """
+    match phase:
+        case DisputePhase.NONE | DisputePhase.CLOSED:
+            return Duty.FORGET
+        case DisputePhase.DECIDED:
+            return Duty.CLOSE
+        case DisputePhase.OPENING:
+            if opening is OpeningStatus.ASKED:
+                return Duty.DEFEND
+            return Duty.WAIT if opening is OpeningStatus.ANSWERED else Duty.CONCLUDE
+        case DisputePhase.IN_JURY:
+            if jury in (RoundPhase.CLOSED, RoundPhase.STALLED):
+                return Duty.TALLY
+            return _in_round(jury, seat)
+    return Duty.WAIT
+
+
+def _in_round(round_: RoundPhase, seat: SeatState) -> Duty:
+    match round_:
+        case RoundPhase.DRAWABLE:
+            return Duty.DRAW
         case RoundPhase.COMMITTING if seat is SeatState.DRAWN:
             return Duty.CHECK
         case RoundPhase.REVEALING if seat is SeatState.COMMITTED:
             return Duty.REVEAL
-        case RoundPhase.CLOSED:
-            return Duty.TALLY
     return Duty.WAIT

@@ -1,4 +1,4 @@
-"""What a verifier has decided, written durably before it signs anything.
+"""What a verifier or watcher has decided, written durably before it signs anything.
 
 A vote (attestation and salt) is recorded once for each (chain, rounds contract, round, subject,
 verifier) and never changed: after a crash the node commits and reveals what it recorded, so no
@@ -14,12 +14,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from marketplace.protocol.errors import ConfigError, JournalConflict
 from marketplace.protocol.verdict import Attestation
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE votes (
@@ -43,6 +44,21 @@ CREATE TABLE watched (
 CREATE TABLE cursors (market TEXT PRIMARY KEY, block INTEGER NOT NULL) STRICT;
 """
 
+_CASES = """
+CREATE TABLE cases (
+    court    TEXT    NOT NULL,
+    watcher  TEXT    NOT NULL,
+    batch    INTEGER NOT NULL,
+    root     BLOB    NOT NULL,
+    number   INTEGER NOT NULL,
+    stance   TEXT    NOT NULL,
+    place    INTEGER,
+    dispute  INTEGER,
+    verdicts BLOB,
+    PRIMARY KEY (court, watcher, batch, root, number)
+) STRICT
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -64,8 +80,45 @@ class Vote:
     cid: str | None
 
 
+class Stance(StrEnum):
+    """What a watcher does about an attestation. PASSED: not looked at. AGREED: it is right. LEFT:
+    wrong, but another is at it, or nothing can be proven. DONE: its dispute is closed, or its
+    fault proven. The others are under way."""
+
+    PASSED = "passed"
+    AGREED = "agreed"
+    LEFT = "left"
+    DONE = "done"
+    LEAF = "leaf"
+    OPENING = "opening"
+    OUTCOME = "outcome"
+    FAULT = "fault"
+
+
+FINISHED = frozenset({Stance.PASSED, Stance.AGREED, Stance.LEFT, Stance.DONE})
+"""Nothing more is to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A watcher's stance on one attestation.
+
+    batch, root: the batch and the attested verdict root. number: how many attestations of the
+    batch fell before it. place: the verdict in question, where one is. dispute: its id, once that
+    is known. verdicts: the watcher's own verdict file, for an opening.
+    """
+
+    batch: int
+    root: bytes
+    number: int
+    stance: Stance
+    place: int | None = None
+    dispute: int | None = None
+    verdicts: bytes | None = None
+
+
 class Journal:
-    """One SQLite file for each verifier key; safe against a crash at any point."""
+    """One SQLite file for each key; safe against a crash at any point."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -82,13 +135,15 @@ class Journal:
                 if version == 0:
                     for statement in _SCHEMA.strip().split(";\n"):
                         self._db.execute(statement)
+                if version in (0, 1):
+                    self._db.execute(_CASES)
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         except sqlite3.DatabaseError as error:
             raise ConfigError(
                 f"{path} is not a verifier's journal ({error})",
                 fix="point --journal at the node's own file, or at a new one for a new key",
             ) from error
-        if version not in (0, SCHEMA_VERSION):
+        if version not in (0, 1, SCHEMA_VERSION):
             raise ConfigError(
                 f"{path} has journal version {version}, this program knows {SCHEMA_VERSION}",
                 fix="run the program version that wrote it",
@@ -133,8 +188,51 @@ class Journal:
                     ),
                 )
 
+    def case(self, court: str, watcher: str, batch: int, root: bytes, number: int) -> Case | None:
+        """The recorded stance on an attestation, or None."""
+        found = self._cases(
+            "court = ? AND watcher = ? AND batch = ? AND root = ? AND number = ?",
+            (court, watcher, batch, root, number),
+        )
+        return found[0] if found else None
+
+    def open_cases(self, court: str, watcher: str) -> list[Case]:
+        """The cases that are under way, oldest batch first."""
+        found = self._cases("court = ? AND watcher = ?", (court, watcher))
+        return [case for case in found if case.stance not in FINISHED]
+
+    def keep_case(self, court: str, watcher: str, case: Case) -> None:
+        """Writes a case to disk before it returns, in place of what was known of it."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    court,
+                    watcher,
+                    case.batch,
+                    case.root,
+                    case.number,
+                    case.stance.value,
+                    case.place,
+                    case.dispute,
+                    case.verdicts,
+                ),
+            )
+
+    def _cases(self, where: str, values: tuple[object, ...]) -> list[Case]:
+        rows = self._db.execute(
+            "SELECT batch, root, number, stance, place, dispute, verdicts FROM cases"
+            f" WHERE {where} ORDER BY batch, number",
+            values,
+        )
+        return [
+            Case(batch, root, number, Stance(stance), place, dispute, verdicts)
+            for batch, root, number, stance, place, dispute, verdicts in rows
+        ]
+
     def watched(self, market: str) -> list[int]:
-        """Batches that have not come to their end, ascending."""
+        """Batches that have not come to their end, ascending. With a court's address for market:
+        its disputes."""
         rows = self._db.execute(
             "SELECT batch FROM watched WHERE market = ? ORDER BY batch", (market,)
         )

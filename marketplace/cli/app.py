@@ -12,15 +12,18 @@ from rich.logging import RichHandler
 import marketplace
 from marketplace.cli import (
     accounts,
+    audits,
     batches,
     bounties,
     chains,
     demo_command,
+    disputes,
     economics,
     environments,
     mining,
     models,
     verifiers,
+    watching,
 )
 from marketplace.cli.context import Context
 from marketplace.cli.output import messages
@@ -35,6 +38,7 @@ app = typer.Typer(
 app.add_typer(chains.chain_app, name="chain")
 app.command("deploy")(chains.deploy_market)
 app.command("economics")(economics.economics)
+app.add_typer(chains.market_app, name="market")
 app.add_typer(accounts.key_app, name="key")
 app.add_typer(environments.app, name="env")
 app.add_typer(bounties.app, name="bounty")
@@ -42,6 +46,9 @@ app.command("mine")(mining.mine)
 app.add_typer(batches.batch_app, name="batch")
 app.add_typer(batches.trace_app, name="trace")
 app.add_typer(verifiers.app, name="verifier")
+app.command("watch")(watching.watch)
+app.add_typer(disputes.app, name="dispute")
+app.add_typer(audits.app, name="audit")
 app.command("train")(models.train)
 app.add_typer(models.app, name="model")
 app.command("balance")(accounts.balance)

@@ -18,10 +18,12 @@ from marketplace.chain.parameters import preset
 from marketplace.chain.rpc import connect, node_errors
 from marketplace.cli.context import of
 from marketplace.cli.economics import require_sound
-from marketplace.cli.output import facts, say
+from marketplace.cli.options import AsJson
+from marketplace.cli.output import emit_json, facts, say
 from marketplace.protocol.errors import ConfigError
 
 chain_app = typer.Typer(help="A local chain for trying things out.", no_args_is_help=True)
+market_app = typer.Typer(help="The market as a whole.", no_args_is_help=True)
 
 
 @chain_app.command("up")
@@ -121,6 +123,33 @@ def deploy_market(
         [*deployment.addresses.items(), ("token", deployment.token.address)],
     )
     say(f"wrote {context.deployment_path}: share it with posters, miners and verifiers")
+
+
+@market_app.command("show")
+def show_market(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """What the market holds, its insurance pool, and who can be drawn."""
+    reader = of(ctx).reader()
+    court, pool = reader.held_for("court"), reader.pool()
+    money = {
+        "bounties": reader.held_for("escrow"),
+        "stake": reader.held_for("stake"),
+        "batches": reader.held_for("market"),
+        "dispute_bonds": court - pool,
+        "insurance_pool": pool,
+        "all": reader.tracked(),
+    }
+    counts = {
+        "bounties_made": reader.bounty_count(),
+        "batches_committed": reader.batch_count(),
+        "disputes_opened": reader.dispute_count(),
+        "eligible_verifiers": reader.eligible_verifiers(),
+        "free_seats": reader.free_seats(),
+    }
+    if as_json:
+        emit_json({name: str(units) for name, units in money.items()} | counts)
+        return
+    shown = {name: reader.token.format(units) for name, units in money.items()} | counts
+    facts("the market", [(name.replace("_", " "), value) for name, value in shown.items()])
 
 
 def serve(

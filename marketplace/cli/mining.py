@@ -55,7 +55,7 @@ def mine(
             f"bounty {bounty} asks for traces of its trainer's checkpoint",
             fix="leave --model and --endpoint out",
         )
-    sampler, checkpoint = _sampler(
+    sampler, checkpoint = sampler_for(
         context, client, found.terms.trainer, model, endpoint, endpoint_model
     )
     wanted = min(groups, max(1, miner.affordable_groups(found)))
@@ -78,7 +78,7 @@ def mine(
         )
 
 
-def _sampler(
+def sampler_for(
     context: Context,
     client: MarketClient,
     trainer: str | None,
@@ -86,6 +86,7 @@ def _sampler(
     endpoint: str | None,
     endpoint_model: str | None,
 ) -> tuple[Sampler, int | None]:
+    """The sampler that the options name, and the registered checkpoint that it samples from."""
     if endpoint is not None:
         from marketplace.miner.endpoint import OpenAICompatibleSampler
 

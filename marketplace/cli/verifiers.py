@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from typing import Annotated
 
 import typer
 
+from marketplace.chain.reads import MarketReader
 from marketplace.cli.context import of
 from marketplace.cli.options import AsJson
-from marketplace.cli.output import emit_json, facts, say
+from marketplace.cli.output import emit_json, facts, say, table
+from marketplace.cli.watching import (
+    WORKERS,
+    DemandWithheld,
+    FetchSeconds,
+    MaxBonds,
+    Once,
+    Poll,
+    Share,
+    Workers,
+    make_checker,
+    stop_signal,
+    tell,
+)
 from marketplace.gym.pool import CheckPool
-from verifier_node.checking import BatchChecker
-from verifier_node.checkpoints import CheckpointCache, scorer_maker
 from verifier_node.daemon import VerifierNode
 from verifier_node.journal import Journal
+from verifier_node.watchtower import Watchtower
 
 app = typer.Typer(help="Stake, check batches, earn fees.", no_args_is_help=True)
 
@@ -95,50 +105,127 @@ def show(
     )
 
 
+@app.command("status")
+def status(
+    ctx: typer.Context,
+    account: Annotated[str | None, typer.Argument(help="address; your own without it")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A verifier's seats in rounds that are not judged: in committees and in juries."""
+    context = of(ctx)
+    reader = context.reader()
+    seats = _open_seats(reader, reader.verifier(account or context.address()).address)
+    if as_json:
+        emit_json(seats)
+        return
+    table(
+        "open seats",
+        ["round>", "in", "batch>", "dispute>", "phase", "seat"],
+        [
+            (
+                seat["round"],
+                "jury" if seat["dispute"] else "committee",
+                seat["batch"],
+                seat["dispute"] or "-",
+                str(seat["phase"]).replace("_", " "),
+                seat["seat"],
+            )
+            for seat in seats
+        ],
+    )
+
+
+def _open_seats(reader: MarketReader, address: str) -> list[dict[str, object]]:
+    names = ("BatchCommitted", "BatchRoundOpened", "JuryOpened", "RoundDrawn")
+    batches: dict[int, int] = {}
+    juries: dict[int, int] = {}
+    mine: list[int] = []
+    events = reader.events(reader.deployment.block, reader.head().number, names=names)
+    for event in events:
+        if event.name == "RoundDrawn":
+            if address in event.args["members"]:
+                mine.append(event.args["round"])
+        elif event.name == "JuryOpened":
+            juries[event.args["round"]] = event.args["dispute"]
+        else:
+            batches[event.args["round"]] = event.args["batch"]
+    found: list[dict[str, object]] = []
+    for number in mine:
+        round_ = reader.round(number)
+        seat = None if round_.judged else reader.seat_of(number, address)
+        if seat is None:
+            continue
+        dispute = juries.get(number)
+        batch = batches.get(number) if dispute is None else reader.dispute(dispute).batch
+        found.append(
+            {
+                "round": number,
+                "batch": batch,
+                "dispute": dispute,
+                "phase": round_.phase.name.lower(),
+                "seat": seat.state.name.lower(),
+            }
+        )
+    return found
+
+
 @app.command("run")
 def run(
     ctx: typer.Context,
-    once: Annotated[bool, typer.Option("--once", help="one pass, then end")] = False,
-    poll: Annotated[float, typer.Option(min=0.1, help="seconds between passes")] = 2.0,
-    keeper: Annotated[bool, typer.Option(help="also make the calls that move any batch on")] = True,
-    workers: Annotated[int, typer.Option(min=1, help="checker processes")] = max(
-        1, (os.cpu_count() or 2) - 1
-    ),
-    fetch_seconds: Annotated[
-        float, typer.Option(min=0.1, help="how long one look for content may take")
-    ] = 20.0,
+    once: Once = False,
+    poll: Poll = 2.0,
+    keeper: Annotated[
+        bool, typer.Option(help="also make the calls that move any batch or dispute on")
+    ] = True,
+    challenge: Annotated[
+        bool,
+        typer.Option(
+            "--challenge", help="also re-check attestations, and dispute wrong ones with bonds"
+        ),
+    ] = False,
+    max_bonds: MaxBonds = "100",
+    share: Share = 1.0,
+    demand_withheld: DemandWithheld = False,
+    workers: Workers = WORKERS,
+    fetch_seconds: FetchSeconds = 20.0,
     collect_above: Annotated[
         str | None, typer.Option(help="withdraw fees to your address above so many tokens")
     ] = None,
 ) -> None:
-    """Run the node: join rounds it is drawn in, check, commit, reveal, collect. The journal in
-    the home directory holds its salts: keep it, and run one node for each key."""
+    """Run the node: join committees and juries it is drawn in, check, commit, reveal, defend what
+    it signed, collect. The journal in the home directory holds its salts: keep it, and run one
+    node for each key."""
     context = of(ctx)
     client, store = context.client(), context.store()
     journal = Journal(context.folder("verifier", f"{client.address}.sqlite"))
-    checkpoints = CheckpointCache(client, store, context.folder("checkpoints"))
     with CheckPool(workers=workers) as pool:
+        checker = make_checker(context, client, store, pool, fetch_seconds)
+        tower = None
+        if challenge:
+            tower = Watchtower(
+                client,
+                store,
+                journal,
+                checker,
+                max_bonds=client.token.parse(max_bonds),
+                share=share,
+                fetch_seconds=fetch_seconds,
+                demand_withheld=demand_withheld,
+            )
         node = VerifierNode(
             client,
             store,
             journal,
-            BatchChecker(
-                client,
-                store,
-                pool,
-                fetch_seconds=fetch_seconds,
-                scorer_for=scorer_maker(checkpoints),
-            ),
+            checker,
             keeper=keeper,
+            fetch_seconds=fetch_seconds,
             collect_above=None if collect_above is None else client.token.parse(collect_above),
+            watchtower=tower,
         )
         if once:
-            for done in node.run_once():
-                say(f"batch {done.batch}: {done.duty.name.lower()} ({done.detail})")
+            tell(node.run_once())
             return
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        stop = stop_signal()
         say(f"verifier {client.address} is at work; Ctrl-C ends it")
         node.follow(stop, poll)
     say("the node has ended; open commitments are in its journal")

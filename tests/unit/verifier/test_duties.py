@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from marketplace.chain.records import BatchPhase, RoundPhase, SeatState
-from verifier_node.duties import KEEPING, Duty, duty
+from marketplace.chain.records import (
+    BatchPhase,
+    DisputePhase,
+    OpeningStatus,
+    RoundPhase,
+    SeatState,
+)
+from verifier_node.duties import KEEPING, Duty, dispute_duty, duty
 
 
 @pytest.mark.parametrize("phase", [BatchPhase.NONE, BatchPhase.SETTLED, BatchPhase.VOID])
@@ -43,5 +49,62 @@ def test_duties_in_a_round(phase: RoundPhase, seat: SeatState, expected: Duty) -
 
 
 def test_a_members_own_duties_are_not_keeping() -> None:
-    assert Duty.CHECK not in KEEPING
-    assert Duty.REVEAL not in KEEPING
+    own = {Duty.CHECK, Duty.REVEAL, Duty.DEFEND, Duty.CHALLENGE}
+    assert not own & KEEPING
+
+
+def test_a_conflict_under_dispute_is_waited_for() -> None:
+    none = SeatState.NONE
+    assert duty(BatchPhase.IN_ROUND, RoundPhase.CLOSED, none, disputes=1) is Duty.WAIT
+    assert duty(BatchPhase.IN_ROUND, RoundPhase.CLOSED, none, disputes=0) is Duty.TALLY
+
+
+def test_a_disputed_batch_waits_for_its_disputes() -> None:
+    assert duty(BatchPhase.DISPUTED, RoundPhase.CLOSED, SeatState.NONE, disputes=1) is Duty.WAIT
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [
+        (DisputePhase.NONE, Duty.FORGET),
+        (DisputePhase.APPEALABLE, Duty.WAIT),
+        (DisputePhase.DECIDED, Duty.CLOSE),
+        (DisputePhase.CLOSED, Duty.FORGET),
+    ],
+)
+def test_duties_outside_of_juries_and_openings(phase: DisputePhase, expected: Duty) -> None:
+    for jury in RoundPhase:
+        seat, status = SeatState.COMMITTED, OpeningStatus.ASKED
+        assert dispute_duty(phase, status, jury, seat) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (OpeningStatus.ASKED, Duty.DEFEND),
+        (OpeningStatus.ANSWERED, Duty.WAIT),
+        (OpeningStatus.OPENED, Duty.CONCLUDE),
+        (OpeningStatus.REFUSED, Duty.CONCLUDE),
+        (OpeningStatus.ABANDONED, Duty.CONCLUDE),
+    ],
+)
+def test_duties_in_an_opening(status: OpeningStatus, expected: Duty) -> None:
+    found = dispute_duty(DisputePhase.OPENING, status, RoundPhase.NONE, SeatState.NONE)
+    assert found is expected
+
+
+@pytest.mark.parametrize(
+    ("jury", "seat", "expected"),
+    [
+        (RoundPhase.AWAITING_RANDOMNESS, SeatState.NONE, Duty.WAIT),
+        (RoundPhase.DRAWABLE, SeatState.NONE, Duty.DRAW),
+        (RoundPhase.STALLED, SeatState.NONE, Duty.TALLY),
+        (RoundPhase.COMMITTING, SeatState.NONE, Duty.WAIT),
+        (RoundPhase.COMMITTING, SeatState.DRAWN, Duty.CHECK),
+        (RoundPhase.REVEALING, SeatState.COMMITTED, Duty.REVEAL),
+        (RoundPhase.CLOSED, SeatState.REVEALED, Duty.TALLY),
+    ],
+)
+def test_duties_in_a_jury(jury: RoundPhase, seat: SeatState, expected: Duty) -> None:
+    found = dispute_duty(DisputePhase.IN_JURY, OpeningStatus.NONE, jury, seat)
+    assert found is expected

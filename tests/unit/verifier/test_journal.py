@@ -11,7 +11,7 @@ import pytest
 
 from marketplace.protocol.errors import ConfigError, JournalConflict
 from marketplace.protocol.verdict import Attestation
-from verifier_node.journal import Journal, Question, Vote
+from verifier_node.journal import Case, Journal, Question, Stance, Vote
 
 QUESTION = Question(31337, "0x" + "11" * 20, 7, b"s" * 32, "0x" + "22" * 20)
 VOTE = Vote(Attestation(b"r" * 32, 5, 1), b"x" * 32, "bafkexample")
@@ -95,3 +95,35 @@ def test_a_journal_of_another_version_is_refused(path: Path) -> None:
     database.close()
     with pytest.raises(ConfigError, match="99"):
         Journal(path)
+
+
+def test_a_case_survives_the_process_and_is_open_until_it_is_finished(path: Path) -> None:
+    case = Case(7, b"r" * 32, 0, Stance.OPENING, verdicts=b"file")
+    Journal(path).keep_case("court", "me", case)
+    again = Journal(path)
+    assert again.open_cases("court", "me") == [case]
+    assert again.case("court", "me", 7, b"r" * 32, 0) == case
+    # Another watcher, court or attestation is another case.
+    assert again.open_cases("court", "you") == []
+    assert again.case("elsewhere", "me", 7, b"r" * 32, 0) is None
+    assert again.case("court", "me", 7, b"r" * 32, 1) is None
+    again.keep_case("court", "me", replace(case, dispute=3))
+    assert [one.dispute for one in again.open_cases("court", "me")] == [3]
+    for stance in (Stance.PASSED, Stance.AGREED, Stance.LEFT, Stance.DONE):
+        again.keep_case("court", "me", replace(case, stance=stance))
+        assert again.open_cases("court", "me") == []
+
+
+def test_a_journal_of_the_first_version_is_taken_over(path: Path) -> None:
+    journal = Journal(path)
+    journal.record(QUESTION, VOTE)
+    journal.close()
+    database = sqlite3.connect(path)
+    database.execute("DROP TABLE cases")
+    database.execute("PRAGMA user_version = 1")
+    database.commit()
+    database.close()
+    taken = Journal(path)
+    assert taken.find(QUESTION) == VOTE
+    taken.keep_case("court", "me", Case(1, b"r" * 32, 0, Stance.LEAF, place=4))
+    assert Journal(path).open_cases("court", "me")[0].place == 4

@@ -1,0 +1,111 @@
+"""Run a watchtower: re-check what committees attest, dispute what is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from marketplace.chain.client import MarketClient
+from marketplace.cli.context import Context, of
+from marketplace.cli.output import say
+from marketplace.gym.pool import CheckPool
+from marketplace.storage.store import ContentStore
+from verifier_node.checking import BatchChecker
+from verifier_node.checkpoints import CheckpointCache, scorer_maker
+from verifier_node.daemon import follow
+from verifier_node.duties import Done
+from verifier_node.journal import Journal
+from verifier_node.watchtower import Watchtower
+
+Once = Annotated[bool, typer.Option("--once", help="one pass, then end")]
+Poll = Annotated[float, typer.Option(min=0.1, help="seconds between passes")]
+Workers = Annotated[int, typer.Option(min=1, help="checker processes")]
+FetchSeconds = Annotated[
+    float, typer.Option(min=0.1, help="how long one look for content may take")
+]
+MaxBonds = Annotated[str, typer.Option(help="tokens of bonds at stake at once, at most")]
+Share = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="share of the attestations to re-check")
+]
+DemandWithheld = Annotated[
+    bool,
+    typer.Option(
+        "--demand-withheld",
+        help="also demand openings where the traces can't be had (a bond at risk, if they appear)",
+    ),
+]
+
+WORKERS = max(1, (os.cpu_count() or 2) - 1)
+
+
+def watch(
+    ctx: typer.Context,
+    once: Once = False,
+    poll: Poll = 2.0,
+    max_bonds: MaxBonds = "100",
+    share: Share = 1.0,
+    demand_withheld: DemandWithheld = False,
+    workers: Workers = WORKERS,
+    fetch_seconds: FetchSeconds = 20.0,
+) -> None:
+    """Re-check attested batches and dispute what is wrong, with bonds of your own. Needs no
+    stake. The journal in the home directory holds what it began: keep it, and run one watch for
+    each key."""
+    context = of(ctx)
+    client, store = context.client(), context.store()
+    journal = Journal(context.folder("watch", f"{client.address}.sqlite"))
+    with CheckPool(workers=workers) as pool:
+        checker = make_checker(context, client, store, pool, fetch_seconds)
+        tower = Watchtower(
+            client,
+            store,
+            journal,
+            checker,
+            max_bonds=client.token.parse(max_bonds),
+            share=share,
+            fetch_seconds=fetch_seconds,
+            demand_withheld=demand_withheld,
+        )
+        if once:
+            tell(tower.run_once())
+            return
+        stop = stop_signal()
+        say(f"{client.address} is watching; Ctrl-C ends it")
+        follow(tower.run_once, stop, poll)
+    say("the watch has ended; its open disputes are in its journal")
+
+
+def make_checker(
+    context: Context,
+    client: MarketClient,
+    store: ContentStore,
+    pool: CheckPool,
+    fetch_seconds: float,
+) -> BatchChecker:
+    checkpoints = CheckpointCache(client, store, context.folder("checkpoints"))
+    return BatchChecker(
+        client,
+        store,
+        pool,
+        fetch_seconds=fetch_seconds,
+        scorer_for=scorer_maker(checkpoints),
+    )
+
+
+def stop_signal() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def tell(done: list[Done]) -> None:
+    """What a pass did, for people."""
+    for one in done:
+        about = f"batch {one.batch}" + (f", dispute {one.dispute}" if one.dispute else "")
+        say(f"{about}: {one.duty.name.lower()} ({one.detail})")
