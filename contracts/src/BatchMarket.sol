@@ -180,7 +180,7 @@ contract BatchMarket is IBatchMarket, Multicall {
         }
         if (batch.rounds < _maxRounds) {
             // Too few votes: the same question to other members. Conflicting votes: to more of them.
-            _openRound(id, batch, conflict ? 2 * seen.size + 1 : seen.size, false);
+            _openRound(id, batch, conflict ? 2 * seen.size + 1 : seen.size, batch.overturned != 0);
         } else {
             _void(id, batch);
         }

@@ -401,6 +401,8 @@ contract Court is ICourt {
         view
         returns (bool more)
     {
+        bytes32 root = verdict.verdictRoot;
+        if (root == Outcomes.MALFORMED || root == Outcomes.UNAVAILABLE) return false;
         if (dispute.paid || verdict.faults != 0) return false;
         return verdict.units != 0 || _accused[id];
     }

@@ -64,7 +64,7 @@ interface ICourt {
         uint32 index;
         /// the newest jury's round
         uint64 jury;
-        /// token base units of the first bond; every appeal doubles the one before
+        /// token base units of the first bond; it doubles with every jury
         uint96 bond;
         uint32 decidedAt;
         uint8 juries;
@@ -181,7 +181,7 @@ interface ICourt {
     /// about that one trace. The vote that wins becomes the attestation. Anybody may call it, without a bond.
     ///
     /// Requirements:
-    /// - The batch's round must have ended in conflict (BatchMarket_NoConflict).
+    /// - The batch must be InRound (BatchMarket_WrongPhase), its round have ended in conflict (BatchMarket_NoConflict).
     /// - `leader` must be the vote with most seats, `rival` another that was cast (Court_NotAVote).
     /// - Both claims must be proven (Evidence_BadVerdictProof), be about one index and differ (Evidence_SameVerdict), and no
     ///   verdict before it may differ (Evidence_NotTheFirstDifference).
@@ -197,7 +197,7 @@ interface ICourt {
     /// - `leader` must be the leading vote where that has a quorum (Court_NotTheLeader).
     function tallyJury(uint64 dispute, Attestation calldata leader) external;
 
-    /// Appeals a decision with twice the bond before it; a jury of twice the size and one more is drawn from those who have
+    /// Appeals a decision with a bond that doubles with every jury there was; a jury of twice the size and one more is drawn from those who have
     /// not sat. Anybody may call it. The bond is lost if a jury leaves the decision as it is.
     ///
     /// Requirements:
