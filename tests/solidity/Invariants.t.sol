@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {Action} from "./support/Actions.sol";
 import {MarketHandler} from "./support/MarketHandler.sol";
 import {Test} from "./support/Test.sol";
 
@@ -30,17 +31,38 @@ contract InvariantsTest is Test {
             handler.openAssignment.selector,
             handler.commitBatch.selector,
             handler.commitBatch.selector,
+            handler.commitBatch.selector,
             handler.draw.selector,
-            handler.draw.selector,
+            handler.drawDue.selector,
             handler.commitVerdict.selector,
             handler.revealVerdict.selector,
             handler.finishRound.selector,
             handler.finishRound.selector,
+            handler.finishRound.selector,
+            handler.finishRound.selector,
+            handler.finishRound.selector,
+            handler.tally.selector,
             handler.tally.selector,
             handler.voidStalled.selector,
             handler.settle.selector,
-            handler.settle.selector,
+            handler.settleMany.selector,
+            handler.disputeAny.selector,
+            handler.disputeAny.selector,
+            handler.disputeLeaf.selector,
+            handler.disputeOutcome.selector,
+            handler.demandOpening.selector,
+            handler.moveOpening.selector,
+            handler.moveOpening.selector,
+            handler.moveOpening.selector,
+            handler.proveFault.selector,
+            handler.narrow.selector,
+            handler.tallyJury.selector,
+            handler.appeal.selector,
+            handler.close.selector,
+            handler.close.selector,
+            handler.openAudit.selector,
             handler.stakeMore.selector,
+            handler.stakeWhileDue.selector,
             handler.requestUnstake.selector,
             handler.claim.selector,
             handler.deposit.selector,
@@ -90,7 +112,7 @@ contract InvariantsTest is Test {
         }
         for (uint256 i; i < handler.ACTIONS(); ++i) {
             vm.assertGe(
-                handler.done(MarketHandler.Action(i)), 3, string.concat("action ", vm.toString(i), " succeeds")
+                handler.done(Action(i)), 3, string.concat("action ", vm.toString(i), " succeeds")
             );
         }
         _check();
@@ -101,7 +123,7 @@ contract InvariantsTest is Test {
     function _record() private {
         string memory counts;
         for (uint256 i; i < handler.ACTIONS(); ++i) {
-            counts = string.concat(counts, i == 0 ? "" : " ", vm.toString(handler.done(MarketHandler.Action(i))));
+            counts = string.concat(counts, i == 0 ? "" : " ", vm.toString(handler.done(Action(i))));
         }
         vm.writeLine("build/deep/actions.txt", counts);
     }

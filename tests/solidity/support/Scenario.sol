@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IAssignments} from "../../../contracts/src/interfaces/IAssignments.sol";
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
+import {ICourt} from "../../../contracts/src/interfaces/ICourt.sol";
 import {IRounds} from "../../../contracts/src/interfaces/IRounds.sol";
 import {
     Attestation,
@@ -223,12 +224,29 @@ abstract contract Scenario is Deployment {
         }
         vm.assertEq(ledger.heldFor(address(market)), bonds, "market holding = open bonds");
 
+        uint256 disputed = court.pool();
+        for (uint64 dispute = 1; dispute <= court.count(); ++dispute) {
+            disputed += _bondsOf(dispute);
+        }
+        vm.assertEq(ledger.heldFor(address(court)), disputed, "court holding = bonds of open disputes + pool");
+
         uint256 balances;
         for (uint256 i; i < accounts.length; ++i) {
             balances += ledger.balanceOf(accounts[i]);
         }
-        vm.assertEq(ledger.tracked(), funds + staked + bonds + balances, "tracked = holdings + balances");
+        vm.assertEq(ledger.tracked(), funds + staked + bonds + disputed + balances, "tracked = holdings + balances");
         vm.assertGe(token.balanceOf(address(ledger)), ledger.tracked(), "tokens >= tracked");
+    }
+
+    /// @return bonds what the parties of a dispute have at stake, until it is closed
+    function _bondsOf(uint64 dispute) internal view returns (uint256 bonds) {
+        ICourt.Dispute memory seen = court.get(dispute);
+        if (seen.closed) return 0;
+        if (seen.kind != ICourt.Kind.Conflict) bonds = seen.bond;
+        ICourt.Appeal[] memory appeals = court.appealsOf(dispute);
+        for (uint256 i; i < appeals.length; ++i) {
+            bonds += appeals[i].bond;
+        }
     }
 
     function _phase(uint64 batch) internal view returns (IBatchMarket.Phase) {
