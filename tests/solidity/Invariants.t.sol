@@ -59,7 +59,12 @@ contract InvariantsTest is Test {
             handler.tallyJury.selector,
             handler.appeal.selector,
             handler.close.selector,
-            handler.close.selector,
+            handler.plead.selector,
+            handler.plead.selector,
+            handler.plead.selector,
+            handler.plead.selector,
+            handler.plead.selector,
+            handler.plead.selector,
             handler.openAudit.selector,
             handler.stakeMore.selector,
             handler.stakeWhileDue.selector,
@@ -92,14 +97,14 @@ contract InvariantsTest is Test {
     }
 
     function afterInvariant() external {
-        handler.everybodyLeaves();
         if (vm.envOr("TRACEMARKET_DEEP_RUNS", 0) != 0) _record();
+        handler.everybodyLeaves();
     }
 
     /// The invariants are worth what the handler reaches: a long walk from a fixed seed does every action, most of them
     /// many times, and everybody can leave after it.
     function testHandlerReachesEveryAction() external {
-        for (uint256 step; step < 1_500; ++step) {
+        for (uint256 step; step < 3_000; ++step) {
             uint256 dice = uint256(keccak256(abi.encode("walk", step)));
             (bool success, bytes memory answer) =
                 address(handler).call(abi.encodeWithSelector(actions[dice % actions.length], dice >> 8));
@@ -110,11 +115,11 @@ contract InvariantsTest is Test {
             }
             if (step % 50 == 0) _check();
         }
+        string memory rare;
         for (uint256 i; i < handler.ACTIONS(); ++i) {
-            vm.assertGe(
-                handler.done(Action(i)), 3, string.concat("action ", vm.toString(i), " succeeds")
-            );
+            if (handler.done(Action(i)) < 3) rare = string.concat(rare, " ", vm.toString(i));
         }
+        vm.assertTrue(bytes(rare).length == 0, string.concat("actions that hardly succeed:", rare));
         _check();
         handler.everybodyLeaves();
     }

@@ -60,9 +60,9 @@ contract MarketHandler is PublicSteps {
             vm.prank(accounts[i]);
             token.approve(address(ledger), type(uint256).max);
         }
-        // Something to begin with, so that short runs get somewhere.
+        // Something to begin with, so that short runs get somewhere. Half a seat more, so that one penalty costs no seat.
         for (uint256 i; i < VERIFIERS; ++i) {
-            _stakeMore(verifiers[i], (1 + i % 3) * SEAT);
+            _stakeMore(verifiers[i], (2 + i % 3) * SEAT + SEAT / 2);
         }
         createBounty(1);
         for (uint256 i = 1; i < 40; i += 4) {
@@ -70,19 +70,26 @@ contract MarketHandler is PublicSteps {
         }
     }
 
-    /// Longer windows than the scenarios have: one action may take ten minutes.
+    /// Longer windows than the scenarios have, so that much happens at a time.
     function _parameters() internal view override returns (Parameters memory p) {
         p = super._parameters();
-        p.challengeWindow = 3 hours;
-        p.appealWindow = 1 hours;
-        p.openingWindow = 30 minutes;
+        p.drawTimeout = 3 hours;
+        p.commitWindow = 1 hours;
+        p.revealWindow = 1 hours;
+        p.challengeWindow = 6 hours;
+        p.appealWindow = 2 hours;
+        p.openingWindow = 1 hours;
+        p.unbondingDelay = 3 days;
         p.maxTraces = 16;
     }
 
     // Posters
 
     function createBounty(uint256 seed) public observed {
-        if (_openBounty(_dice(seed, "open")) != 0) return;
+        if (_openBounty(_dice(seed, "open")) == 0) _createBounty(seed);
+    }
+
+    function _createBounty(uint256 seed) private {
         BountyTerms memory terms = _terms();
         terms.pricePerUnit = uint96(1 + _dice(seed, "price") % 100_000);
         terms.feePerTrace = uint96(1 + _dice(seed, "fee") % 20_000);
@@ -147,24 +154,41 @@ contract MarketHandler is PublicSteps {
         }
     }
 
+    /// The whole way to a batch, as far as it wasn't gone before.
     function commitBatch(uint256 seed) external observed {
+        seed = seed % 1e18 * 4 + 1;
         uint64 bounty = _openBounty(seed);
-        if (bounty == 0 || stake.eligible() < 3) return;
-        IBountyEscrow.Bounty memory seen = escrow.get(bounty);
-        uint32 count = seen.terms.groupSize * uint32(1 + _dice(seed, "count") % (1 + seed % 4));
-        uint256 worst = uint256(count) * (uint256(seen.terms.pricePerUnit) + seen.terms.feePerTrace);
-        if (_now() + 1 > seen.terms.deadline || seen.available < worst) return;
-        address by = miners[_dice(seed, "by") % MINERS];
-        for (uint256 i; i < MINERS && assignments.get(bounty, by).seed == 0; ++i) {
-            by = miners[i];
+        if (bounty == 0) {
+            _createBounty(seed);
+            bounty = escrow.count();
         }
-        if (assignments.get(bounty, by).seed == 0) return;
+        IBountyEscrow.Bounty memory seen = escrow.get(bounty);
+        uint32 count = seen.terms.groupSize * uint32(1 + _dice(seed, "count") % (1 + _dice(seed, "large") % 4));
+        uint256 worst = uint256(count) * (uint256(seen.terms.pricePerUnit) + seen.terms.feePerTrace);
+        address by = miners[_dice(seed, "by") % MINERS];
+        if (seen.available < worst || stake.eligible() < 3 || !_enrolled(bounty, by, seed)) return;
+        if (_now() + 1 > seen.terms.deadline) return;
         uint64 batch = market.count() + 1;
         _countOf[batch] = count;
         _salts[batch] = keccak256(abi.encode(seed, batch));
         bytes32 root = SmallTrees.plainRoot(_tracesOf(bounty, by, _salts[batch], count), 0, count);
         if (_dice(seed, "planted") % 3 == 0) _plant(batch, root);
         _commitBatch(bounty, by, root, count);
+    }
+
+    /// @return whether the miner has a seed, which it asks for where it must
+    function _enrolled(uint64 bounty, address by, uint256 seed) private returns (bool) {
+        if (assignments.get(bounty, by).point == 0) {
+            vm.prank(by);
+            assignments.request(bounty);
+            ++done[Action.Request];
+        }
+        if (assignments.get(bounty, by).seed == 0) {
+            _reachOrMiss(assignments.get(bounty, by).point, seed);
+            assignments.open(bounty, by);
+            if (assignments.get(bounty, by).seed != 0) ++done[Action.OpenAssignment];
+        }
+        return assignments.get(bounty, by).seed != 0;
     }
 
     function _commitBatch(uint64 bounty, address by, bytes32 root, uint32 count) private {
@@ -211,21 +235,23 @@ contract MarketHandler is PublicSteps {
 
     /// What is left of a round, by all who are not lazy, and its count.
     function finishRound(uint256 seed) public observed {
-        seed %= 1e18;
         uint64 round = _pickRound(seed, _unfinished);
-        if (round == 0) return;
+        if (round != 0) _finish(round, seed % 1e18);
+    }
+
+    function _finish(uint64 round, uint256 seed) private {
         if (rounds.get(round).drawnAt == 0) _draw(round, seed);
         uint8 seats = rounds.get(round).seats;
         if (seats == 0) return;
-        bool lazy = _dice(seed, "lazy") % 3 == 0;
+        bool lazy = _dice(seed, "lazy") % 4 == 0;
         for (uint8 seat; seat < seats; ++seat) {
             if (!lazy || _dice(seed + seat, "lazy") % 3 != 0) _commitSeat(round, seat, seed + seat);
         }
-        if (rounds.phaseOf(round) == IRounds.Phase.Committing) _pass(10 minutes + 1);
+        if (rounds.phaseOf(round) == IRounds.Phase.Committing) _pass(_parameters().commitWindow + 1);
         for (uint8 seat; seat < seats; ++seat) {
             if (!lazy || _dice(seed + seat, "silent") % 6 != 0) _revealSeat(round, seat);
         }
-        if (rounds.phaseOf(round) == IRounds.Phase.Revealing) _pass(10 minutes + 1);
+        if (rounds.phaseOf(round) == IRounds.Phase.Revealing) _pass(_parameters().revealWindow + 1);
         ++done[Action.FinishRound];
         _observe(false);
         if (_disputeOf[round] == 0) {
@@ -252,6 +278,10 @@ contract MarketHandler is PublicSteps {
 
     function settle(uint256 seed) external observed {
         uint64 batch = _pickBatch(seed, IBatchMarket.Phase.Settleable);
+        if (batch == 0 && seed % 4 == 0 && _pickBatch(seed, IBatchMarket.Phase.Challengeable) != 0) {
+            _pass(_parameters().challengeWindow + 1);
+            batch = _pickBatch(seed, IBatchMarket.Phase.Settleable);
+        }
         if (batch != 0) _settleBatch(batch);
     }
 
@@ -344,10 +374,17 @@ contract MarketHandler is PublicSteps {
         else disputeLeaf(seed);
     }
 
-    /// One move of an opening: an answer by somebody who has the tree, a question, or the end.
-    function moveOpening(uint256 seed) public observed {
-        uint64 dispute = _pickDispute(seed, ICourt.Phase.Opening);
-        if (dispute == 0) return;
+    /// Some moves of an opening.
+    function moveOpening(uint256 seed) external observed {
+        for (uint256 i; i <= seed % 12; ++i) {
+            uint64 dispute = _pickDispute(seed, ICourt.Phase.Opening);
+            if (dispute != 0) _move(dispute, _dice(seed, i));
+            _observe(false);
+        }
+    }
+
+    /// An answer by somebody who has the tree, a question, or the end.
+    function _move(uint64 dispute, uint256 seed) private {
         IOpenings.Status status = openings.statusOf(dispute);
         if (status == IOpenings.Status.Asked) {
             if (_storyDisputed[dispute] != 0) _answer(dispute, Story(_storyDisputed[dispute] - 1));
@@ -451,7 +488,10 @@ contract MarketHandler is PublicSteps {
 
     function appeal(uint256 seed) external observed {
         uint64 dispute = _pickDispute(seed, ICourt.Phase.Appealable);
-        if (dispute == 0) return;
+        if (dispute != 0) _appeal(dispute, seed);
+    }
+
+    function _appeal(uint64 dispute, uint256 seed) private {
         address by = challengers[_dice(seed, "by") % challengers.length];
         _provide(by, 100e6);
         uint256 before = token.balanceOf(by);
@@ -468,6 +508,25 @@ contract MarketHandler is PublicSteps {
             dispute = _pickDispute(seed, ICourt.Phase.Decided);
         }
         if (dispute != 0) _closeDispute(dispute);
+    }
+
+    /// One step of a dispute, whatever it waits for.
+    function plead(uint256 seed) external observed {
+        if (_liveDisputes.length == 0) return;
+        uint64 dispute = _liveDisputes[seed % _liveDisputes.length];
+        ICourt.Phase phase = court.phaseOf(dispute);
+        if (phase == ICourt.Phase.Opening) {
+            _move(dispute, seed);
+        } else if (phase == ICourt.Phase.InJury) {
+            uint64 jury = court.get(dispute).jury;
+            if (_unfinished(rounds.phaseOf(jury))) _finish(jury, seed % 1e18);
+            else if (_mayTallyJury(dispute)) _tallyJury(dispute);
+        } else if (phase == ICourt.Phase.Appealable) {
+            if (_dice(seed, "appeal") % 2 == 0) _appeal(dispute, seed);
+            else _pass(_parameters().appealWindow + 1);
+        } else {
+            _closeDispute(dispute);
+        }
     }
 
     // Audits
@@ -511,7 +570,12 @@ contract MarketHandler is PublicSteps {
     // Verifiers
 
     function stakeMore(uint256 seed) external observed {
-        _stakeMore(verifiers[seed % verifiers.length], SEAT + _dice(seed, "amount") % (2 * SEAT));
+        address by = verifiers[seed % verifiers.length];
+        // Mostly who has no free seat, so that a lot remains to draw from.
+        for (uint256 i; i < verifiers.length && stake.weightOf(by) != 0 && seed % 3 != 0; ++i) {
+            by = verifiers[(seed % verifiers.length + i) % verifiers.length];
+        }
+        _stakeMore(by, SEAT + _dice(seed, "amount") % (2 * SEAT));
     }
 
     /// A draw's value is known and nobody has made it: whoever changes the lot makes it first.
@@ -533,7 +597,7 @@ contract MarketHandler is PublicSteps {
         IVerifierStake.Verifier memory seen = stake.get(by);
         uint256 free = seen.stake - uint256(seen.openSeats) * SEAT;
         // Mostly parts, so that a lot remains to draw from.
-        if (free == 0 || (stake.eligible() <= 18 && seed % 5 != 0)) return;
+        if (free == 0 || (stake.eligible() <= 16 && seed % 5 != 0)) return;
         uint256 amount = 1 + _dice(seed, "amount") % free;
         vm.prank(by);
         stake.requestUnstake(amount);
@@ -673,7 +737,7 @@ contract MarketHandler is PublicSteps {
 
     function pass(uint256 seed) external {
         vm.roll(vm.getBlockNumber() + 1 + _dice(seed, "blocks") % 5);
-        _pass(seed % 20 == 0 ? 1 days : _dice(seed, "time") % 50 minutes);
+        _pass(seed % 32 == 0 ? 1 days : _dice(seed, "time") % 50 minutes);
     }
 
     function _stakeMore(address by, uint256 amount) private {

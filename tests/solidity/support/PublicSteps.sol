@@ -184,9 +184,9 @@ abstract contract PublicSteps is MarketChecks {
         checkAllFinal();
         bool draws = token.balanceOf(address(ledger)) % 2 == 0;
         for (uint256 i; _liveBatches.length + _liveDisputes.length != 0; ++i) {
-            vm.assertTrue(i < 100, "everything ends");
+            vm.assertTrue(i < 150, "everything ends");
             vm.roll(vm.getBlockNumber() + 3);
-            _pass(20 minutes + 1);
+            _pass(1 hours + 1);
             if (draws) {
                 rounds.drawDue(100);
                 _observe(false);

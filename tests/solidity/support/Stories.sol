@@ -51,9 +51,9 @@ abstract contract Stories is Scenario {
         return index == dice % _countOf[batch] || (dice >> (8 + index)) % 4 == 0;
     }
 
-    /// @return index of the verdict that is bad in a bad tree
+    /// @return index of the verdict that is bad in a bad tree, false in the first lie, and planted
     function _spot(uint64 batch) internal view returns (uint32) {
-        return uint32(_dice(batch, "spot") % _countOf[batch]);
+        return uint32(_dice(batch, "A") % _countOf[batch]);
     }
 
     /// @return the batch that a verdict names
