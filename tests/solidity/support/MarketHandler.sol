@@ -25,8 +25,8 @@ contract MarketHandler is PublicSteps {
     uint256 public constant ACTIONS = uint256(type(Action).max) + 1;
     uint256 internal constant POSTERS = 2;
     uint256 internal constant MINERS = 3;
-    /// a committee, its jury and the appeal's: 3 + 7 + 8
-    uint256 internal constant VERIFIERS = 20;
+    /// a committee, its jury and more than half of the appeal's: 3 + 7 + 8, and some whose seats are taken
+    uint256 internal constant VERIFIERS = 22;
 
     address[] private posters;
     address[] private miners;
@@ -79,7 +79,7 @@ contract MarketHandler is PublicSteps {
         p.challengeWindow = 6 hours;
         p.appealWindow = 2 hours;
         p.openingWindow = 1 hours;
-        p.unbondingDelay = 3 days;
+        p.unbondingDelay = 2 days;
         p.maxTraces = 16;
     }
 
@@ -288,8 +288,13 @@ contract MarketHandler is PublicSteps {
     /// Two batches in one call.
     function settleMany(uint256 seed) external observed {
         uint64 batch = _pickBatch(seed, IBatchMarket.Phase.Settleable);
-        uint64 other = _pickBatch(seed % 1e9 + 1, IBatchMarket.Phase.Settleable);
-        if (batch == other) return;
+        uint64 other = _anotherBatch(batch);
+        if (other == 0 && seed % 2 == 0 && _pickBatch(seed, IBatchMarket.Phase.Challengeable) != 0) {
+            _pass(_parameters().challengeWindow + 1);
+            batch = _pickBatch(seed, IBatchMarket.Phase.Settleable);
+            other = _anotherBatch(batch);
+        }
+        if (batch == 0 || other == 0) return;
         _makeRoom();
         _expectSettled(batch);
         _expectSettled(other);
@@ -609,7 +614,10 @@ contract MarketHandler is PublicSteps {
         for (uint256 i; i < verifiers.length; ++i) {
             address by = verifiers[(seed % verifiers.length + i) % verifiers.length];
             IVerifierStake.Verifier memory seen = stake.get(by);
-            if (seen.unbonding == 0 || seen.claimableAt > _now()) continue;
+            if (seen.unbonding == 0) continue;
+            // Two days end much else, so only now and then.
+            if (seen.claimableAt > _now() && seed % 6 == 0) _pass(seen.claimableAt - _now());
+            if (seen.claimableAt > _now()) continue;
             stake.claim(by);
             _ownStake[by] -= seen.unbonding;
             ++done[Action.Claim];
@@ -805,7 +813,8 @@ contract MarketHandler is PublicSteps {
         if (mood == 8 || (mood < 6 && truth == UNAVAILABLE)) return Attestation(UNAVAILABLE, 0, 0);
         Story story = Story.Truth;
         if (mood == 6 && _storyDisputed[id] != 0) story = Story(_storyDisputed[id] - 1);
-        if (mood == 7) story = _storyRival[id] != 0 ? Story(_storyRival[id] - 1) : Story.LieB;
+        if (mood == 7) story = Story.LieB;
+        if (_storyRival[id] != 0 && mood > 3 && mood != 6) story = Story(_storyRival[id] - 1);
         return _leafVote(dispute.batch, story, dispute.index);
     }
 
@@ -883,6 +892,16 @@ contract MarketHandler is PublicSteps {
             (batch, story) = (candidate, _storyOf[candidate][rounds.voteOf(market.get(candidate).attestation)]);
             if (story != uint8(Story.Truth) + 1 || seed % 3 == 0) return (batch, story);
         }
+    }
+
+    /// @return one that can be settled beside `batch`, zero where there is none
+    function _anotherBatch(uint64 batch) private view returns (uint64) {
+        for (uint256 i; i < _liveBatches.length; ++i) {
+            if (_liveBatches[i] != batch && market.phaseOf(_liveBatches[i]) == IBatchMarket.Phase.Settleable) {
+                return _liveBatches[i];
+            }
+        }
+        return 0;
     }
 
     function _pickDispute(uint256 seed, ICourt.Phase phase) private view returns (uint64) {

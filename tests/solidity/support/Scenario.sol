@@ -3,8 +3,10 @@ pragma solidity 0.8.37;
 
 import {IAssignments} from "../../../contracts/src/interfaces/IAssignments.sol";
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
+import {IBountyEscrow} from "../../../contracts/src/interfaces/IBountyEscrow.sol";
 import {ICourt} from "../../../contracts/src/interfaces/ICourt.sol";
 import {IRounds} from "../../../contracts/src/interfaces/IRounds.sol";
+import {IVerifierStake} from "../../../contracts/src/interfaces/IVerifierStake.sol";
 import {
     Attestation,
     BountyTerms,
@@ -208,19 +210,22 @@ abstract contract Scenario is Deployment {
     function _checkBooks() internal view {
         uint256 funds;
         for (uint64 bounty = 1; bounty <= escrow.count(); ++bounty) {
-            funds += uint256(escrow.get(bounty).available) + escrow.get(bounty).reserved;
+            IBountyEscrow.Bounty memory seen = escrow.get(bounty);
+            funds += uint256(seen.available) + seen.reserved;
         }
         vm.assertEq(ledger.heldFor(address(escrow)), funds, "escrow holding = available + reserved");
 
         uint256 staked;
         for (uint256 i; i < verifiers.length; ++i) {
-            staked += uint256(stake.get(verifiers[i]).stake) + stake.get(verifiers[i]).unbonding;
+            IVerifierStake.Verifier memory seen = stake.get(verifiers[i]);
+            staked += uint256(seen.stake) + seen.unbonding;
         }
         vm.assertEq(ledger.heldFor(address(stake)), staked, "stake holding = stake + unbonding");
 
         uint256 bonds;
         for (uint64 batch = 1; batch <= market.count(); ++batch) {
-            if (!market.get(batch).closed) bonds += market.get(batch).bond;
+            IBatchMarket.Batch memory seen = market.get(batch);
+            if (!seen.closed) bonds += seen.bond;
         }
         vm.assertEq(ledger.heldFor(address(market)), bonds, "market holding = open bonds");
 
