@@ -8,10 +8,12 @@ import {Test} from "./support/Test.sol";
 /// Whatever anybody does in any order
 /// ├── books: holdings are what modules owe; tracked = paid in - paid out; the tokens are there
 /// ├── reserves: what is reserved is the worst case of the open batches
-/// ├── seats: locked stake covers open seats, which are those of unjudged rounds; the lot follows
-/// ├── final: a closed batch and its rounds never change
+/// ├── seats: locked stake covers open seats, which are those of unjudged rounds; stake and the lot follow
+/// ├── final: closed batches, disputes and rounds never change
+/// ├── arrows: nothing takes a step that README.md does not draw
+/// ├── pay: only coherent seats are paid, and none is paid and slashed
 /// ├── refused: what nobody may do now is refused, whoever tries
-/// └── exit: at the end of every run permissionless calls end every batch, and everybody leaves with everything
+/// └── exit: at the end of every run permissionless calls end everything, and everybody leaves; the pool stays
 contract InvariantsTest is Test {
     struct FuzzSelector {
         address addr;

@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
-import {IBountyEscrow} from "../../../contracts/src/interfaces/IBountyEscrow.sol";
 import {ICourt} from "../../../contracts/src/interfaces/ICourt.sol";
 import {ILedger} from "../../../contracts/src/interfaces/ILedger.sol";
 import {IOpenings} from "../../../contracts/src/interfaces/IOpenings.sol";
@@ -172,7 +171,15 @@ abstract contract MarketChecks is Stories {
     }
 
     function _stateOfDispute(uint64 dispute) internal view returns (bytes32) {
-        return keccak256(abi.encode(court.get(dispute), court.appealsOf(dispute), court.phaseOf(dispute)));
+        return keccak256(
+            abi.encode(
+                court.get(dispute),
+                court.appealsOf(dispute),
+                court.phaseOf(dispute),
+                openings.statusOf(dispute),
+                openings.openedOf(dispute)
+            )
+        );
     }
 
     // After every step: what each thing became
