@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {IAssignments} from "../../../contracts/src/interfaces/IAssignments.sol";
-import {IAudits} from "../../../contracts/src/interfaces/IAudits.sol";
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
 import {IBountyEscrow} from "../../../contracts/src/interfaces/IBountyEscrow.sol";
 import {ICourt} from "../../../contracts/src/interfaces/ICourt.sol";
@@ -60,7 +59,7 @@ contract MarketHandler is PublicSteps {
             vm.prank(accounts[i]);
             token.approve(address(ledger), type(uint256).max);
         }
-        // Something to begin with, so that short runs get somewhere. Half a seat more, so that one penalty costs no seat.
+        // Something to begin with, so that short runs get somewhere. Half a seat more: one penalty costs no seat.
         for (uint256 i; i < VERIFIERS; ++i) {
             _stakeMore(verifiers[i], (2 + i % 3) * SEAT + SEAT / 2);
         }
@@ -804,6 +803,8 @@ contract MarketHandler is PublicSteps {
         uint256 mood = _dice(jury, "mood") % 10;
         uint256 dice = _dice(seed, "juror");
         if (mood == 9 || dice % 10 == 0) mood = (dice >> 8) % 9;
+        // Small juries are bought sooner: something is left for an appeal to win.
+        if (dispute.juries == 1 && _storyRival[id] == 0 && (mood == 4 || mood == 5)) mood = 6;
         if (dispute.kind == ICourt.Kind.Malformed || dispute.kind == ICourt.Kind.Unavailable) {
             bytes32 disputed = dispute.kind == ICourt.Kind.Malformed ? MALFORMED : UNAVAILABLE;
             if (mood == 6 || mood == 7) return Attestation(disputed, 0, 0);

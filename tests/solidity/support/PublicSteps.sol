@@ -9,8 +9,8 @@ import {Attestation} from "../../../contracts/src/libraries/Types.sol";
 import {Action} from "./Actions.sol";
 import {MarketChecks} from "./MarketChecks.sol";
 
-/// The steps that move batches and disputes on and that anybody may make, each with its reckoning; made by a stranger. They
-/// are enough to end everything.
+/// The steps that move batches and disputes on and that anybody may make, each with its reckoning; made by a stranger.
+/// They are enough to end everything.
 abstract contract PublicSteps is MarketChecks {
     mapping(Action action => uint256) public done;
 
@@ -178,8 +178,8 @@ abstract contract PublicSteps is MarketChecks {
         return votes < quorum && seen.revealed >= quorum;
     }
 
-    /// Ends every dispute and batch by calls that anybody can make, then has everybody leave. Nothing stays behind but the
-    /// insurance pool. Draws are made in some runs, and nobody makes them in others.
+    /// Ends every dispute and batch by calls that anybody can make, then has everybody leave. Nothing stays behind but
+    /// the insurance pool. Draws are made in some runs, and nobody makes them in others.
     function everybodyLeaves() external {
         checkAllFinal();
         bool draws = token.balanceOf(address(ledger)) % 2 == 0;

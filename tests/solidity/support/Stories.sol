@@ -8,8 +8,8 @@ import {Attestation, Verdict} from "../../../contracts/src/libraries/Types.sol";
 import {Scenario} from "./Scenario.sol";
 import {SmallTrees} from "./SmallTrees.sol";
 
-/// What there is to say of a batch: its truth, two lies about verdicts, and trees that no honest member can have built. All
-/// of it follows from the batch's number, so whoever needs a tree builds it again.
+/// What there is to say of a batch: its truth, two lies about verdicts, and trees that no honest member can have built.
+/// All of it follows from the batch's number, so whoever needs a tree builds it again.
 abstract contract Stories is Scenario {
     enum Story {
         Truth,
@@ -154,8 +154,8 @@ abstract contract Stories is Scenario {
         }
     }
 
-    /// A member's vote. Committees have moods: a round may be honest, lie as one, or be split; one member in ten does as it
-    /// likes.
+    /// A member's vote. Committees have moods: a round may be honest, lie as one, or be split; one member in ten does as
+    /// it likes.
     function _memberVote(uint64 batch, uint64 round, uint8 seat, uint256 seed)
         internal
         returns (Attestation memory)
