@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
-HANDLER: Final = Path(__file__).parent / "support" / "MarketHandler.sol"
+ACTIONS: Final = Path(__file__).parent / "support" / "Actions.sol"
 
 
 def actions(source: str) -> list[str]:
     body = re.search(r"enum Action \{([^}]*)\}", source)
     if body is None:
-        raise ValueError("MarketHandler.sol has no enum Action")
+        raise ValueError("Actions.sol has no enum Action")
     return re.findall(r"\w+", body[1])
 
 
@@ -34,7 +34,7 @@ def totals(text: str, names: list[str]) -> tuple[int, dict[str, int]]:
 
 
 def main(file: str, wanted_runs: int, depth: int) -> int:
-    runs, counts = totals(Path(file).read_text(), actions(HANDLER.read_text()))
+    runs, counts = totals(Path(file).read_text(), actions(ACTIONS.read_text()))
     for name, count in counts.items():
         print(f"{count:>10,}  {name}")
     print(f"{runs * depth:>10,}  handler calls in {runs:,} runs")

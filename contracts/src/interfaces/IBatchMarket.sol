@@ -119,7 +119,8 @@ interface IBatchMarket {
     function voidStalled(uint64 batch) external;
 
     /// Pays: units x price to the miner, its bond less what faults and unpaid traces cost, the fee to coherent members in
-    /// equal shares of all seats but those of convicted members, the rest back to the bounty. Anybody may call it.
+    /// equal shares of all seats but those of convicted members, the rest back to the bounty. "Malformed" takes the whole
+    /// bond, "unavailable" the fees. Anybody may call it.
     ///
     /// Requirements:
     /// - The batch must be Settleable (BatchMarket_WrongPhase).

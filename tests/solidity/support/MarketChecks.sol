@@ -2,22 +2,72 @@
 pragma solidity 0.8.37;
 
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
+import {ICourt} from "../../../contracts/src/interfaces/ICourt.sol";
+import {ILedger} from "../../../contracts/src/interfaces/ILedger.sol";
+import {IOpenings} from "../../../contracts/src/interfaces/IOpenings.sol";
 import {IRounds} from "../../../contracts/src/interfaces/IRounds.sol";
 import {IVerifierStake} from "../../../contracts/src/interfaces/IVerifierStake.sol";
 import {Attestation, BountyTerms} from "../../../contracts/src/libraries/Types.sol";
-import {Scenario} from "./Scenario.sol";
+import {Arrows} from "./Arrows.sol";
+import {Stories} from "./Stories.sol";
+import {Vm} from "./Vm.sol";
 
 /// What must hold of a market at any time, and the ghost books to hold it against.
-abstract contract MarketChecks is Scenario {
+abstract contract MarketChecks is Stories {
+    struct Expected {
+        uint64 round;
+        uint8 seat;
+        /// what the round is judged against; zero where there is no result
+        bytes32 final_;
+    }
+
     /// what the ghost books say: tokens made, sent to the ledger by calls, sent back, and given away to it
     uint256 public minted;
     uint256 public paidIn;
     uint256 public paidOut;
     uint256 public donated;
-    /// closed batches as they were when they closed
-    mapping(uint64 batch => bytes32) public finalState;
-    /// what members voted, so that a round's leader can be named
+    /// of each verifier: staked - claimed - penalties
+    mapping(address verifier => uint256) internal _ownStake;
+    /// number of an address among the verifiers, plus one
+    mapping(address verifier => uint256) internal _verifierNumber;
+
+    /// what is not final yet
+    uint64[] internal _liveBatches;
+    uint64[] internal _liveRounds;
+    uint64[] internal _liveDisputes;
+    uint64 private _knownBatches;
+    uint64 private _knownRounds;
+    uint64 private _knownDisputes;
+    /// phases after the last call or passing of time
+    mapping(uint64 batch => IBatchMarket.Phase) internal _batchPhase;
+    mapping(uint64 round => IRounds.Phase) internal _roundPhase;
+    mapping(uint64 dispute => ICourt.Phase) internal _disputePhase;
+    mapping(uint64 dispute => IOpenings.Status) internal _openingStatus;
+    /// closed things as they were when they closed
+    mapping(uint64 batch => bytes32) internal _finalBatch;
+    mapping(uint64 dispute => bytes32) internal _finalDispute;
+    mapping(uint64 round => bytes32) internal _finalRound;
+    mapping(uint64 round => bool) internal _judged;
+
+    mapping(uint64 round => address[]) internal _seated;
+    /// whose round it is: a batch's or a dispute's
+    mapping(uint64 round => uint64) internal _batchOf;
+    mapping(uint64 round => uint64) internal _disputeOf;
+    /// what members vote, so that a round's leader can be named and revealed
     mapping(uint64 round => mapping(uint8 seat => Attestation)) internal _votes;
+    mapping(uint64 round => bytes32) internal _convicted;
+    mapping(uint64 round => bool) internal _narrowed;
+
+    /// what seats were paid, and what they lost
+    mapping(uint64 round => mapping(uint8 seat => uint256)) internal _paid;
+    mapping(uint64 round => mapping(uint8 seat => uint256)) internal _lost;
+    /// seats that the next call must close, in this order
+    Expected[] private _closing;
+    uint256 private _pool;
+    uint256 private _jurorsPaid;
+    uint256 private _observed;
+
+    // After every call of the handler
 
     function checkBooks() external view {
         _checkBooks();
@@ -31,12 +81,26 @@ abstract contract MarketChecks is Scenario {
     }
 
     function checkSeats() external view {
+        uint256[] memory open = new uint256[](verifiers.length);
+        for (uint256 i; i < _liveRounds.length; ++i) {
+            uint64 round = _liveRounds[i];
+            address[] storage members = _seated[round];
+            bytes32 convicted = _convicted[round];
+            for (uint8 seat; seat < members.length; ++seat) {
+                // A convicted seat was closed when its attestation fell.
+                if (convicted != 0 && rounds.seatOf(round, seat).vote == convicted) continue;
+                ++open[_verifierNumber[members[seat]] - 1];
+            }
+        }
         uint256 sum;
         uint256 eligible;
         for (uint256 i; i < verifiers.length; ++i) {
             IVerifierStake.Verifier memory seen = stake.get(verifiers[i]);
             vm.assertGe(seen.stake, uint256(seen.openSeats) * SEAT, "locked stake covers open seats");
-            vm.assertEq(seen.openSeats, _seatsOf(verifiers[i]), "open seats are those of unjudged rounds");
+            vm.assertEq(seen.openSeats, open[i], "open seats are those of rounds that are not judged");
+            vm.assertEq(
+                uint256(seen.stake) + seen.unbonding, _ownStake[verifiers[i]], "stake = in - out - penalties"
+            );
             uint256 weight = stake.weightOf(verifiers[i]);
             vm.assertEq(weight, seen.stake / SEAT - seen.openSeats, "weight");
             sum += weight;
@@ -46,95 +110,329 @@ abstract contract MarketChecks is Scenario {
         vm.assertEq(stake.eligible(), eligible, "eligible");
     }
 
-    function checkFinal() external view {
-        for (uint64 batch = 1; batch <= market.count(); ++batch) {
-            bool closed = market.get(batch).closed;
-            vm.assertEq(closed, finalState[batch] != 0, "closed by an action that closes");
-            if (closed) vm.assertEq(_stateOf(batch), finalState[batch], "final");
-        }
-    }
-
     function checkReserves() external view {
-        for (uint64 bounty = 1; bounty <= escrow.count(); ++bounty) {
-            BountyTerms memory terms = escrow.get(bounty).terms;
-            uint256 worst;
-            for (uint64 batch = 1; batch <= market.count(); ++batch) {
-                IBatchMarket.Batch memory seen = market.get(batch);
-                if (seen.bounty != bounty || seen.closed) continue;
-                worst += uint256(seen.count) * (uint256(terms.pricePerUnit) + terms.feePerTrace);
-            }
-            vm.assertEq(escrow.get(bounty).reserved, worst, "reserved = worst case of open batches");
+        uint256[] memory worst = new uint256[](escrow.count() + 1);
+        for (uint256 i; i < _liveBatches.length; ++i) {
+            IBatchMarket.Batch memory seen = market.get(_liveBatches[i]);
+            BountyTerms memory terms = escrow.get(seen.bounty).terms;
+            worst[seen.bounty] += uint256(seen.count) * (uint256(terms.pricePerUnit) + terms.feePerTrace);
+        }
+        for (uint64 bounty = 1; bounty < worst.length; ++bounty) {
+            vm.assertEq(escrow.get(bounty).reserved, worst[bounty], "reserved = worst case of open batches");
         }
     }
 
-    /// Ends every batch by calls that anybody can make, then has everybody leave. Nothing may stay behind.
-    function everybodyLeaves() external {
-        for (uint64 batch = 1; batch <= market.count(); ++batch) {
-            _end(batch);
-        }
-        for (uint64 bounty = 1; bounty <= escrow.count(); ++bounty) {
-            if (_now() <= escrow.get(bounty).terms.deadline) vm.warp(escrow.get(bounty).terms.deadline + 1);
-            vm.assertEq(escrow.get(bounty).reserved, 0, "nothing reserved");
-            if (escrow.get(bounty).available != 0) escrow.refund(bounty);
-        }
-        for (uint256 i; i < verifiers.length; ++i) {
-            uint256 own = stake.get(verifiers[i]).stake;
-            vm.prank(verifiers[i]);
-            if (own != 0) stake.requestUnstake(own);
-            else stake.get(verifiers[i]);
-        }
-        _skip(1 days);
-        for (uint256 i; i < accounts.length; ++i) {
-            if (stake.get(accounts[i]).unbonding != 0) stake.claim(accounts[i]);
-            uint256 balance = ledger.balanceOf(accounts[i]);
-            vm.prank(accounts[i]);
-            ledger.withdraw(accounts[i], balance);
-        }
-        vm.assertEq(ledger.tracked(), 0, "nothing tracked");
-        vm.assertEq(token.balanceOf(address(ledger)), donated, "nothing but gifts");
+    /// One closed thing of each kind, another one after each call.
+    function checkFinal() external view {
+        if (_knownBatches != 0) _checkBatch(uint64(1 + _observed % _knownBatches));
+        if (_knownRounds != 0) _checkRound(uint64(1 + _observed % _knownRounds));
+        if (_knownDisputes != 0) _checkDispute(uint64(1 + _observed % _knownDisputes));
     }
 
-    function _end(uint64 batch) private {
-        while (market.phaseOf(batch) == IBatchMarket.Phase.InRound) {
-            uint64 round = market.get(batch).round;
-            if (rounds.get(round).drawnAt == 0) {
-                _skip(1 hours + 1);
-                market.voidStalled(batch);
-                return;
-            }
-            if (rounds.phaseOf(round) != IRounds.Phase.Closed) _skip(20 minutes + 1);
-            market.tally(batch, _leader(round));
+    /// All of them.
+    function checkAllFinal() public view {
+        for (uint64 batch = 1; batch <= _knownBatches; ++batch) _checkBatch(batch);
+        for (uint64 round = 1; round <= _knownRounds; ++round) _checkRound(round);
+        for (uint64 dispute = 1; dispute <= _knownDisputes; ++dispute) _checkDispute(dispute);
+    }
+
+    function _checkBatch(uint64 batch) private view {
+        bytes32 was = _finalBatch[batch];
+        vm.assertEq(market.get(batch).closed, was != 0, "closed by an action that closes");
+        if (was != 0) vm.assertEq(_stateOfBatch(batch), was, "a closed batch is final");
+    }
+
+    function _checkRound(uint64 round) private view {
+        bytes32 was = _finalRound[round];
+        if (was != 0) vm.assertEq(_stateOfRound(round), was, "a closed round is final");
+        vm.assertEq(rounds.get(round).judged, _judged[round], "a round stays judged");
+    }
+
+    function _checkDispute(uint64 dispute) private view {
+        bytes32 was = _finalDispute[dispute];
+        vm.assertEq(court.get(dispute).closed, was != 0, "closed by an action that closes");
+        if (was != 0) vm.assertEq(_stateOfDispute(dispute), was, "a closed dispute is final");
+    }
+
+    function _stateOfBatch(uint64 batch) internal view returns (bytes32) {
+        IBatchMarket.Batch memory seen = market.get(batch);
+        // Disputes that lost their object may end later.
+        seen.disputes = 0;
+        return keccak256(abi.encode(seen, market.phaseOf(batch), market.roundsOf(batch)));
+    }
+
+    function _stateOfRound(uint64 round) internal view returns (bytes32 state) {
+        IRounds.Round memory seen = rounds.get(round);
+        seen.judged = false;
+        state = keccak256(abi.encode(seen, rounds.phaseOf(round)));
+        for (uint8 seat; seat < seen.seats; ++seat) {
+            state = keccak256(abi.encode(state, rounds.seatOf(round, seat)));
         }
-        if (market.phaseOf(batch) == IBatchMarket.Phase.Challengeable) _skip(30 minutes + 1);
-        if (market.phaseOf(batch) == IBatchMarket.Phase.Settleable) market.settle(batch);
+    }
+
+    function _stateOfDispute(uint64 dispute) internal view returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                court.get(dispute),
+                court.appealsOf(dispute),
+                court.phaseOf(dispute),
+                openings.statusOf(dispute),
+                openings.openedOf(dispute)
+            )
+        );
+    }
+
+    // After every step: what each thing became
+
+    modifier observed() {
+        _;
+        _observe(false);
+    }
+
+    function _pass(uint256 time) internal {
+        _skip(time);
+        _observe(true);
+    }
+
+    /// Compares the phase of everything that isn't final with the one before. Between two looks lies either one call or
+    /// time alone.
+    function _observe(bool time) internal {
+        ++_observed;
+        _observeDisputes(time);
+        _observeBatches(time);
+        _observeRounds(time);
+        uint256 pool = court.pool();
+        vm.assertGe(pool + _jurorsPaid, _pool, "the pool pays jurors only");
+        (_pool, _jurorsPaid) = (pool, 0);
+    }
+
+    function _observeBatches(bool time) private {
+        while (_knownBatches < market.count()) _liveBatches.push(++_knownBatches);
+        for (uint256 i; i < _liveBatches.length;) {
+            uint64 batch = _liveBatches[i];
+            IBatchMarket.Phase phase = market.phaseOf(batch);
+            _allow(
+                Arrows.batch(time, _batchPhase[batch], phase),
+                "batch",
+                batch,
+                uint256(_batchPhase[batch]),
+                uint256(phase)
+            );
+            _batchPhase[batch] = phase;
+            if (phase == IBatchMarket.Phase.Settled || phase == IBatchMarket.Phase.Void) {
+                vm.assertTrue(_finalBatch[batch] != 0, "a batch is closed by an action that closes");
+                _remove(_liveBatches, i);
+            } else {
+                ++i;
+            }
+        }
+    }
+
+    function _observeDisputes(bool time) private {
+        while (_knownDisputes < court.count()) _liveDisputes.push(++_knownDisputes);
+        for (uint256 i; i < _liveDisputes.length;) {
+            uint64 dispute = _liveDisputes[i];
+            ICourt.Phase phase = court.phaseOf(dispute);
+            _allow(
+                Arrows.dispute(time, _disputePhase[dispute], phase),
+                "dispute",
+                dispute,
+                uint256(_disputePhase[dispute]),
+                uint256(phase)
+            );
+            _disputePhase[dispute] = phase;
+            IOpenings.Status status = openings.statusOf(dispute);
+            _allow(
+                Arrows.opening(time, _openingStatus[dispute], status),
+                "opening",
+                dispute,
+                uint256(_openingStatus[dispute]),
+                uint256(status)
+            );
+            _openingStatus[dispute] = status;
+            if (phase == ICourt.Phase.Closed) {
+                vm.assertTrue(_finalDispute[dispute] != 0, "a dispute is closed by an action that closes");
+                _remove(_liveDisputes, i);
+            } else {
+                ++i;
+            }
+        }
+    }
+
+    function _observeRounds(bool time) private {
+        while (_knownRounds < rounds.count()) {
+            _liveRounds.push(++_knownRounds);
+            _link(_knownRounds);
+        }
+        for (uint256 i; i < _liveRounds.length;) {
+            uint64 round = _liveRounds[i];
+            _observeRound(time, round);
+            if (_roundPhase[round] == IRounds.Phase.Closed && rounds.get(round).judged) {
+                _judged[round] = true;
+                _remove(_liveRounds, i);
+            } else {
+                ++i;
+            }
+        }
+    }
+
+    function _observeRound(bool time, uint64 round) internal {
+        IRounds.Phase phase = rounds.phaseOf(round);
+        IRounds.Phase was = _roundPhase[round];
+        if (phase == was) return;
+        _allow(Arrows.round(time, was, phase), "round", round, uint256(was), uint256(phase));
+        _roundPhase[round] = phase;
+        if (_drawn(phase) && _seated[round].length == 0) _seat(round);
+        if (phase == IRounds.Phase.Closed) _finalRound[round] = _stateOfRound(round);
+    }
+
+    function _drawn(IRounds.Phase phase) internal pure returns (bool) {
+        return phase == IRounds.Phase.Committing || phase == IRounds.Phase.Revealing;
+    }
+
+    /// Names the members of a drawn round. They are different, and where it must be fresh none of them sat before.
+    function _seat(uint64 round) private {
+        address[] memory members = _members(round);
+        IRounds.Round memory seen = rounds.get(round);
+        vm.assertGe(members.length, seen.jury ? seen.size / 2 + 1 : 3, "enough members");
+        vm.assertLe(members.length, seen.size, "not too many members");
+        for (uint256 i; i < members.length; ++i) {
+            for (uint256 j; j < i; ++j) {
+                vm.assertTrue(members[i] != members[j], "a member sits once in a round");
+            }
+        }
+        _seated[round] = members;
+        if (!seen.fresh) return;
+        for (uint64 before = seen.previous; before != 0; before = rounds.get(before).previous) {
+            for (uint8 seat; seat < _seated[before].length; ++seat) {
+                for (uint256 i; i < members.length; ++i) {
+                    vm.assertTrue(members[i] != _seated[before][seat], "nobody sits in a fresh round again");
+                }
+            }
+        }
+    }
+
+    function _link(uint64 round) private {
+        if (rounds.get(round).jury) {
+            for (uint256 i; i < _liveDisputes.length; ++i) {
+                if (court.get(_liveDisputes[i]).jury == round) _disputeOf[round] = _liveDisputes[i];
+            }
+            vm.assertTrue(_disputeOf[round] != 0, "a jury has a dispute");
+        } else {
+            for (uint256 i; i < _liveBatches.length; ++i) {
+                if (market.get(_liveBatches[i]).round == round) _batchOf[round] = _liveBatches[i];
+            }
+            vm.assertTrue(_batchOf[round] != 0, "a committee has a batch");
+        }
+    }
+
+    function _allow(bool allowed, string memory what, uint64 id, uint256 from, uint256 to) private pure {
+        if (allowed) return;
+        vm.assertTrue(
+            false,
+            string.concat(
+                what, " ", vm.toString(id), " went from phase ", vm.toString(from), " to ", vm.toString(to)
+            )
+        );
+    }
+
+    function _remove(uint64[] storage list, uint256 place) private {
+        list[place] = list[list.length - 1];
+        list.pop();
+    }
+
+    // Around a call that closes seats: who must lose, who may be paid
+
+    /// Seats of a round that revealed `vote` and fall with it.
+    function _expectConvicted(uint64 round, bytes32 vote) internal {
+        vm.assertEq(_convicted[round], bytes32(0), "a round is convicted once");
+        _convicted[round] = vote;
+        for (uint8 seat; seat < _seated[round].length; ++seat) {
+            if (rounds.seatOf(round, seat).vote == vote) _closing.push(Expected(round, seat, 0));
+        }
+    }
+
+    function _expectJudged(uint64 round, bytes32 final_) internal {
+        bytes32 convicted = _convicted[round];
+        for (uint8 seat; seat < _seated[round].length; ++seat) {
+            if (convicted != 0 && rounds.seatOf(round, seat).vote == convicted) continue;
+            _closing.push(Expected(round, seat, final_));
+        }
+    }
+
+    function _expectBatchJudged(uint64 batch, bytes32 final_) internal {
+        for (uint64 round = market.get(batch).round; round != 0; round = rounds.get(round).previous) {
+            _expectJudged(round, final_);
+        }
+    }
+
+    /// Reads what the call did: exactly the expected seats were closed, in this order; only coherent ones were paid, by
+    /// `payer`; whoever was paid for a round lost nothing for it.
+    /// @return slashed the sum of penalties
+    function _reckon(address payer) internal returns (uint256 slashed) {
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        uint256 closed;
+        for (uint256 i; i < logs.length; ++i) {
+            if (logs[i].topics[0] != IVerifierStake.SeatClosed.selector) continue;
+            vm.assertTrue(closed < _closing.length, "no more seats are closed than expected");
+            uint256 penalty = abi.decode(logs[i].data, (uint256));
+            _bookPenalty(_closing[closed++], address(uint160(uint256(logs[i].topics[1]))), penalty);
+            slashed += penalty;
+        }
+        vm.assertEq(closed, _closing.length, "all expected seats are closed");
+        for (uint256 i; i < logs.length; ++i) {
+            if (logs[i].topics[0] != ILedger.Credited.selector) continue;
+            address account = address(uint160(uint256(logs[i].topics[1])));
+            // In the handler verifiers do nothing else that is paid for.
+            if (_verifierNumber[account] == 0) continue;
+            vm.assertEq(address(uint160(uint256(logs[i].topics[2]))), payer, "paid by whoever judges");
+            _bookPay(account, abi.decode(logs[i].data, (uint256)));
+        }
+        for (uint256 i; i < _closing.length; ++i) {
+            uint256 paid = _paid[_closing[i].round][_closing[i].seat];
+            bool both = paid != 0 && _lost[_closing[i].round][_closing[i].seat] != 0;
+            vm.assertFalse(both, "nobody is paid and slashed for one round");
+            if (payer == address(court)) _jurorsPaid += paid;
+        }
+        delete _closing;
+    }
+
+    function _bookPenalty(Expected memory seat, address verifier, uint256 penalty) private {
+        vm.assertEq(verifier, _seated[seat.round][seat.seat], "the expected seat is closed");
+        uint256 due = _dueOf(seat);
+        vm.assertLe(penalty, due, "no more than what such a seat may lose");
+        if (penalty < due) vm.assertEq(stake.get(verifier).unbonding, 0, "a penalty reaches what is unbonding");
+        _lost[seat.round][seat.seat] = penalty;
+        _ownStake[verifier] -= penalty;
+    }
+
+    /// Books a payment to the first coherent seat that has none yet.
+    function _bookPay(address account, uint256 amount) private {
+        for (uint256 i; i < _closing.length; ++i) {
+            Expected memory seat = _closing[i];
+            if (_seated[seat.round][seat.seat] != account || _paid[seat.round][seat.seat] != 0) continue;
+            if (seat.final_ == 0 || rounds.seatOf(seat.round, seat.seat).vote != seat.final_) continue;
+            _paid[seat.round][seat.seat] = amount;
+            return;
+        }
+        vm.assertTrue(false, "somebody was paid for no seat");
+    }
+
+    function _dueOf(Expected memory seat) private view returns (uint256) {
+        bytes32 vote = rounds.seatOf(seat.round, seat.seat).vote;
+        if (vote == 0) return _absencePenalty();
+        if (uint256(vote) & 1 == 0) return _latePenalty();
+        if (vote == _convicted[seat.round]) return _fraudPenalty();
+        bytes32 unavailable = rounds.voteOf(Attestation(UNAVAILABLE, 0, 0));
+        if (vote == seat.final_ || seat.final_ == 0 || seat.final_ == unavailable) return 0;
+        return vote == unavailable ? _absencePenalty() : _incoherencePenalty();
     }
 
     function _leader(uint64 round) internal view returns (Attestation memory) {
         (bytes32 vote,) = rounds.leaderOf(round);
-        for (uint8 seat; seat < rounds.get(round).seats; ++seat) {
+        for (uint8 seat; seat < _seated[round].length; ++seat) {
             if (vote != 0 && rounds.voteOf(_votes[round][seat]) == vote) return _votes[round][seat];
         }
         return Attestation(0, 0, 0);
-    }
-
-    function _stateOf(uint64 batch) internal view returns (bytes32 state) {
-        state = keccak256(abi.encode(market.get(batch), market.phaseOf(batch)));
-        uint64[] memory ids = market.roundsOf(batch);
-        for (uint256 i; i < ids.length; ++i) {
-            state = keccak256(abi.encode(state, rounds.get(ids[i]), rounds.phaseOf(ids[i])));
-            for (uint8 seat; seat < rounds.get(ids[i]).seats; ++seat) {
-                state = keccak256(abi.encode(state, rounds.seatOf(ids[i], seat)));
-            }
-        }
-    }
-
-    function _seatsOf(address verifier) private view returns (uint256 seats) {
-        for (uint64 round = 1; round <= rounds.count(); ++round) {
-            IRounds.Round memory seen = rounds.get(round);
-            if (seen.judged) continue;
-            for (uint8 seat; seat < seen.seats; ++seat) {
-                if (rounds.seatOf(round, seat).verifier == verifier) ++seats;
-            }
-        }
     }
 }

@@ -3,7 +3,10 @@ pragma solidity 0.8.37;
 
 import {IAssignments} from "../../../contracts/src/interfaces/IAssignments.sol";
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
+import {IBountyEscrow} from "../../../contracts/src/interfaces/IBountyEscrow.sol";
+import {ICourt} from "../../../contracts/src/interfaces/ICourt.sol";
 import {IRounds} from "../../../contracts/src/interfaces/IRounds.sol";
+import {IVerifierStake} from "../../../contracts/src/interfaces/IVerifierStake.sol";
 import {
     Attestation,
     BountyTerms,
@@ -207,29 +210,48 @@ abstract contract Scenario is Deployment {
     function _checkBooks() internal view {
         uint256 funds;
         for (uint64 bounty = 1; bounty <= escrow.count(); ++bounty) {
-            funds += uint256(escrow.get(bounty).available) + escrow.get(bounty).reserved;
+            IBountyEscrow.Bounty memory seen = escrow.get(bounty);
+            funds += uint256(seen.available) + seen.reserved;
         }
         vm.assertEq(ledger.heldFor(address(escrow)), funds, "escrow holding = available + reserved");
 
         uint256 staked;
         for (uint256 i; i < verifiers.length; ++i) {
-            staked += uint256(stake.get(verifiers[i]).stake) + stake.get(verifiers[i]).unbonding;
+            IVerifierStake.Verifier memory seen = stake.get(verifiers[i]);
+            staked += uint256(seen.stake) + seen.unbonding;
         }
         vm.assertEq(ledger.heldFor(address(stake)), staked, "stake holding = stake + unbonding");
 
         uint256 bonds;
         for (uint64 batch = 1; batch <= market.count(); ++batch) {
-            if (!market.get(batch).closed) bonds += market.get(batch).bond;
+            IBatchMarket.Batch memory seen = market.get(batch);
+            if (!seen.closed) bonds += seen.bond;
         }
         vm.assertEq(ledger.heldFor(address(market)), bonds, "market holding = open bonds");
+
+        uint256 disputed = court.pool();
+        for (uint64 dispute = 1; dispute <= court.count(); ++dispute) {
+            disputed += _bondsOf(dispute);
+        }
+        vm.assertEq(ledger.heldFor(address(court)), disputed, "court holding = bonds of open disputes + pool");
 
         uint256 balances;
         for (uint256 i; i < accounts.length; ++i) {
             balances += ledger.balanceOf(accounts[i]);
         }
-        uint256 ofCourt = ledger.heldFor(address(court));
-        vm.assertEq(ledger.tracked(), funds + staked + bonds + ofCourt + balances, "tracked = holdings + balances");
+        vm.assertEq(ledger.tracked(), funds + staked + bonds + disputed + balances, "tracked = holdings + balances");
         vm.assertGe(token.balanceOf(address(ledger)), ledger.tracked(), "tokens >= tracked");
+    }
+
+    /// @return bonds what the parties of a dispute have at stake, until it is closed
+    function _bondsOf(uint64 dispute) internal view returns (uint256 bonds) {
+        ICourt.Dispute memory seen = court.get(dispute);
+        if (seen.closed) return 0;
+        if (seen.kind != ICourt.Kind.Conflict) bonds = seen.bond;
+        ICourt.Appeal[] memory appeals = court.appealsOf(dispute);
+        for (uint256 i; i < appeals.length; ++i) {
+            bonds += appeals[i].bond;
+        }
     }
 
     function _phase(uint64 batch) internal view returns (IBatchMarket.Phase) {
