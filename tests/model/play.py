@@ -14,10 +14,39 @@ from reference_money import MALFORMED, SOUND, UNAVAILABLE, Attestation, Terms
 from reference_trees import NO_FAULT, Node, verdicts, walks
 from twins import Twins
 
+from marketplace.chain.parameters import Preset
+
 TUSD = 10**6
-DEPOSITED = 26
+ACCOUNTS = 26
 """Accounts: a deployer, a poster, two miners, a challenger, a poor one, twenty verifiers."""
 ENVIRONMENT = keccak(b"an environment")
+USUAL = Preset(
+    name="usual",
+    committee_size=3,
+    max_rounds=3,
+    max_juries=3,
+    min_verifiers=3,
+    draw_timeout=900,
+    commit_window=120,
+    reveal_window=60,
+    challenge_window=300,
+    appeal_window=120,
+    opening_window=90,
+    # Sums that don't divide evenly, so that every rounding shows.
+    seat_stake="100.000007",
+    absence_bps=501,
+    late_bps=1003,
+    incoherence_bps=2003,
+    fraud_bps=20_001,
+    bond_per_trace="0.700001",
+    fault_multiple=2,
+    wrong_bps=7_001,
+    min_fee_per_trace="0.5",
+    juror_fee="0.333333",
+    max_traces=64,
+    randomness_delay=1,
+)
+
 NOBODY = "0x" + "00" * 20
 
 
@@ -29,7 +58,9 @@ def setting(chain: DrivenChain) -> Play:
         wallet = 0 if place == 5 else 10**12
         twins.model.ledger.wallets[who] = wallet
         assert chain.send(who, ("token", "mint", [who, wallet])) is None
-        assert chain.send(who, ("token", "approve", [chain.addresses["ledger"], 2**256 - 1])) is None
+        assert (
+            chain.send(who, ("token", "approve", [chain.addresses["ledger"], 2**256 - 1])) is None
+        )
     assert chain.send(accounts[1], ("environments", "register", [ENVIRONMENT])) is None
     twins.model.environments.add(ENVIRONMENT)
     twins.wait(1)
@@ -87,7 +118,9 @@ class Play:
         elif phase == batches.SETTLEABLE:
             twins.settle(self.accounts[0], batch)
         elif phase == batches.DISPUTED:
-            open_ = [i for i, d in enumerate(model.court.disputes) if d.batch == batch and not d.closed]
+            open_ = [
+                i for i, d in enumerate(model.court.disputes) if d.batch == batch and not d.closed
+            ]
             self.push_dispute(open_[0], ballot, move)
         return None
 
@@ -162,9 +195,7 @@ class Play:
             found += [SOUND, UNAVAILABLE, MALFORMED]
         return list(dict.fromkeys(vote for vote in found if vote))
 
-    def push_round(
-        self, number: int, papers: Sequence[Attestation], ballot: Sequence[int]
-    ) -> None:
+    def push_round(self, number: int, papers: Sequence[Attestation], ballot: Sequence[int]) -> None:
         """ballot: for each seat a paper, -1 for an absent member, -2 for one that never reveals."""
         twins, rounds = self.twins, self.model.rounds
         phase = rounds.phase(number)
@@ -275,7 +306,13 @@ class Play:
     def _any_claim(self, caller: str, target: int, tree: int) -> None:
         twins = self.twins
         known = target in twins.forests
-        trees = twins.forests[target].trees if known else twins.forests[1].trees if 1 in twins.forests else ()
+        trees = (
+            twins.forests[target].trees
+            if known
+            else twins.forests[1].trees
+            if 1 in twins.forests
+            else ()
+        )
         match tree:
             case 0 | 1 | 2 if trees:
                 self.twins.prove_fault(caller, target, trees[tree], [False])
@@ -334,7 +371,7 @@ class Play:
             case 0:
                 twins.deposit(caller, amount)
             case 1:
-                twins.withdraw(caller, self.accounts[(who + 1) % DEPOSITED], amount)
+                twins.withdraw(caller, self.accounts[(who + 1) % ACCOUNTS], amount)
             case 2:
                 target = (NOBODY, self.model.addresses["ledger"])[bounty % 2]
                 twins.withdraw(caller, target, amount)

@@ -86,9 +86,12 @@ class Market:
         codec: int = 0x55,
     ) -> None:
         world, rules, check = self.world, self.world.rules, Needs()
-        terms = world.escrow.get(bounty).terms
         check(any(root), "BatchMarket_ZeroRoot")
         check(codec in (0x55, 0x70), "BatchMarket_InvalidCodec")
+        check(0 < bounty <= len(world.escrow.bounties), "BountyEscrow_UnknownBounty")
+        if not 0 < bounty <= len(world.escrow.bounties):
+            check.settle()
+        terms = world.escrow.get(bounty).terms
         whole = 0 < count <= rules.max_traces and count % terms.group_size == 0
         check(whole, "BatchMarket_InvalidCount")
         check(terms.fee >= rules.min_fee_per_trace, "BatchMarket_FeeTooLow")

@@ -7,7 +7,6 @@ Anvil's own: a failure may not come again, so its message tells every step since
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,38 +22,7 @@ from hypothesis.stateful import (
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from driven_chain import DrivenChain
-from play import DEPOSITED, TUSD, Play, setting
-
-from marketplace.chain.anvil import AnvilNode
-from marketplace.chain.parameters import Preset
-
-USUAL = Preset(
-    name="usual",
-    committee_size=3,
-    max_rounds=3,
-    max_juries=3,
-    min_verifiers=3,
-    draw_timeout=900,
-    commit_window=120,
-    reveal_window=60,
-    challenge_window=300,
-    appeal_window=120,
-    opening_window=90,
-    # Sums that don't divide evenly, so that every rounding shows.
-    seat_stake="100.000007",
-    absence_bps=501,
-    late_bps=1003,
-    incoherence_bps=2003,
-    fraud_bps=20_001,
-    bond_per_trace="0.700001",
-    fault_multiple=2,
-    wrong_bps=7_001,
-    min_fee_per_trace="0.5",
-    juror_fee="0.333333",
-    max_traces=64,
-    randomness_delay=1,
-)
+from play import TUSD, Play
 
 # Who acts is a number: roles are spread over the accounts, see play.Cast.
 anybody = st.integers(0, 25)
@@ -67,7 +35,10 @@ ballots = st.one_of(
         st.sampled_from([0, 0, 1, 2]),
         st.dictionaries(st.integers(0, 6), st.integers(-2, 5), max_size=3),
     ),
-    st.builds(lambda few: [few[seat % len(few)] for seat in range(31)], st.lists(st.integers(-2, 4), min_size=2, max_size=5)),
+    st.builds(
+        lambda few: [few[seat % len(few)] for seat in range(31)],
+        st.lists(st.integers(-2, 4), min_size=2, max_size=5),
+    ),
 )
 
 
@@ -156,14 +127,6 @@ def run(play: Play, examples: int, steps: int, **options: Any) -> None:
             **options,
         ),
     )
-
-
-@pytest.fixture(scope="module")
-def play() -> Iterator[Play]:
-    with AnvilNode(accounts=DEPOSITED) as node:
-        chain = DrivenChain(node, USUAL)
-        yield setting(chain)
-        chain.close()
 
 
 def test_contracts_do_what_the_model_does(play: Play) -> None:

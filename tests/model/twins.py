@@ -149,7 +149,11 @@ class Twins:
         bad = to in ("0x" + "00" * 20, self.model.addresses["ledger"])
         target = None if bad else to
         return self.act(
-            who, "ledger", "withdraw", [to, amount], lambda m: m.ledger.withdraw(who, target, amount)
+            who,
+            "ledger",
+            "withdraw",
+            [to, amount],
+            lambda m: m.ledger.withdraw(who, target, amount),
         )
 
     def create_bounty(self, who: str, terms: Terms, amount: int) -> bool:
@@ -227,7 +231,9 @@ class Twins:
         where = (self.model.chain_id, self.model.addresses["market"], bounty, miner)
         traces = Tree(trace_leaf(*where, i, line) for i, line in enumerate(lines))
         known = 2 <= count <= len(HONEST)
-        return Forest(count, traces, tuple(map(keccak, lines)), trees_of(batch, count) if known else ())
+        return Forest(
+            count, traces, tuple(map(keccak, lines)), trees_of(batch, count) if known else ()
+        )
 
     def tally(self, who: str, batch: int, leader: Attestation) -> bool:
         return self.act(
@@ -340,9 +346,7 @@ class Twins:
         """Opens the nodes on the way; a verdict at its end where there is one."""
         nodes = [at(root, turns[:i]) for i in range(len(turns) + 1)]
         end = nodes[-1].verdict
-        path = [
-            tuple(child.sums for child in node.children) for node in nodes if node.children
-        ]
+        path = [tuple(child.sums for child in node.children) for node in nodes if node.children]
         said = end or Said(0, 0, 0, 0, 0, 0)
         opened = (path, turns, end is not None, said.batch, said.struct)
         return self.act(
