@@ -6,11 +6,12 @@ raw, all reads of one step in one JSON-RPC batch. The senders are Anvil's publis
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import Any
 
-import httpx
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak
 
@@ -82,7 +83,7 @@ class DrivenChain:
         self._errors = {k: v for one in self._interfaces.values() for k, v in one.errors.items()}
         for library in ("ERC20InsufficientBalance(address,uint256,uint256)",):
             self._errors[keccak(library.encode())[:4]] = library.split("(")[0]
-        self._http = httpx.Client(base_url=node.url, timeout=timeout, trust_env=False)
+        self._http = HTTPConnection(node.url.removeprefix("http://"), timeout=timeout)
         self.hashes: dict[int, bytes] = {}
         self._known: dict[tuple[Any, ...], Known] = {}
         self.number, self.time = self._head()
@@ -97,9 +98,9 @@ class DrivenChain:
 
     def advance(self, seconds: int, blocks: int = 1) -> None:
         """Mine empty blocks, the first after `seconds`, the rest a second apart."""
-        self.node.rpc("evm_mine", {"timestamp": self.time + seconds})
+        self._rpc("evm_mine", {"timestamp": self.time + seconds})
         if blocks > 1:
-            self.node.rpc("anvil_mine", hex(blocks - 1), "0x1")
+            self._rpc("anvil_mine", hex(blocks - 1), "0x1")
         self.number, self.time = self._head()
 
     def snapshot(self) -> tuple[str, int, int]:
@@ -112,7 +113,7 @@ class DrivenChain:
 
     def blockhash(self, number: int) -> bytes:
         if number not in self.hashes:
-            found = self.node.rpc("eth_getBlockByNumber", hex(number), False)
+            found = self._rpc("eth_getBlockByNumber", hex(number), False)
             self.hashes[number] = bytes.fromhex(found["hash"][2:])
         return self.hashes[number]
 
@@ -126,13 +127,13 @@ class DrivenChain:
             "data": self._data(call),
             "gas": hex(GAS),
         }
-        digest = self.node.rpc("eth_sendTransaction", transaction)
-        self.node.rpc("evm_mine", {"timestamp": self.time + seconds})
-        receipt = self.node.rpc("eth_getTransactionReceipt", digest)
+        digest = self._rpc("eth_sendTransaction", transaction)
+        self._rpc("evm_mine", {"timestamp": self.time + seconds})
+        receipt = self._rpc("eth_getTransactionReceipt", digest)
         self.number, self.time = int(receipt["blockNumber"], 16), self.time + seconds
         if receipt["status"] == "0x1":
             return None
-        trace = self.node.rpc("debug_traceTransaction", digest, {"tracer": "callTracer"})
+        trace = self._rpc("debug_traceTransaction", digest, {"tracer": "callTracer"})
         output = bytes.fromhex(trace.get("output", "0x")[2:])
         return self._errors.get(output[:4], f"{trace.get('error')}: 0x{output.hex()[:200]}")
 
@@ -148,7 +149,7 @@ class DrivenChain:
             }
             for place, (call, before) in enumerate(zip(calls, known, strict=True))
         ]
-        for answer in self._http.post("/", json=body).json():
+        for answer in self._post(body):
             call, before = calls[answer["id"]], known[answer["id"]]
             if "error" in answer:
                 raise AssertionError(f"{call} gave {answer['error']}")
@@ -165,10 +166,22 @@ class DrivenChain:
             self._known[key] = Known(self._data(call))
         return self._known[key]
 
+    def _rpc(self, method: str, *params: Any) -> Any:
+        answer = self._post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        if "error" in answer:
+            raise AssertionError(f"Anvil refused {method}: {answer['error']}")
+        return answer["result"]
+
+    def _post(self, body: Any) -> Any:
+        """Plain HTTP on one connection: a general client costs more than the node's answer."""
+        headers = {"Content-Type": "application/json"}
+        self._http.request("POST", "/", json.dumps(body), headers)
+        return json.loads(self._http.getresponse().read())
+
     def _data(self, call: Call) -> str:
         function = self._interfaces[call[0]].functions[call[1]]
         return "0x" + (function.selector + encode(function.takes, call[2])).hex()
 
     def _head(self) -> tuple[int, int]:
-        block = self.node.rpc("eth_getBlockByNumber", "latest", False)
+        block = self._rpc("eth_getBlockByNumber", "latest", False)
         return int(block["number"], 16), int(block["timestamp"], 16)

@@ -9,6 +9,7 @@ import reference_court as court
 import reference_lot as lot
 from driven_chain import DrivenChain
 from eth_utils.crypto import keccak
+from reference import Reference
 from reference_court import Claim
 from reference_money import MALFORMED, SOUND, UNAVAILABLE, Attestation, Terms
 from reference_trees import NO_FAULT, Node, verdicts, walks
@@ -86,7 +87,7 @@ class Play:
         self.accounts = twins.accounts
 
     @property
-    def model(self):  # noqa: ANN201
+    def model(self) -> Reference:
         return self.twins.model
 
     def go_back(self) -> None:

@@ -12,19 +12,22 @@ names: None where it happened, else the custom errors that a refusal may carry.
 
 from __future__ import annotations
 
-import copy
+import pickle
 from collections.abc import Callable
 from typing import NamedTuple
 
 from reference_batches import Market
 from reference_court import Court
 from reference_lot import Rounds, Stake
-from reference_money import Assignments, Escrow, Ledger, Refused, abi_hash
+from reference_money import Assignments, Escrow, Ledger, Part, Refused, abi_hash
 
 from marketplace.chain.parameters import Parameters
 
 REACH = 256
 """Blocks after its own during which a block's hash can be read."""
+
+
+_PARTS = ("environments", "ledger", "escrow", "assignments", "stake", "rounds", "market", "court")
 
 
 class Block(NamedTuple):
@@ -60,20 +63,24 @@ class Reference:
 
     def act(self, block: Block, action: Callable[[], None]) -> frozenset[str] | None:
         """One transaction in `block`: as a whole or, refused, not at all."""
-        before = self._state()
+        before = self.saved()
         self.now = block
         try:
             action()
         except Refused as refused:
-            self.__dict__.update(before)
-            self.now = block
+            self.restore(before)
             return refused.names
         return None
 
-    def copy(self) -> Reference:
-        twin = copy.copy(self)
-        twin.__dict__.update(self._state(twin))
-        return twin
+    def saved(self) -> bytes:
+        """All that actions change; the clock is not among it."""
+        return pickle.dumps([getattr(self, name) for name in _PARTS])
+
+    def restore(self, saved: bytes) -> None:
+        for name, part in zip(_PARTS, pickle.loads(saved), strict=True):
+            if isinstance(part, Part):
+                part.world = self
+            setattr(self, name, part)
 
     # --- randomness: the hash of a later block ---------------------------------------
 
@@ -87,11 +94,3 @@ class Reference:
 
     def random_value(self, point: int) -> bytes:
         return abi_hash(("bytes32",), self.blockhash(point))
-
-    def _state(self, owner: Reference | None = None) -> dict[str, object]:
-        """A deep copy of what actions change, whose parts name `owner`."""
-        fixed = (self.rules, self.addresses, self.blockhash)
-        memo: dict[int, object] = {id(one): one for one in fixed}
-        memo[id(self)] = owner or self
-        names = ("environments", "ledger", "escrow", "assignments", "stake", "rounds", "market")
-        return copy.deepcopy({name: getattr(self, name) for name in (*names, "court")}, memo)

@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reference_lot import CLOSED, STALLED
-from reference_money import BPS, MALFORMED, UNAVAILABLE, Attestation, Needs, Terms, abi_hash, need
+from reference_money import (
+    AS_BUILT,
+    BPS,
+    MALFORMED,
+    UNAVAILABLE,
+    Attestation,
+    Needs,
+    Part,
+    Terms,
+    abi_hash,
+    need,
+)
 
 if TYPE_CHECKING:
     from reference import Reference
@@ -34,7 +45,7 @@ class Batch:
 
 
 @dataclass
-class Market:
+class Market(Part):
     world: Reference
     batches: list[Batch] = field(default_factory=list)
 
@@ -121,8 +132,8 @@ class Market:
         agreed = votes >= seen.quorum
         conflict = not agreed and seen.revealed >= seen.quorum
         check(not agreed or leader == vote, "BatchMarket_NotTheLeader")
-        # TODO-SPEC
-        check(not (conflict and one.disputes), "BatchMarket_DisputesOpen")
+        waits = conflict or "tally waits for every dispute" in AS_BUILT
+        check(not (waits and one.disputes), "BatchMarket_DisputesOpen")
         if conflict and not one.narrowed:
             until = self.world.rounds.ends_at(one.round) + self.world.rules.opening_window
             check(self.world.now.time > until, "BatchMarket_NarrowFirst")

@@ -9,11 +9,13 @@ from reference_batches import CHALLENGEABLE, Batch
 from reference_lot import CLOSED as ROUND_CLOSED
 from reference_lot import STALLED
 from reference_money import (
+    AS_BUILT,
     MALFORMED,
     OUTCOMES,
     UNAVAILABLE,
     Attestation,
     Needs,
+    Part,
     abi_hash,
     need,
 )
@@ -107,7 +109,7 @@ class Dispute:
 
 
 @dataclass
-class Court:
+class Court(Part):
     world: Reference
     disputes: list[Dispute] = field(default_factory=list)
 
@@ -294,6 +296,8 @@ class Court:
         need(self.phase(dispute) == APPEALABLE, "Court_WrongPhase")
         one = self[dispute]
         bond = 2 * (one.appeals[-1].bond if one.appeals else one.bond)
+        if "a bond doubles with every jury" in AS_BUILT:
+            bond = one.bond << one.juries
         self.world.ledger.collect("court", who, bond)
         one.appeals.append(Appeal(who, one.standing, bond))
         one.decided_at = 0
@@ -315,6 +319,8 @@ class Court:
         """Whether the jury's verdict gives the miner more than the disputed one."""
         if one.said is None:
             return vote != one.vote
+        if "a verdict that gives the same wrongs the miner" in AS_BUILT:
+            return not one.said.units and not vote.faults
         return vote.units > one.said.units or vote.faults < one.said.faults
 
     # --- the end ---------------------------------------------------------------------

@@ -16,6 +16,7 @@ from reference_money import (
     UNAVAILABLE,
     Attestation,
     Needs,
+    Part,
     Refused,
     abi_hash,
     need,
@@ -45,7 +46,7 @@ class Verifier:
 
 
 @dataclass
-class Stake:
+class Stake(Part):
     """verifiers: in the order of their leaves, that of their first stake."""
 
     world: Reference
@@ -178,7 +179,7 @@ class Round:
 
 
 @dataclass
-class Rounds:
+class Rounds(Part):
     """queue: rounds whose draw is still to come, as they were scheduled."""
 
     world: Reference

@@ -27,9 +27,6 @@ class Said(NamedTuple):
     units: int
     faults: int
 
-    def __deepcopy__(self, memo: object) -> Said:
-        return self
-
     @property
     def hash(self) -> bytes:
         types = ("uint64", "uint256", "uint32", "uint8", "uint32", "uint32")
@@ -54,9 +51,6 @@ class Node:
     faults: int
     verdict: Said | None = None
     children: tuple[Node, Node] | None = None
-
-    def __deepcopy__(self, memo: object) -> Node:
-        return self
 
     @property
     def sums(self) -> tuple[bytes, int, int]:

@@ -7,15 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import reference_batches as batches
-import reference_court as court
-import reference_lot as lot
 from comparing import differences
 from driven_chain import DrivenChain
 from eth_utils.crypto import keccak
 from reference import Block, Reference
 from reference_court import Claim
-from reference_money import MALFORMED, SOUND, UNAVAILABLE, Attestation, Terms
+from reference_money import Attestation, Terms
 from reference_trees import Node, Said, at, join, leaf, proof, split, tree
 
 from marketplace.protocol.merkle import Tree, trace_leaf
@@ -92,13 +89,15 @@ class Twins:
     # --- keeping and going back ------------------------------------------------------
 
     def keep(self) -> None:
-        self._kept = (self.chain.snapshot(), self.model.copy(), dict(self.forests))
+        self._kept = (self.chain.snapshot(), self.model.saved(), dict(self.forests))
 
     def go_back(self) -> None:
-        snapshot, model, forests = self._kept
+        snapshot, saved, forests = self._kept
         self.chain.revert(snapshot)
-        self.model, self.forests, self.journal = model.copy(), dict(forests), []
-        self.keep()
+        self.model.restore(saved)
+        self.model.now = Block(self.chain.number, self.chain.time)
+        self.forests, self.journal = dict(forests), []
+        self._kept = (self.chain.snapshot(), saved, forests)
 
     # --- one step --------------------------------------------------------------------
 
