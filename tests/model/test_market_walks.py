@@ -16,6 +16,8 @@ from play import Play
 # Papers of a committee, see Play.papers.
 HONEST, GENEROUS, HARSH, UNAVAILABLE, MALFORMED, PARTIAL, SUM, INNER = 0, 1, 2, 3, 4, 6, 8, 12
 ABSENT, LATE = -1, -2
+LONGEST = 60
+"""Pushes after which a walk is stuck."""
 # Papers of a jury, see Play.jury_papers.
 AS_DISPUTED, OTHERWISE = 0, 1
 
@@ -25,13 +27,19 @@ def everybody(paper: int) -> list[int]:
 
 
 def batch_until(play: Play, batch: int, phase: int, ballot: list[int], move: int = 0) -> None:
-    while play.model.market.phase(batch) != phase:
+    for _ in range(LONGEST):
+        if play.model.market.phase(batch) == phase:
+            return
         play.push_batch(batch - 1, ballot, move)
+    raise AssertionError(f"batch {batch} did not get to phase {phase}")
 
 
 def dispute_until(play: Play, dispute: int, phase: int, ballot: list[int], move: int = 0) -> None:
-    while play.model.court.phase(dispute) != phase:
+    for _ in range(LONGEST):
+        if play.model.court.phase(dispute) == phase:
+            return
         play.push_dispute(dispute - 1, ballot, move)
+    raise AssertionError(f"dispute {dispute} did not get to phase {phase}")
 
 
 def attested(play: Play, ballot: list[int], count: int = 4) -> int:
@@ -55,8 +63,16 @@ def test_rounds_without_quorum_end_void(play: Play) -> None:
     batch_until(play, 1, batches.VOID, [ABSENT, LATE, HONEST] * 11)
 
 
-@pytest.mark.parametrize("jury", [AS_DISPUTED, OTHERWISE, 2, 3])
-@pytest.mark.parametrize("lie", [GENEROUS, HARSH, PARTIAL])
+@pytest.mark.parametrize(
+    ("lie", "jury"),
+    [
+        (GENEROUS, AS_DISPUTED),
+        (GENEROUS, OTHERWISE),
+        (GENEROUS, 2),
+        (HARSH, OTHERWISE),
+        (PARTIAL, OTHERWISE),
+    ],
+)
 def test_a_verdict_is_disputed(play: Play, lie: int, jury: int) -> None:
     batch = attested(play, everybody(lie))
     place = 0 if lie == HARSH else 1
@@ -79,8 +95,9 @@ def test_an_appeal(play: Play, second: int) -> None:
 def test_an_appeal_after_a_jury_without_quorum(play: Play) -> None:
     attested(play, everybody(GENEROUS))
     play.any_leaf(4, 0, 1, 1, False)
-    while play.model.court[1].juries == 1:
+    for _ in range(3):  # draw, vote, tally
         play.push_dispute(0, [0, 1, 2] * 11, 0)
+    assert play.model.court[1].juries == 2
     dispute_until(play, 1, court.APPEALABLE, everybody(OTHERWISE))
     play.push_dispute(0, [], 1)
     dispute_until(play, 1, court.CLOSED, everybody(OTHERWISE))
@@ -89,15 +106,15 @@ def test_an_appeal_after_a_jury_without_quorum(play: Play) -> None:
 @pytest.mark.parametrize("winner", [AS_DISPUTED, OTHERWISE, 3, ABSENT])
 def test_a_conflict_is_narrowed(play: Play, winner: int) -> None:
     play.new_batch(0, 1, 4)
-    while not play.model.market.conflict(1):
+    for _ in range(2):  # draw, vote
         play.push_batch(0, [HONEST, GENEROUS, UNAVAILABLE] * 11, 0)
+    assert play.model.market.conflict(1)
     play.push_batch(0, [], 1)
     dispute_until(play, 1, court.CLOSED, everybody(winner))
     batch_until(play, 1, batches.SETTLED, everybody(HONEST))
 
 
-@pytest.mark.parametrize("move", [0, 1, 7])
-@pytest.mark.parametrize("said", [GENEROUS, INNER])
+@pytest.mark.parametrize(("said", "move"), [(GENEROUS, 0), (GENEROUS, 7), (INNER, 1)])
 def test_an_opening(play: Play, said: int, move: int) -> None:
     batch = attested(play, everybody(said))
     play.twins.demand_opening(play.accounts[4], batch)
@@ -107,15 +124,15 @@ def test_an_opening(play: Play, said: int, move: int) -> None:
     batch_until(play, batch, batches.SETTLED, everybody(HONEST))
 
 
-@pytest.mark.parametrize("said", [SUM, INNER, 9, 10, 11])
+@pytest.mark.parametrize("said", [SUM, INNER, 9])
 def test_lying_trees_are_proven_until_the_batch_is_void(play: Play, said: int) -> None:
     batch = attested(play, everybody(said))
-    while play.model.market.phase(batch) != batches.VOID:
-        play.push_batch(0, everybody(said), 7)
+    batch_until(play, batch, batches.VOID, everybody(said), 7)
 
 
-@pytest.mark.parametrize("jury", [AS_DISPUTED, 1, 2])
-@pytest.mark.parametrize("outcome", [UNAVAILABLE, MALFORMED])
+@pytest.mark.parametrize(
+    ("outcome", "jury"), [(UNAVAILABLE, 0), (UNAVAILABLE, 1), (MALFORMED, 1), (MALFORMED, 2)]
+)
 def test_an_outcome_is_disputed(play: Play, outcome: int, jury: int) -> None:
     batch = attested(play, everybody(outcome))
     play.twins.dispute_outcome(play.accounts[4], batch)
@@ -128,8 +145,8 @@ def test_the_quicker_of_two_disputes_decides(play: Play) -> None:
     play.any_leaf(4, 0, 1, 1, False)
     play.any_leaf(3, 0, 0, 1, False)
     dispute_until(play, 1, court.CLOSED, everybody(OTHERWISE))
-    # The other one is about an attestation that is gone.
-    while play.model.market.phase(batch) == batches.IN_ROUND:
+    # The other one is about an attestation that is gone, but the next tally waits for it.
+    for _ in range(3):
         play.push_batch(0, everybody(HONEST), 0)
     dispute_until(play, 2, court.CLOSED, everybody(OTHERWISE))
     batch_until(play, batch, batches.SETTLED, everybody(HONEST))
