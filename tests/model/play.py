@@ -204,6 +204,9 @@ class Play:
             twins.wait(1, blocks=2)
         if rounds.phase(number) == lot.DRAWABLE:
             twins.draw(self.accounts[0], number)
+            if not rounds[number].drawn_at:
+                # Too few verifiers, and there will be no more: it stalls.
+                twins.wait(twins.rules.draw_timeout // 2)
             return
         seats = [(place, seat.member) for place, seat in enumerate(rounds[number].seats)]
         if phase == lot.COMMITTING:

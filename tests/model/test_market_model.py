@@ -130,7 +130,7 @@ def run(play: Play, examples: int, steps: int, **options: Any) -> None:
 
 
 def test_contracts_do_what_the_model_does(play: Play) -> None:
-    run(play, examples=6, steps=30, derandomize=True)
+    run(play, examples=8, steps=40, derandomize=True)
 
 
 @pytest.mark.deep
