@@ -161,3 +161,27 @@ def test_draws_are_missed_and_stall(play: Play) -> None:
     play.twins.wait(901)
     for batch in (1, 2):
         play.twins.void_stalled(play.accounts[0], batch)
+
+
+def test_a_conviction_reaches_what_is_unbonding(play: Play) -> None:
+    batch = attested(play, everybody(SUM))
+    for seat in play.model.rounds[1].seats:
+        one = play.model.stake.verifiers[seat.member]
+        free = one.stake - one.open_seats * play.twins.rules.seat_stake
+        play.twins.unstake(seat.member, free)
+    play.push_batch(batch - 1, [], 7)
+    assert play.model.market[batch].overturned == 1
+    assert any(one.unbonding == 0 < one.claimable_at for one in play.model.stake.verifiers.values())
+
+
+def test_of_two_draws_at_one_point_the_older_comes_first(play: Play) -> None:
+    attested(play, everybody(SUM), 2)
+    play.new_batch(1, 1, 2)
+    play.twins.wait(1, blocks=260)
+    # Schedules the second batch's draw again, then opens a fresh round for the first one.
+    play.push_batch(0, [], 7)
+    points = [play.model.rounds[number].point for number in (2, 3)]
+    assert points[0] == points[1]
+    assert play.model.rounds.next_draw == 2
+    play.twins.wait(1, blocks=2)
+    play.twins.draw(play.accounts[0], 3)
