@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from reference_batches import CHALLENGEABLE, Batch
+from reference_batches import CHALLENGEABLE, IN_ROUND, Batch
 from reference_lot import CLOSED as ROUND_CLOSED
 from reference_lot import STALLED
 from reference_money import (
@@ -175,6 +175,7 @@ class Court(Part):
 
     def narrow(self, who: str, batch: int, leader: Claim, rival: Claim) -> None:
         seen, check = self.world.market.get(batch), Needs()
+        check(self.world.market.phase(batch) == IN_ROUND, "BatchMarket_WrongPhase")
         check(self.world.market.conflict(batch), "BatchMarket_NoConflict")
         votes = self.world.rounds[seen.round]
         first, second = leader.tree.attestation, rival.tree.attestation
