@@ -1,0 +1,187 @@
+"""Whole lives of a batch that random steps seldom finish, on the chain and in the model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import reference_batches as batches
+import reference_court as court
+from play import Play
+
+# Papers of a committee, see Play.papers.
+HONEST, GENEROUS, HARSH, UNAVAILABLE, MALFORMED, PARTIAL, SUM, INNER = 0, 1, 2, 3, 4, 6, 8, 12
+ABSENT, LATE = -1, -2
+LONGEST = 60
+"""Pushes after which a walk is stuck."""
+# Papers of a jury, see Play.jury_papers.
+AS_DISPUTED, OTHERWISE = 0, 1
+
+
+def everybody(paper: int) -> list[int]:
+    return [paper] * 31
+
+
+def batch_until(play: Play, batch: int, phase: int, ballot: list[int], move: int = 0) -> None:
+    for _ in range(LONGEST):
+        if play.model.market.phase(batch) == phase:
+            return
+        play.push_batch(batch - 1, ballot, move)
+    raise AssertionError(f"batch {batch} did not get to phase {phase}")
+
+
+def dispute_until(play: Play, dispute: int, phase: int, ballot: list[int], move: int = 0) -> None:
+    for _ in range(LONGEST):
+        if play.model.court.phase(dispute) == phase:
+            return
+        play.push_dispute(dispute - 1, ballot, move)
+    raise AssertionError(f"dispute {dispute} did not get to phase {phase}")
+
+
+def attested(play: Play, ballot: list[int], count: int = 4) -> int:
+    """A new batch with an attestation by that ballot."""
+    play.new_batch(0, 1, count)
+    batch = len(play.model.market.batches)
+    batch_until(play, batch, batches.CHALLENGEABLE, ballot, 3)
+    return batch
+
+
+@pytest.mark.parametrize(
+    "ballot", [[0, 0, 0], [0, 0, -1], [0, 0, -2], [0, 0, 1], [3, 3, 0], [4, 4, 3]]
+)
+def test_a_batch_is_settled(play: Play, ballot: list[int]) -> None:
+    batch = attested(play, ballot * 11)
+    batch_until(play, batch, batches.SETTLED, ballot * 11)
+
+
+def test_rounds_without_quorum_end_void(play: Play) -> None:
+    play.new_batch(0, 1, 4)
+    batch_until(play, 1, batches.VOID, [ABSENT, LATE, HONEST] * 11)
+
+
+@pytest.mark.parametrize(
+    ("lie", "jury"),
+    [
+        (GENEROUS, AS_DISPUTED),
+        (GENEROUS, OTHERWISE),
+        (GENEROUS, 2),
+        (HARSH, OTHERWISE),
+        (PARTIAL, OTHERWISE),
+    ],
+)
+def test_a_verdict_is_disputed(play: Play, lie: int, jury: int) -> None:
+    batch = attested(play, everybody(lie))
+    place = 0 if lie == HARSH else 1
+    tree = play.twins.forests[batch].attested(play.model.market[batch].attestation)
+    play.any_leaf(4, 0, place, play.twins.forests[batch].trees.index(tree), False)
+    dispute_until(play, 1, court.CLOSED, [jury] * 5 + [AS_DISPUTED, ABSENT] * 9)
+    batch_until(play, batch, batches.SETTLED, everybody(HONEST))
+
+
+@pytest.mark.parametrize("second", [AS_DISPUTED, OTHERWISE, ABSENT])
+def test_an_appeal(play: Play, second: int) -> None:
+    batch = attested(play, everybody(GENEROUS))
+    play.any_leaf(4, 0, 1, 1, False)
+    dispute_until(play, 1, court.APPEALABLE, everybody(OTHERWISE))
+    play.push_dispute(0, [], 1)
+    dispute_until(play, 1, court.CLOSED, everybody(second))
+    batch_until(play, batch, batches.SETTLED, everybody(HONEST))
+
+
+def test_an_appeal_after_a_jury_without_quorum(play: Play) -> None:
+    attested(play, everybody(GENEROUS))
+    play.any_leaf(4, 0, 1, 1, False)
+    for _ in range(3):  # draw, vote, tally
+        play.push_dispute(0, [0, 1, 2] * 11, 0)
+    assert play.model.court[1].juries == 2
+    dispute_until(play, 1, court.APPEALABLE, everybody(OTHERWISE))
+    play.push_dispute(0, [], 1)
+    dispute_until(play, 1, court.CLOSED, everybody(OTHERWISE))
+
+
+@pytest.mark.parametrize("winner", [AS_DISPUTED, OTHERWISE, 3, ABSENT])
+def test_a_conflict_is_narrowed(play: Play, winner: int) -> None:
+    play.new_batch(0, 1, 4)
+    for _ in range(2):  # draw, vote
+        play.push_batch(0, [HONEST, GENEROUS, UNAVAILABLE] * 11, 0)
+    assert play.model.market.conflict(1)
+    play.push_batch(0, [], 1)
+    dispute_until(play, 1, court.CLOSED, everybody(winner))
+    batch_until(play, 1, batches.SETTLED, everybody(HONEST))
+
+
+@pytest.mark.parametrize(("said", "move"), [(GENEROUS, 0), (GENEROUS, 7), (INNER, 1)])
+def test_an_opening(play: Play, said: int, move: int) -> None:
+    batch = attested(play, everybody(said))
+    play.twins.demand_opening(play.accounts[4], batch)
+    if move == 7:
+        play.push_dispute(0, [], 0)
+    dispute_until(play, 1, court.CLOSED, everybody(AS_DISPUTED), move)
+    batch_until(play, batch, batches.SETTLED, everybody(HONEST))
+
+
+@pytest.mark.parametrize("said", [SUM, INNER, 9])
+def test_lying_trees_are_proven_until_the_batch_is_void(play: Play, said: int) -> None:
+    batch = attested(play, everybody(said))
+    batch_until(play, batch, batches.VOID, everybody(said), 7)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "jury"), [(UNAVAILABLE, 0), (UNAVAILABLE, 1), (MALFORMED, 1), (MALFORMED, 2)]
+)
+def test_an_outcome_is_disputed(play: Play, outcome: int, jury: int) -> None:
+    batch = attested(play, everybody(outcome))
+    play.twins.dispute_outcome(play.accounts[4], batch)
+    dispute_until(play, 1, court.CLOSED, everybody(jury))
+    batch_until(play, batch, batches.SETTLED, everybody(HONEST))
+
+
+def test_the_quicker_of_two_disputes_decides(play: Play) -> None:
+    batch = attested(play, everybody(GENEROUS))
+    play.any_leaf(4, 0, 1, 1, False)
+    play.any_leaf(3, 0, 0, 1, False)
+    dispute_until(play, 1, court.CLOSED, everybody(OTHERWISE))
+    # The other one is about an attestation that is gone, but the next tally waits for it.
+    for _ in range(3):
+        play.push_batch(0, everybody(HONEST), 0)
+    dispute_until(play, 2, court.CLOSED, everybody(OTHERWISE))
+    batch_until(play, batch, batches.SETTLED, everybody(HONEST))
+
+
+def test_draws_are_missed_and_stall(play: Play) -> None:
+    for _ in range(2):
+        play.new_batch(0, 1, 2)
+    play.twins.wait(1, blocks=260)
+    play.twins.draw_due(play.accounts[0], 1)
+    play.twins.draw(play.accounts[0], 2)
+    play.twins.wait(901)
+    for batch in (1, 2):
+        play.twins.void_stalled(play.accounts[0], batch)
+
+
+def test_a_conviction_reaches_what_is_unbonding(play: Play) -> None:
+    batch = attested(play, everybody(SUM))
+    for seat in play.model.rounds[1].seats:
+        one = play.model.stake.verifiers[seat.member]
+        free = one.stake - one.open_seats * play.twins.rules.seat_stake
+        play.twins.unstake(seat.member, free)
+    play.push_batch(batch - 1, [], 7)
+    assert play.model.market[batch].overturned == 1
+    assert any(one.unbonding == 0 < one.claimable_at for one in play.model.stake.verifiers.values())
+
+
+def test_of_two_draws_at_one_point_the_older_comes_first(play: Play) -> None:
+    attested(play, everybody(SUM), 2)
+    play.new_batch(1, 1, 2)
+    play.twins.wait(1, blocks=260)
+    # Schedules the second batch's draw again, then opens a fresh round for the first one.
+    play.push_batch(0, [], 7)
+    points = [play.model.rounds[number].point for number in (2, 3)]
+    assert points[0] == points[1]
+    assert play.model.rounds.next_draw == 2
+    play.twins.wait(1, blocks=2)
+    play.twins.draw(play.accounts[0], 3)
