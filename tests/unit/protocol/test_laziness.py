@@ -19,8 +19,8 @@ from marketplace.protocol.laziness import (
 )
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks/audits/simulate.py"
-# Fees 30 and checking 10 for the batch; late 100, incoherent 200, fraud 1000; a juror gains 4.
-DILEMMA = Dilemma(3, 3, 30, 10, 4, 100, 200, 1000)
+# Fees 30 and checking 10 for the batch; incoherent 200, fraud 1000; a juror gains 4.
+DILEMMA = Dilemma(3, 3, 30, 10, 4, 200, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +68,14 @@ def test_break_even_of_the_stake() -> None:
     # 0.95 x 10 spared, less the 0.05 x 0.5 that honest members gain on juries.
     scale = break_even_scale(DILEMMA, 10, 2, 0.05)
     assert scale is not None
-    scaled = replace(DILEMMA, late=100 * scale, incoherence=200 * scale, fraud=1000 * scale)
+    scaled = replace(DILEMMA, incoherence=200 * scale, fraud=1000 * scale)
     assert mixed(scaled, 10, 2, 0.05).advantage == pytest.approx(0, abs=1e-9)
     assert scale == pytest.approx(9.475 / 15)
     assert break_even_scale(DILEMMA, 10, 2, 0.0) is None
 
 
 def test_auditing_nothing_never_makes_laziness_lose() -> None:
-    free = replace(DILEMMA, fees=0, late=0, incoherence=0, fraud=0)
+    free = replace(DILEMMA, fees=0, incoherence=0, fraud=0)
     assert mixed(DILEMMA, 10, 2, 0.0).advantage == 10
     assert break_even_rate(free, 10, 2) is None
 
@@ -103,7 +103,7 @@ def test_the_simulation_agrees(simulation, seats, lazy, rate) -> None:
 def test_the_simulation_uses_the_presets_constants(simulation) -> None:
     found = simulation.standard()
     assert (found.committee, found.rounds) == (5, 3)
-    assert (found.late, found.incoherence, found.fraud) == (10, 20, 100)
+    assert (found.incoherence, found.fraud) == (20, 100)
     assert found.fees == pytest.approx(2.048)
     assert found.juror_gain == pytest.approx(0.4998)
 
