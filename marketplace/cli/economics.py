@@ -75,8 +75,8 @@ def economics(
     rules, decimals, name = _rules(ctx, preset_name, deployment)
     given = {
         "price": price, "fee": fee, "traces": traces, "check_cost": check_cost,
-        "gas_cost": gas_cost, "seats": seats, "leaving": leaving, "attacker": attacker, "lazy": lazy,
-        "audits": audits, "watch": watch, "miner_watch": miner_watch,
+        "gas_cost": gas_cost, "seats": seats, "leaving": leaving, "attacker": attacker,
+        "lazy": lazy, "audits": audits, "watch": watch, "miner_watch": miner_watch,
         "poster_watch": poster_watch, "serves": serves, "believed": believed, "pool": pool,
     }  # fmt: skip
     said = {

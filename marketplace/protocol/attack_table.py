@@ -27,8 +27,8 @@ ATTACKS: Final = (
     Attack(
         "withdrawn content", "miner", attacks.withdrawn_content,
         ("serves", "traces"), ("juror_fee",),
-        "disputes its attested faults and withdraws the content: unavailable is cheaper than faulty; "
-        "it bears the jurors' fees",
+        "disputes its attested faults and withdraws the content: unavailable is cheaper than "
+        "faulty, but it bears the jurors' fees",
     ),
     Attack(
         "lying minority", "members", attacks.lying_minority,
@@ -48,8 +48,8 @@ ATTACKS: Final = (
     Attack(
         "conflict winner with one signer", "lying majority", attacks.one_signer,
         ("watch", "traces"), ("seat_stake", "incoherence_bps", "fraud_bps"),
-        "no quorum on purpose; the vote that wins the conflict has one signer, so a false one risks "
-        "one seat's stake, and what the others' incoherence costs is spent",
+        "no quorum on purpose; the vote that wins the conflict has one signer, so a false one "
+        "risks one seat's stake; the others' incoherence is spent",
     ),
     Attack(
         "lie without content", "lying majority and its miner", attacks.lie_without_content,
@@ -132,8 +132,8 @@ ATTACKS: Final = (
     Attack(
         "starved jury", "sybil verifiers", attacks.starved_jury,
         ("attacker",), ("min_verifiers", "max_juries"),
-        "who owns most accounts unstakes, so that a jury can't be drawn and the lie stands; busy seats "
-        "starve none, juries are drawn from all stake",
+        "who owns most accounts unstakes, so that a jury can't be drawn and the lie stands; "
+        "busy seats starve none, juries are drawn from all stake",
     ),
 )  # fmt: skip
 

@@ -68,10 +68,10 @@ class Assumptions:
     attacker: share of the seats that attackers hold or have bought.
     lazy: share of the seats whose holders sign claims unchecked. audits: share of planted batches.
     watch: chance that somebody re-checks an attested batch and disputes a lie in it.
-    miner_watch: the same, of a miner about its own batch. poster_watch: chance that a poster tries to
-    fetch a batch before it pays, and disputes what can't be had. serves: chance that a member that
-    has a batch gives it to one that can't fetch it. believed: chance that enough jurors of the last
-    jury take a promised bribe. pool: what lies in the insurance pool.
+    miner_watch: the same, of a miner about its own batch. poster_watch: chance that a poster tries
+    to fetch a batch before it pays, and disputes what can't be had. serves: chance that whoever has
+    a batch gives it to a member or juror that can't fetch it. believed: chance that enough jurors of
+    the last jury take a promised bribe. pool: what lies in the insurance pool.
     """
 
     price: int

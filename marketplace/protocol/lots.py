@@ -51,9 +51,9 @@ def lie_survives(held: int, seats: int, committee: int, most: int, leaving: int 
     sides to the end: the honest have no quorum in the last jury that can be drawn.
 
     held: the attacker's seats of all `seats`; just a quorum of them sits in the committee, which
-    leaves it most for the juries. leaving: seats unstaked before a jury is drawn, the attacker's and
-    others' alike; seats that sit elsewhere are drawn all the same. 1.0 where not even one jury can
-    be drawn.
+    leaves it most for the juries. leaving: seats unstaked before a jury is drawn, the attacker's
+    and others' alike; seats that sit elsewhere are drawn all the same. 1.0 where not even one jury
+    can be drawn.
     """
     liars = quorum(committee)
     if held < liars:
