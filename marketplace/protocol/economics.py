@@ -70,8 +70,8 @@ class Assumptions:
     watch: chance that somebody re-checks an attested batch and disputes a lie in it.
     miner_watch: the same, of a miner about its own batch. poster_watch: chance that a poster tries
     to fetch a batch before it pays, and disputes what can't be had. serves: chance that whoever has
-    a batch gives it to a member or juror that can't fetch it. believed: chance that enough jurors of
-    the last jury take a promised bribe. pool: what lies in the insurance pool.
+    a batch gives it to a member or juror that can't fetch it. believed: chance that enough jurors
+    of the last jury take a promised bribe. pool: what lies in the insurance pool.
     """
 
     price: int

@@ -48,19 +48,19 @@ def test_who_has_the_last_word() -> None:
     assert lie_survives(6, 10, 3, 3) == 1
     assert lie_survives(10, 10, 3, 3) == 1
     # Six of seven left are drawn where one unstakes; three of six liars deny the honest a quorum.
-    assert lie_survives(5, 10, 3, 3, leaving=1) == pytest.approx(comb(3, 3) * comb(4, 3) / comb(7, 6))
+    kept = comb(3, 3) * comb(4, 3) / comb(7, 6)
+    assert lie_survives(5, 10, 3, 3, leaving=1) == pytest.approx(kept)
 
 
 def test_unstaking_ones_own_seats() -> None:
-    # Six others and four of its own in ten: two of them sit, three honest jurors deny the rest.
+    assert lie_survives_unstaking(1, 10, 3, 3) == 0  # no majority of a committee
+    # Four of ten: five honest are left, whoever unstakes; a jury is drawn from four on.
     assert lie_survives_unstaking(4, 10, 3, 3) == 0
-    assert lie_survives_unstaking(1, 10, 3, 3) == 0
-    # Nine of fourteen: no jury of four once all but the quorum have left; a jury of seven mostly.
-    assert lie_survives_unstaking(10, 14, 3, 3) == 1
-    # A larger last jury that can't be drawn leaves the word to a smaller one: 31 of 60 others.
-    held, seats = 25, 63
-    alone, best = lie_survives(held, seats, 3, 3), lie_survives_unstaking(held, seats, 3, 3)
-    assert 0 < alone < best < 1
+    # Ten of fourteen: three honest are left, and no jury once its other eight have unstaked.
+    assert lie_survives(2, 6, 3, 3) == lie_survives_unstaking(10, 14, 3, 3) == 1
+    # Eleven of 23: the second jury has 13 of the 20 left, or 12 where one unstakes: half is enough.
+    assert lie_survives(11, 23, 3, 2) < lie_survives(10, 22, 3, 2)
+    assert lie_survives_unstaking(11, 23, 3, 2) == lie_survives(10, 22, 3, 2) < 1
 
 
 @pytest.mark.parametrize("seats", [7, 10, 13, 16, 30, 41, 64, 90])
