@@ -74,12 +74,11 @@ def lie_survives_unstaking(
     """The same where the attacker unstakes as many of its own seats as suits it best, once its
     quorum sits: a larger jury, or any, can then not be drawn."""
     free = seats - committee - leaving
+    # One may make the last jury even: half of it is enough to deny the others their quorum.
     wanted, before, choices = 2 * committee + 1, 0, [0, 1]
     for _ in range(most):
-        # One seat fewer than this jury needs: the one before it is the last. One fewer still: of an
-        # even number, half deny the others their quorum.
-        enough = free - (before + quorum(wanted) - 1)
-        choices += [enough, enough + 1]
+        # One seat fewer than this jury needs: the one before it is the last.
+        choices.append(free - (before + quorum(wanted) - 1))
         before += wanted
         wanted = 2 * wanted + 1
     most_own = min(held - quorum(committee), free)

@@ -11,7 +11,7 @@ from marketplace.protocol import attacks
 from marketplace.protocol.assessment import Verdict, assess, break_even
 from marketplace.protocol.attack_table import ATTACKS, assess_all, paying
 from marketplace.protocol.attacks import luck, thinnest
-from marketplace.protocol.economics import Assumptions, Case, assumed, least_loss
+from marketplace.protocol.economics import Assumptions, Case, assumed, least_loss, most_sold
 from marketplace.protocol.errors import InvalidValue
 
 
@@ -154,6 +154,15 @@ def test_a_jury_is_starved_by_who_owns_most_accounts() -> None:
     assert attacks.starved_jury(wide).gain > attacks.captured_juries(wide).gain > 0
     # Six of ten: no more to win by it than by voting.
     assert parts(attacks.starved_jury(case(attacker=0.6))) == (2000, 0, 130, 0)
+
+
+def test_a_bond_counts_as_what_a_batch_is_worth() -> None:
+    small = replace(GIVEN, price=1, fee=1, traces=95)
+    assert Case(replace(Numbers(), bond_per_trace=21), small).bond == 1995
+    with pytest.raises(InvalidValue, match="or its bond is worth 2016, more than"):
+        Case(replace(Numbers(), bond_per_trace=21), replace(small, traces=96))
+    assert most_sold(replace(Numbers(), bond_per_trace=21), 1, 1) == 95
+    assert most_sold(Numbers(), 10, 3) == 153
 
 
 def test_a_batch_of_faults_costs_no_more_than_the_bond() -> None:
