@@ -77,7 +77,7 @@ def play(dilemma: Dilemma, seats: int, lazy: int, planted: bool, lot: random.Ran
                 earned[one] += share
             if planted:
                 for one in signers:
-                    earned[one] -= dilemma.out_of_line
+                    earned[one] -= dilemma.incoherence
             break
         wanted = 2 * dilemma.committee + 1
         if len(unsat) < quorum(wanted):  # no jury: the lie stands
@@ -132,7 +132,7 @@ def standard() -> Dilemma:
     """The preset's constants and the default assumptions, in tokens."""
     rules = STANDARD.parameters(6)
     found = Case(rules, assumed(rules, UNIT, seats=SEATS)).dilemma
-    money = ("fees", "check_cost", "juror_gain", "late", "incoherence", "fraud")
+    money = ("fees", "check_cost", "juror_gain", "incoherence", "fraud")
     return replace(found, **{name: getattr(found, name) / UNIT for name in money})
 
 
@@ -141,7 +141,6 @@ def staked(dilemma: Dilemma, stake: float) -> Dilemma:
     by = stake / float(STANDARD.seat_stake)
     return replace(
         dilemma,
-        late=dilemma.late * by,
         incoherence=dilemma.incoherence * by,
         fraud=dilemma.fraud * by,
     )
@@ -227,8 +226,7 @@ def report(results: dict[str, Any]) -> str:
         f"traces for each row, {results['seats']} verifiers with one seat each, seed "
         f"{results['seed']}, Python {results['python']}, {results['seconds']} s. Constants of the "
         f"preset `standard`: committee of {constants['committee']}, stake of a seat "
-        f"{constants['seat_stake']:g}, late "
-        f"{constants['late']:g}, incoherent {constants['incoherence']:g}, fraud "
+        f"{constants['seat_stake']:g}, incoherent {constants['incoherence']:g}, fraud "
         f"{constants['fraud']:g} (what surely lies behind the seat), fees of the batch "
         f"{constants['fees']:g}, checking it costs {constants['check_cost']:g} tokens.",
         "",

@@ -45,8 +45,8 @@ def economics(
     ] = None,
     gas_cost: Annotated[str | None, typer.Option(help="tokens for a million gas")] = None,
     seats: Annotated[int | None, typer.Option(min=1, help="verifiers with a free seat")] = None,
-    busy: Annotated[
-        int | None, typer.Option(min=0, help="seats locked elsewhere when a jury is drawn")
+    leaving: Annotated[
+        int | None, typer.Option(min=0, help="of those, unstaked before a jury is drawn")
     ] = None,
     attacker: Annotated[float | None, _share("of the seats, held or bought by attackers")] = None,
     lazy: Annotated[float | None, _share("of the seats, signing claims unchecked")] = None,
@@ -54,6 +54,9 @@ def economics(
     watch: Annotated[float | None, _share("chance that somebody re-checks and disputes")] = None,
     miner_watch: Annotated[
         float | None, _share("chance that a miner re-checks its own batch and disputes")
+    ] = None,
+    poster_watch: Annotated[
+        float | None, _share("chance that a poster disputes a batch that it can't fetch")
     ] = None,
     serves: Annotated[
         float | None, _share("chance that members give content to one that can't fetch it")
@@ -72,9 +75,9 @@ def economics(
     rules, decimals, name = _rules(ctx, preset_name, deployment)
     given = {
         "price": price, "fee": fee, "traces": traces, "check_cost": check_cost,
-        "gas_cost": gas_cost, "seats": seats, "busy": busy, "attacker": attacker, "lazy": lazy,
-        "audits": audits, "watch": watch, "miner_watch": miner_watch, "serves": serves,
-        "believed": believed, "pool": pool,
+        "gas_cost": gas_cost, "seats": seats, "leaving": leaving, "attacker": attacker,
+        "lazy": lazy, "audits": audits, "watch": watch, "miner_watch": miner_watch,
+        "poster_watch": poster_watch, "serves": serves, "believed": believed, "pool": pool,
     }  # fmt: skip
     said = {
         key: parse_amount(value, decimals) if isinstance(value, str) else value

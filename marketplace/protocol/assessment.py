@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from marketplace.protocol.economics import SHARES, Case, least_loss
+from marketplace.protocol.economics import SHARES, Case, most_sold
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,11 @@ def break_even(attack: Attack, case: Case, assumption: str) -> float | None:
     if share:
         high: float = 1
     elif assumption == "seats":
-        low, high = case.committee + given.busy, max(10_000, given.seats)
+        low, high = case.committee + given.leaving, max(10_000, given.seats)
     elif assumption == "traces":
-        most = least_loss(case.rules) // max(1, given.price + given.fee)
-        low, high = 1, min(case.rules.max_traces, most)
+        low, high = 1, min(case.rules.max_traces, most_sold(case.rules, given.price, given.fee))
+    elif assumption == "leaving":
+        low, high = 0, given.seats - case.committee
     else:
         high = max(1, getattr(given, assumption)) * 1_000_000
     at_low = pays(low)

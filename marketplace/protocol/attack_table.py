@@ -25,10 +25,15 @@ ATTACKS: Final = (
         "commits and never publishes; the members' fees come out of its bond",
     ),
     Attack(
+        "withdrawn content", "miner", attacks.withdrawn_content,
+        ("serves", "traces"), ("juror_fee",),
+        "disputes its attested faults and withdraws the content: unavailable is cheaper than "
+        "faulty, but it bears the jurors' fees",
+    ),
+    Attack(
         "lying minority", "members", attacks.lying_minority,
-        (), ("incoherence_bps", "late_bps"),
-        "gains nothing; who sees that it loses may withhold its reveal, so the smaller penalty "
-        "counts",
+        (), ("incoherence_bps",),
+        "gains nothing; who sees that it loses saves nothing by withholding its reveal",
     ),
     Attack(
         "lying majority", "members, bought or sybil", attacks.lying_majority,
@@ -41,8 +46,19 @@ ATTACKS: Final = (
         "opened move by move or fallen: no cheaper than a lie that can be read",
     ),
     Attack(
+        "conflict winner with one signer", "lying majority", attacks.one_signer,
+        ("watch", "traces"), ("seat_stake", "incoherence_bps", "fraud_bps"),
+        "no quorum on purpose; the vote that wins the conflict has one signer, so a false one "
+        "risks one seat's stake; the others' incoherence is spent",
+    ),
+    Attack(
+        "lie without content", "lying majority and its miner", attacks.lie_without_content,
+        ("poster_watch", "traces"), (),
+        "only the liars have the content: a dispute ends unavailable, which convicts nobody",
+    ),
+    Attack(
         "captured juries", "sybil verifiers", attacks.captured_juries,
-        ("attacker", "seats"), ("min_verifiers", "max_juries"),
+        ("attacker", "seats", "leaving"), ("min_verifiers", "max_juries"),
         "the lie is disputed for certain; the last jury that can be drawn decides",
     ),
     Attack(
@@ -52,12 +68,12 @@ ATTACKS: Final = (
     ),
     Attack(
         "lazy signing", "member", attacks.lazy_signing,
-        ("audits", "traces"), ("incoherence_bps", "late_bps", "seat_stake"),
+        ("audits", "traces"), ("incoherence_bps", "seat_stake"),
         "signs the miner's claims unchecked; planted batches catch it",
     ),
     Attack(
         "withheld reveal", "member", attacks.withheld_reveal,
-        (), ("late_bps",), "loses the late penalty and its fee",
+        (), ("late_bps",), "loses the late penalty, no less than the incoherent one, and its fee",
     ),
     Attack(
         "absence", "member", attacks.absence,
@@ -65,23 +81,23 @@ ATTACKS: Final = (
     ),
     Attack(
         "conflict farming", "members", attacks.conflict_farming,
-        ("attacker",), ("incoherence_bps", "late_bps", "juror_fee"),
+        ("attacker",), ("incoherence_bps", "absence_bps", "juror_fee"),
         "no quorum on purpose, so that the pool pays a jury",
     ),
     Attack(
         "false malformed or false faults", "poster and lying majority", attacks.false_malformed,
         ("miner_watch",), ("seat_stake", "bond_per_trace"),
-        "the miner's bond, and its work for nothing",
+        "the miner's bond, no more than what is at risk, and its work for nothing",
     ),
     Attack(
         "false unavailable", "poster and lying majority", attacks.false_unavailable,
         ("miner_watch", "traces"), ("absence_bps", "juror_fee"),
-        "nobody is convicted for it, and the miner pays the jurors even where it is right",
+        "nobody is convicted for it, and the miner bears the jurors' fees even where it is right",
     ),
     Attack(
         "selective publication", "poster and miner", attacks.selective_publication,
         ("serves",), (),
-        "content withheld from a minority: its fees stay with the poster",
+        "content withheld from a minority: its fees go back to the poster",
     ),
     Attack(
         "frivolous dispute", "challenger, the miner's friend", attacks.frivolous_dispute,
@@ -104,9 +120,9 @@ ATTACKS: Final = (
         "at most the jurors' fees and three quarters of the rest come back",
     ),
     Attack(
-        "pool draining by late disputes", "challenger with jurors", attacks.pool_draining,
-        ("pool",), (),
-        "true disputes of what falls anyway: bonds come back, the pool pays the jurors",
+        "late disputes", "challenger with jurors", attacks.late_dispute,
+        ("attacker",), ("juror_fee",),
+        "true disputes of what falls anyway: their own bonds pay the jurors, not the pool",
     ),
     Attack(
         "planted batch as income", "poster", attacks.self_audit,
@@ -114,9 +130,10 @@ ATTACKS: Final = (
         "pays only where most committees are lazy, and then it is what audits are for",
     ),
     Attack(
-        "starved jury", "lying majority", attacks.starved_jury,
-        ("seats",), (),
-        "other batches lock the seats that a jury needs; an undrawn jury leaves the lie standing",
+        "starved jury", "sybil verifiers", attacks.starved_jury,
+        ("attacker",), ("min_verifiers", "max_juries"),
+        "who owns most accounts unstakes, so that a jury can't be drawn and the lie stands; "
+        "busy seats starve none, juries are drawn from all stake",
     ),
 )  # fmt: skip
 

@@ -5,13 +5,18 @@ what it needs (a quorum in its committee, say): how likely the lot gives it that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Final
 
 from marketplace.protocol.assessment import Outlay
 from marketplace.protocol.economics import Case, Rules
 from marketplace.protocol.laziness import audited
-from marketplace.protocol.lots import chance_of_least, jury_sizes, lie_survives, quorum
+from marketplace.protocol.lots import (
+    chance_of_least,
+    jury_sizes,
+    lie_survives,
+    lie_survives_unstaking,
+    quorum,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ def luck(case: Case) -> Luck:
 
 def _survives(case: Case, held: int) -> float:
     given = case.assumptions
-    return lie_survives(held, given.seats, case.committee, case.rules.max_juries, given.busy)
+    return lie_survives(held, given.seats, case.committee, case.rules.max_juries, given.leaving)
 
 
 def _signers(case: Case) -> int:
@@ -75,12 +80,25 @@ def withheld_content(case: Case) -> Outlay:
     return Outlay(case.bond, case.gas("commit"), back, case.fees)
 
 
+def withdrawn_content(case: Case) -> Outlay:
+    # Its faults are attested. It disputes a verdict and withdraws the content: a jury that can't
+    # have it leaves the batch unavailable, which costs the jurors' fees. A jury that can: the bond,
+    # of which the miner gets back half of what the jurors leave.
+    served = case.assumptions.serves
+    return Outlay(
+        case.dispute_bond,
+        case.jury_fees + case.gas("dispute"),
+        (1 - served) * case.faulty,
+        served * (case.dispute_bond - case.jury_fees) / 2,
+    )
+
+
 # --- members of a committee ----------------------------------------------------------
 
 
 def lying_minority(case: Case) -> Outlay:
     liars = case.quorum - 1
-    each = min(case.incoherence, case.late) + case.share
+    each = case.incoherence + case.share
     return Outlay(liars * case.rules.seat_stake, 0, 0, liars * each)
 
 
@@ -98,6 +116,35 @@ def withheld_tree(case: Case) -> Outlay:
     return Outlay(
         signers, case.gas("commit"), (1 - caught) * case.value, caught * (signers + moves)
     )  # fmt: skip
+
+
+def one_signer(case: Case) -> Outlay:
+    # Two false votes, narrowed to a trace of which one is right about: that one, with a single
+    # signer, becomes the attestation; the other's signers are out of line. Only its own share of
+    # the fees is paid. The tie with the honest votes falls to whoever sits first.
+    caught = _caught(case, case.assumptions.watch)
+    spent = (case.quorum - 1) * case.incoherence
+    return Outlay(
+        spent + case.fraud,
+        case.gas("commit") + case.gas("dispute"),
+        (1 - caught) * (case.pay + case.share),
+        spent + caught * case.fraud,
+    )
+
+
+def lie_without_content(case: Case) -> Outlay:
+    # Nobody but the liars ever has the content. The poster disputes where that saves it more than
+    # the jurors' fees, which it bears; the outcome is "unavailable": no signer is convicted, the
+    # members that said so are paid out of the miner's bond.
+    worth = case.value > case.jury_fees + case.gas("dispute")
+    caught = _caught(case, case.assumptions.poster_watch) if worth else 0.0
+    others = case.committee - case.quorum
+    return Outlay(
+        case.bond,
+        case.gas("commit"),
+        (1 - caught) * case.value,
+        caught * others * case.share,
+    )
 
 
 def captured_juries(case: Case) -> Outlay:
@@ -139,7 +186,8 @@ def absence(case: Case) -> Outlay:
 def conflict_farming(case: Case) -> Outlay:
     liars = case.committee - case.quorum + 1
     revealed = case.quorum - (case.committee - liars)
-    lost = revealed * case.incoherence + (liars - revealed) * min(case.incoherence, case.late)
+    # One false vote must be there to narrow down to; the others need only be missing.
+    lost = revealed * case.incoherence + (liars - revealed) * min(case.incoherence, case.absence)
     farmed = min(case.assumptions.pool, case.jury_fees)
     return Outlay(
         liars * case.rules.seat_stake,
@@ -224,14 +272,17 @@ def slash_to_oneself(case: Case) -> Outlay:
     return Outlay(slashed, case.gas("commit") + case.gas("dispute"), back, slashed)
 
 
-def pool_draining(case: Case) -> Outlay:
-    disputes = max(1, case.free // case.first_jury)
-    farmed = min(case.assumptions.pool, disputes * case.jury_fees)
+def late_dispute(case: Case) -> Outlay:
+    # True, of what another dispute or a proof lets fall anyway: nobody is left to convict, and the
+    # challenger's bond pays the jurors, the attacker's among them.
     part = case.held / case.assumptions.seats
-    votes = part * disputes * case.first_jury * case.gas("vote")
+    votes = part * case.first_jury * case.gas("vote")
     return Outlay(
-        disputes * case.dispute_bond, disputes * case.gas("dispute") + votes, part * farmed, 0
-    )  # fmt: skip
+        case.dispute_bond,
+        case.jury_fees + case.gas("dispute") + votes,
+        part * case.jury_fees,
+        0,
+    )
 
 
 def self_audit(case: Case) -> Outlay:
@@ -244,12 +295,12 @@ def self_audit(case: Case) -> Outlay:
 
 
 def starved_jury(case: Case) -> Outlay:
-    needed = quorum(case.first_jury)
-    fillers = max(0, ceil((case.free - needed + 1) / case.committee))
-    each = case.gas("commit")
-    return Outlay(
-        case.quorum * case.fraud, case.gas("commit") + fillers * each, case.value, 0
-    )  # fmt: skip
+    given = case.assumptions
+    kept = lie_survives_unstaking(
+        _signers(case), given.seats, case.committee, case.rules.max_juries, given.leaving
+    )
+    signers = case.quorum * case.fraud
+    return Outlay(signers, case.gas("commit"), kept * case.value, (1 - kept) * signers)
 
 
 def thinnest(rules: Rules) -> int:

@@ -63,14 +63,15 @@ class Assumptions:
     """What the contracts don't decide. Money in token base units, shares from 0 to 1.
 
     traces: of one batch. check_cost: honestly checking one trace. gas_cost: of a million gas.
-    seats: verifiers with a free seat before the committee is drawn, one seat each.
-    busy: of those, seats locked by other work when a jury is to be drawn.
+    seats: verifiers with a free seat when the batch is committed, one seat each.
+    leaving: of those, how many unstake before a jury is drawn.
     attacker: share of the seats that attackers hold or have bought.
     lazy: share of the seats whose holders sign claims unchecked. audits: share of planted batches.
     watch: chance that somebody re-checks an attested batch and disputes a lie in it.
-    miner_watch: the same, of a miner about its own batch. serves: chance that a member that has a
-    batch gives it to one that can't fetch it. believed: chance that enough jurors of the last jury
-    take a promised bribe. pool: what lies in the insurance pool.
+    miner_watch: the same, of a miner about its own batch. poster_watch: chance that a poster tries
+    to fetch a batch before it pays, and disputes what can't be had. serves: chance that whoever has
+    a batch gives it to a member or juror that can't fetch it. believed: chance that enough jurors
+    of the last jury take a promised bribe. pool: what lies in the insurance pool.
     """
 
     price: int
@@ -79,12 +80,13 @@ class Assumptions:
     check_cost: int
     gas_cost: int
     seats: int
-    busy: int = 0
+    leaving: int = 0
     attacker: float = 0.2
     lazy: float = 0.2
     audits: float = 0.05
     watch: float = 0.25
     miner_watch: float = 0.9
+    poster_watch: float = 0.9
     serves: float = 0.9
     believed: float = 0.1
     pool: int = 0
@@ -101,7 +103,7 @@ class Assumptions:
 
 
 SHARES: Final = frozenset(
-    {"attacker", "lazy", "audits", "watch", "miner_watch", "serves", "believed"}
+    {"attacker", "lazy", "audits", "watch", "miner_watch", "poster_watch", "serves", "believed"}
 )
 
 
@@ -120,16 +122,21 @@ def assumed(rules: Rules, unit: int, **given: Any) -> Assumptions:
         "seats": max(rules.min_verifiers, 3 * committee + 1),
         "pool": 100 * unit,
     } | given
-    sellable = least_loss(rules) // max(1, chosen["price"] + chosen["fee"])
+    sellable = most_sold(rules, chosen["price"], chosen["fee"])
     chosen.setdefault("traces", max(1, min(1024, rules.max_traces, sellable)))
     return Assumptions(**chosen)
 
 
 def least_loss(rules: Rules) -> int:
-    """What a lying majority of a first committee surely loses, and the most a batch may be worth:
-    ParameterRules.leastLoss."""
+    """What a lying majority of a first committee surely loses, and the most that a batch may cost
+    and that its miner's bond may be: ParameterRules.leastLoss."""
     each = rules.seat_stake * min(rules.fraud_bps, BPS) // BPS
     return quorum(rules.committee_size) * each
+
+
+def most_sold(rules: Rules, price: int, fee: int) -> int:
+    """Traces of the largest batch that least_loss allows."""
+    return least_loss(rules) // max(1, price + fee, rules.bond_per_trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +155,16 @@ class Case:
             raise InvalidValue(f"{given.traces} traces in a batch, at most {rules.max_traces}")
         if given.fee < rules.min_fee_per_trace:
             raise InvalidValue(f"fee per trace is {given.fee}, at least {rules.min_fee_per_trace}")
-        if self.value > least_loss(rules):
+        at_risk = max(self.value, self.bond)
+        if at_risk > least_loss(rules):
             raise InvalidValue(
-                f"the batch is worth {self.value}, more than a lying majority loses "
+                f"the batch or its bond is worth {at_risk}, more than a lying majority loses "
                 f"({least_loss(rules)})",
                 fix="take fewer traces, or a lower price and fee",
             )
-        if given.seats - given.busy < rules.committee_size:
+        if given.seats - given.leaving < rules.committee_size:
             raise InvalidValue(
-                f"{given.seats} seats, {given.busy} of them busy, seat no committee of "
+                f"{given.seats} seats, {given.leaving} of them leaving, seat no committee of "
                 f"{rules.committee_size}"
             )
 
@@ -179,8 +187,9 @@ class Case:
 
     @property
     def free(self) -> int:
-        """Seats that a jury can be drawn from, once the committee sits."""
-        return self.assumptions.seats - self.committee - self.assumptions.busy
+        """Seats that a jury can be drawn from, once the committee sits; juries are drawn from all
+        stake, so seats that sit elsewhere count."""
+        return self.assumptions.seats - self.committee - self.assumptions.leaving
 
     @property
     def pay(self) -> int:
@@ -267,7 +276,6 @@ class Case:
             fees=self.fees,
             check_cost=self.checking,
             juror_gain=self.rules.juror_fee - self.assumptions.check_cost,
-            late=self.late,
             incoherence=self.incoherence,
             fraud=self.fraud,
         )

@@ -168,8 +168,9 @@ FAULTS: Final = (
     ),
     Fault(
         "frivolous",
-        "challenger of an outcome unavailable",
-        "the content can be had, but may have come late: nobody is convicted",
+        "challenger that is right",
+        "nobody is convicted who could pay the jurors: an outcome unavailable whose content came "
+        "late, content that can no longer be had, or another dispute or a proof was quicker",
         (
             Loss(
                 "dispute",

@@ -4,8 +4,8 @@ Exact expected values, over every lot, of one batch among lazy and honest verifi
 A lazy member saves the cost of checking. Where the claims are true nobody can tell; in an audit
 (a planted batch with a false claim, see IAudits) its vote differs from an honest one:
 
-- a minority of lazy members is out of line: each loses the smaller of the late and the
-  incoherence penalty (who sees the others' reveals first may rather not reveal), and its fee;
+- a minority of lazy members is out of line: each loses the incoherence penalty and its fee (not to
+  reveal costs no less: lateBps >= incoherenceBps);
 - a lazy majority attests the lie; the planter disputes it, the jury looks, the signers lose the
   fraud penalty (only what surely lies behind the seat), and a fresh committee is drawn;
 - after the last round the batch is void: honest members have worked for nothing;
@@ -33,14 +33,8 @@ class Dilemma:
     fees: float
     check_cost: float
     juror_gain: float
-    late: float
     incoherence: float
     fraud: float
-
-    @property
-    def out_of_line(self) -> float:
-        """What a lazy member in a minority loses besides its fee."""
-        return min(self.late, self.incoherence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +102,6 @@ def _scaled(dilemma: Dilemma, factor: float) -> Dilemma:
         fees=dilemma.fees,
         check_cost=dilemma.check_cost,
         juror_gain=dilemma.juror_gain,
-        late=dilemma.late * factor,
         incoherence=dilemma.incoherence * factor,
         fraud=dilemma.fraud * factor,
     )
@@ -136,7 +129,7 @@ def _audit(
         free = lazy + honest - size
         jurors = min(2 * size + 1, free)
         if liars < quorum(size):
-            lazies += likely * -liars * dilemma.out_of_line
+            lazies += likely * -liars * dilemma.incoherence
             honests += likely * (checked + (unpaid + true) * share)
         elif jurors < quorum(2 * size + 1):
             lazies += likely * liars * share

@@ -46,18 +46,19 @@ def jury_sizes(committee: int, most: int, free: int) -> list[int]:
     return sizes
 
 
-def lie_survives(held: int, seats: int, committee: int, most: int, busy: int = 0) -> float:
+def lie_survives(held: int, seats: int, committee: int, most: int, leaving: int = 0) -> float:
     """That a lying majority of a committee keeps its attestation, disputed and appealed by both
     sides to the end: the honest have no quorum in the last jury that can be drawn.
 
     held: the attacker's seats of all `seats`; just a quorum of them sits in the committee, which
-    leaves it most for the juries. busy: seats locked elsewhere, the attacker's and others' alike.
-    1.0 where not even one jury can be drawn.
+    leaves it most for the juries. leaving: seats unstaked before a jury is drawn, the attacker's
+    and others' alike; seats that sit elsewhere are drawn all the same. 1.0 where not even one jury
+    can be drawn.
     """
     liars = quorum(committee)
     if held < liars:
         return 0.0
-    left = seats - committee - busy
+    left = seats - committee - leaving
     sizes = jury_sizes(committee, most, left)
     if not sizes:
         return 1.0
@@ -65,3 +66,24 @@ def lie_survives(held: int, seats: int, committee: int, most: int, busy: int = 0
     others = seats - committee
     last = sizes[-1]
     return chance_of_least(min(held - liars, others), others, last, last - quorum(last) + 1)
+
+
+def lie_survives_unstaking(
+    held: int, seats: int, committee: int, most: int, leaving: int = 0
+) -> float:
+    """The same where the attacker unstakes as many of its own seats as suits it best, once its
+    quorum sits: a larger jury, or any, can then not be drawn."""
+    free = seats - committee - leaving
+    # One may make the last jury even: half of it is enough to deny the others their quorum.
+    wanted, before, choices = 2 * committee + 1, 0, [0, 1]
+    for _ in range(most):
+        # One seat fewer than this jury needs: the one before it is the last.
+        choices.append(free - (before + quorum(wanted) - 1))
+        before += wanted
+        wanted = 2 * wanted + 1
+    most_own = min(held - quorum(committee), free)
+    return max(
+        lie_survives(held - own, seats - own, committee, most, leaving)
+        for own in choices
+        if own == 0 or 0 < own <= most_own
+    )

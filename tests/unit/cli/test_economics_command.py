@@ -39,7 +39,8 @@ def test_presets_pass(cli, name) -> None:
     assert code == 0
     for attack in ATTACKS:
         assert attack.name in out
-    assert "open: starved jury" in err
+    assert "open: selective publication" in err
+    assert "open: lie without content" in err
     assert ("thin: batches are sold from 3" in err) == (name == "minimal")
 
 

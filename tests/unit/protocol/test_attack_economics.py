@@ -1,4 +1,4 @@
-"""Attacks weighed by hand. Committee of 3 (quorum 2), seats worth 1000: absence 50, late 100,
+"""Attacks weighed by hand. Committee of 3 (quorum 2), seats worth 1000: absence 50, late 250,
 incoherence 200, fraud 1000. A batch of 10 traces at 10 and 3: pay 100, fees 30, a seat's fee 10,
 bond 100. Ten verifiers: a jury of 7 is everybody who did not sit, at 5 each."""
 
@@ -11,7 +11,7 @@ from marketplace.protocol import attacks
 from marketplace.protocol.assessment import Verdict, assess, break_even
 from marketplace.protocol.attack_table import ATTACKS, assess_all, paying
 from marketplace.protocol.attacks import luck, thinnest
-from marketplace.protocol.economics import Assumptions, Case, assumed, least_loss
+from marketplace.protocol.economics import Assumptions, Case, assumed, least_loss, most_sold
 from marketplace.protocol.errors import InvalidValue
 
 
@@ -23,7 +23,7 @@ class Numbers:
     min_verifiers: int = 10
     seat_stake: int = 1000
     absence_bps: int = 500
-    late_bps: int = 1000
+    late_bps: int = 2500
     incoherence_bps: int = 2000
     fraud_bps: int = 20_000
     bond_per_trace: int = 10
@@ -52,7 +52,7 @@ def parts(outlay) -> tuple[float, ...]:
 def test_sums_of_a_case() -> None:
     seen = case()
     assert (seen.quorum, seen.value, seen.share, seen.bond) == (2, 130, 10, 100)
-    assert (seen.absence, seen.late, seen.incoherence, seen.fraud) == (50, 100, 200, 1000)
+    assert (seen.absence, seen.late, seen.incoherence, seen.fraud) == (50, 250, 200, 1000)
     assert (seen.jury_fees, seen.dispute_bond, seen.juries) == (35, 70, [7])
     assert least_loss(Numbers()) == 2000
 
@@ -65,15 +65,20 @@ def test_sums_of_a_case() -> None:
         (attacks.garbage, (100, 30, 0.2 * 30, 0)),
         (attacks.faulty, (100, 0, 0.05 * 100, 0.95 * 100)),  # escapes 8/120 x (1 - 0.25)
         (attacks.withheld_content, (100, 0, 6, 30)),
-        (attacks.lying_minority, (1000, 0, 0, 100 + 10)),
+        # A dispute of its own faults: the jurors' 35; where it is served, half of the other 35.
+        (attacks.withdrawn_content, (70, 35, 0.1 * 100, 0.9 * 35 / 2)),
+        (attacks.lying_minority, (1000, 0, 0, 200 + 10)),
         (attacks.lying_majority, (2000, 0, 0.75 * 130, 0.25 * 2000)),
         (attacks.withheld_tree, (2000, 0, 0.75 * 130, 0.25 * 2000)),
+        # One seat convicted, another out of line in any case; only one share of the fees is paid.
+        (attacks.one_signer, (1200, 0, 0.75 * 110, 200 + 0.25 * 1000)),
+        (attacks.lie_without_content, (100, 0, 0.1 * 130, 0.9 * 10)),
         (attacks.captured_juries, (2000, 0, 0, 2000)),
         (attacks.promised_bribe, (2820, 0, 0.1 * 130, 0.9 * 2820)),  # 4 jurors x (200 + 5)
-        (attacks.lazy_signing, (1000, 0, 0.95 * 10, 0.05 * 300.5)),  # see test_laziness
-        (attacks.withheld_reveal, (1000, 0, 0, 110)),
+        (attacks.lazy_signing, (1000, 0, 0.95 * 10, 0.05 * (3400 / 9 + 0.5))),  # see test_laziness
+        (attacks.withheld_reveal, (1000, 0, 0, 260)),
         (attacks.absence, (1000, 0, 10, 60)),
-        (attacks.conflict_farming, (2000, 0, 0.2 * 35, 200 + 100 + 20)),
+        (attacks.conflict_farming, (2000, 0, 0.2 * 35, 200 + 50 + 20)),
         (attacks.false_malformed, (2000, 0, 0.1 * 200, 0.9 * 2000)),
         (attacks.false_unavailable, (2000, 0, 0.1 * 130, 0.9 * 2 * 60)),
         (attacks.selective_publication, (100, 0, 0.1 * 10, 0)),
@@ -81,9 +86,9 @@ def test_sums_of_a_case() -> None:
         (attacks.many_disputes, (700, 700, 245, 0)),
         (attacks.appeal_exhaustion, (70, 0, 0.2 * 35 + 35 / 2, 70)),
         (attacks.slash_to_oneself, (2000, 0, 35 + 10 + 30, 2000)),
-        (attacks.pool_draining, (70, 0, 0.2 * 35, 0)),
+        (attacks.late_dispute, (70, 35, 0.2 * 35, 0)),
         (attacks.self_audit, (100, 30, 8 / 120 * (10 + 30), 0)),
-        (attacks.starved_jury, (2000, 0, 130, 0)),
+        (attacks.starved_jury, (2000, 0, 0, 2000)),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -99,10 +104,8 @@ def test_every_attack_of_the_table_is_weighed_above() -> None:
 def test_gas_is_paid_by_who_acts() -> None:
     costly = Case(Numbers(), GAS)
     assert attacks.garbage(costly).cost == pytest.approx(30 + 28_000)
-    # Two other batches lock six of the seven seats that are left; four are needed.
-    assert attacks.starved_jury(costly).cost == pytest.approx(3 * 28_000)
     assert attacks.absence(costly).gain == pytest.approx(10 + 11_000)
-    assert attacks.pool_draining(costly).cost == pytest.approx(100_000 + 0.2 * 7 * 11_000)
+    assert attacks.late_dispute(costly).cost == pytest.approx(35 + 100_000 + 0.2 * 7 * 11_000)
 
 
 def test_a_majority_of_the_last_jury_keeps_the_lie() -> None:
@@ -117,8 +120,8 @@ def test_too_few_seats_for_a_jury() -> None:
     assert thinnest(Numbers()) == 7
     assert parts(attacks.lying_majority(case(seats=6, watch=1))) == (2000, 0, 130, 0)
     assert parts(attacks.lying_majority(case(seats=7, watch=1))) == (2000, 0, 0, 2000)
-    # Seats that other work locks count as little as seats that don't exist.
-    assert attacks.lying_majority(case(seats=10, busy=4, watch=1)).net == 130
+    # Seats that are unstaked before the jury is drawn count as little as seats that don't exist.
+    assert attacks.lying_majority(case(seats=10, leaving=4, watch=1)).net == 130
     assert attacks.promised_bribe(case(seats=6)).net == 130
 
 
@@ -140,6 +143,28 @@ def test_a_false_unavailable_on_a_small_batch_is_not_worth_a_dispute() -> None:
     assert break_even(_named("false unavailable"), case(), "traces") == 3
 
 
+def test_a_lie_that_nobody_can_read_is_not_worth_a_dispute_on_a_small_batch() -> None:
+    assert parts(attacks.lie_without_content(case(traces=2))) == (20, 0, 26, 0)  # 26 < 35
+    assert break_even(_named("lie without content"), case(poster_watch=1), "traces") == 3
+
+
+def test_a_jury_is_starved_by_who_owns_most_accounts() -> None:
+    # 11 of 23: one that unstakes leaves a second jury of twelve, of which six deny a quorum.
+    wide = case(seats=23, attacker=0.5)
+    assert attacks.starved_jury(wide).gain > attacks.captured_juries(wide).gain > 0
+    # Six of ten: no more to win by it than by voting.
+    assert parts(attacks.starved_jury(case(attacker=0.6))) == (2000, 0, 130, 0)
+
+
+def test_a_bond_counts_as_what_a_batch_is_worth() -> None:
+    small = replace(GIVEN, price=1, fee=1, traces=95)
+    assert Case(replace(Numbers(), bond_per_trace=21), small).bond == 1995
+    with pytest.raises(InvalidValue, match="or its bond is worth 2016, more than"):
+        Case(replace(Numbers(), bond_per_trace=21), replace(small, traces=96))
+    assert most_sold(replace(Numbers(), bond_per_trace=21), 1, 1) == 95
+    assert most_sold(Numbers(), 10, 3) == 153
+
+
 def test_a_batch_of_faults_costs_no_more_than_the_bond() -> None:
     gentle = replace(Numbers(), fault_multiple=1, bond_per_trace=1, wrong_bps=5000)
     seen = Case(gentle, GIVEN)  # bond: the fee, 3, a trace; faults 10 x 1 and half of the fees
@@ -156,13 +181,20 @@ def _named(name: str):
     [
         ("lying majority", "watch", 130 / 2130),
         ("lying majority", "traces", 52),  # 13 n 0.75 > 500 from n = 52 on
-        ("lazy signing", "audits", 10 / 310.5),
+        ("lazy signing", "audits", 10 / (10 + 3400 / 9 + 0.5)),
         ("absence", "check_cost", 7),  # 10 c > 60
         ("false malformed or false faults", "miner_watch", 200 / 2200),
         ("false unavailable", "miner_watch", 130 / 250),
         ("garbage mining", "attacker", None),
         ("captured juries", "attacker", 0.6),
         ("captured juries", "seats", 7),
+        ("captured juries", "leaving", 4),  # three of seven are left, four are needed
+        ("starved jury", "attacker", 0.6),
+        ("withdrawn content", "serves", (100 - 35) / (100 + 17.5)),
+        ("late disputes", "attacker", None),
+        ("conflict winner with one signer", "watch", None),
+        ("conflict winner with one signer", "traces", 55),  # (10 n + n) 0.75 > 200 + 250 from 55 on
+        ("lie without content", "poster_watch", 130 / 140),
         ("bribe promised to the last jury", "believed", 2820 / 2950),
     ],
 )
@@ -233,7 +265,7 @@ def test_a_worse_preset_is_found_out(changes, name, parameter) -> None:
         ({"fee": 0}, "at least 1"),
         ({"price": 200}, "more than a lying majority loses"),
         ({"seats": 2}, "seat no committee"),
-        ({"busy": 8}, "seat no committee"),
+        ({"leaving": 8}, "seat no committee"),
         ({"watch": 1.5}, "watch is 1.5"),
         ({"pool": -1}, "below zero"),
         ({"traces": 0}, "must not be 0"),

@@ -13,13 +13,13 @@ TYPES = Path(__file__).parents[3] / "contracts/src/libraries/Types.sol"
 # (grade, who) -> tokens lost for each, by hand: preset -> amount.
 EXPECTED = {
     ("absent", "member or juror"): {"minimal": 5, "standard": 5},
-    ("late", "member or juror"): {"minimal": 10, "standard": 10},
+    ("late", "member or juror"): {"minimal": 20, "standard": 20},
     ("malformed", "miner"): {"minimal": 0.01, "standard": 0.01},
     ("incoherent", "member or juror"): {"minimal": 20, "standard": 20},
     ("fraudulent", "miner"): {"minimal": 0.05, "standard": 0.05},
     ("fraudulent", "signer of an attestation"): {"minimal": 200, "standard": 200},
     ("frivolous", "challenger or appellant"): {"minimal": 7, "standard": 11},
-    ("frivolous", "challenger of an outcome unavailable"): {"minimal": 3.5, "standard": 5.5},
+    ("frivolous", "challenger that is right"): {"minimal": 3.5, "standard": 5.5},
 }
 
 
@@ -75,4 +75,4 @@ def test_amounts_follow_the_parameters() -> None:
     rules = PRESETS["standard"].parameters(6)
     late = next(fault for fault in FAULTS if fault.grade == "late").losses[0]
     assert late.amount is not None
-    assert late.amount(rules) == rules.seat_stake * rules.late_bps // 10_000 == 10 * 10**6
+    assert late.amount(rules) == rules.seat_stake * rules.late_bps // 10_000 == 20 * 10**6

@@ -19,8 +19,8 @@ from marketplace.protocol.laziness import (
 )
 
 SCRIPT = Path(__file__).parents[3] / "benchmarks/audits/simulate.py"
-# Fees 30 and checking 10 for the batch; late 100, incoherent 200, fraud 1000; a juror gains 4.
-DILEMMA = Dilemma(3, 3, 30, 10, 4, 100, 200, 1000)
+# Fees 30 and checking 10 for the batch; incoherent 200, fraud 1000; a juror gains 4.
+DILEMMA = Dilemma(3, 3, 30, 10, 4, 200, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +38,19 @@ def test_an_ordinary_batch() -> None:
 
 
 def test_two_lazy_of_ten_by_hand() -> None:
-    # One lazy member (7/15): it loses 100. Two (1/15): both lose 1000, the third member has checked
+    # One lazy member (7/15): it loses 200. Two (1/15): both lose 1000, the third member has checked
     # for 10, seven jurors gain 4 each, and a fresh committee's fees cover all four checks but that.
     found = audited(DILEMMA, 10, 2)
-    assert found.lazy == pytest.approx((7 / 15 * -100 + 1 / 15 * -2000) / 0.6)
+    assert found.lazy == pytest.approx((7 / 15 * -200 + 1 / 15 * -2000) / 0.6)
     assert found.honest == pytest.approx(1 / 15 * (-10 + 28) / 2.4)
-    assert break_even_rate(DILEMMA, 10, 2) == pytest.approx(10 / 310.5)
+    assert break_even_rate(DILEMMA, 10, 2) == pytest.approx(10 / (10 + 3400 / 9 + 0.5))
 
 
 def test_no_jury_and_the_lie_stands() -> None:
     # Six verifiers leave three, a jury needs four: two lazy members earn their fee, the honest one
     # is out of line. C(2,2) C(4,1) / C(6,3) = 1/5; one lazy member 3/5.
     found = audited(DILEMMA, 6, 2)
-    assert found.lazy == pytest.approx((3 / 5 * -100 + 1 / 5 * 2 * 10) / 1)
+    assert found.lazy == pytest.approx((3 / 5 * -200 + 1 / 5 * 2 * 10) / 1)
     # 3/5: two paid 10 each, checking 10 each; 1/5: three of them; 1/5: checks, loses 200.
     assert found.honest == pytest.approx(1 / 5 * (-10 - 200) / 2)
 
@@ -64,18 +64,18 @@ def test_a_void_batch_pays_nobody() -> None:
 
 
 def test_break_even_of_the_stake() -> None:
-    # At 5 % audits penalties cost a lazy seat 0.05 x 300 = 15; without them laziness is 9.475 up:
+    # At 5 % audits penalties cost a lazy seat 0.05 x 3400 / 9; without them laziness is 9.475 up:
     # 0.95 x 10 spared, less the 0.05 x 0.5 that honest members gain on juries.
     scale = break_even_scale(DILEMMA, 10, 2, 0.05)
     assert scale is not None
-    scaled = replace(DILEMMA, late=100 * scale, incoherence=200 * scale, fraud=1000 * scale)
+    scaled = replace(DILEMMA, incoherence=200 * scale, fraud=1000 * scale)
     assert mixed(scaled, 10, 2, 0.05).advantage == pytest.approx(0, abs=1e-9)
-    assert scale == pytest.approx(9.475 / 15)
+    assert scale == pytest.approx(9.475 / (0.05 * 3400 / 9))
     assert break_even_scale(DILEMMA, 10, 2, 0.0) is None
 
 
 def test_auditing_nothing_never_makes_laziness_lose() -> None:
-    free = replace(DILEMMA, fees=0, late=0, incoherence=0, fraud=0)
+    free = replace(DILEMMA, fees=0, incoherence=0, fraud=0)
     assert mixed(DILEMMA, 10, 2, 0.0).advantage == 10
     assert break_even_rate(free, 10, 2) is None
 
@@ -103,7 +103,7 @@ def test_the_simulation_agrees(simulation, seats, lazy, rate) -> None:
 def test_the_simulation_uses_the_presets_constants(simulation) -> None:
     found = simulation.standard()
     assert (found.committee, found.rounds) == (5, 3)
-    assert (found.late, found.incoherence, found.fraud) == (10, 20, 100)
+    assert (found.incoherence, found.fraud) == (20, 100)
     assert found.fees == pytest.approx(2.048)
     assert found.juror_gain == pytest.approx(0.4998)
 

@@ -6,7 +6,14 @@ from math import comb
 import pytest
 
 from marketplace.protocol.errors import InvalidValue
-from marketplace.protocol.lots import chance, chance_of_least, jury_sizes, lie_survives, quorum
+from marketplace.protocol.lots import (
+    chance,
+    chance_of_least,
+    jury_sizes,
+    lie_survives,
+    lie_survives_unstaking,
+    quorum,
+)
 
 
 def test_chance_by_hand() -> None:
@@ -40,8 +47,36 @@ def test_who_has_the_last_word() -> None:
     assert lie_survives(5, 10, 3, 3) == 0  # three of seven jurors
     assert lie_survives(6, 10, 3, 3) == 1
     assert lie_survives(10, 10, 3, 3) == 1
-    # Six of seven left are drawn where one is busy; three of six liars deny the honest a quorum.
-    assert lie_survives(5, 10, 3, 3, busy=1) == pytest.approx(comb(3, 3) * comb(4, 3) / comb(7, 6))
+    # Six of seven left are drawn where one unstakes; three of six liars deny the honest a quorum.
+    kept = comb(3, 3) * comb(4, 3) / comb(7, 6)
+    assert lie_survives(5, 10, 3, 3, leaving=1) == pytest.approx(kept)
+
+
+def test_unstaking_ones_own_seats() -> None:
+    assert lie_survives_unstaking(1, 10, 3, 3) == 0  # no majority of a committee
+    # Four of ten: five honest are left, whoever unstakes; a jury is drawn from four on.
+    assert lie_survives_unstaking(4, 10, 3, 3) == 0
+    # Ten of fourteen: three honest are left, and no jury once its other eight have unstaked.
+    assert lie_survives(2, 6, 3, 3) == lie_survives_unstaking(10, 14, 3, 3) == 1
+    # Eleven of 23: the second jury has 13 of the 20 left, or 12 where one unstakes: half is enough.
+    assert lie_survives(11, 23, 3, 2) < lie_survives(10, 22, 3, 2)
+    assert lie_survives_unstaking(11, 23, 3, 2) == lie_survives(10, 22, 3, 2) < 1
+
+
+@pytest.mark.parametrize("seats", [7, 10, 13, 16, 30, 41, 64, 90])
+@pytest.mark.parametrize("leaving", [0, 2])
+def test_the_best_unstaking_is_the_best_of_all(seats, leaving) -> None:
+    for committee in (3, 5):
+        if seats - leaving < committee:
+            continue
+        for held in range(quorum(committee), seats - committee + 1):
+            tried = [
+                lie_survives(held - own, seats - own, committee, 3, leaving)
+                for own in range(min(held - quorum(committee), seats - committee - leaving) + 1)
+            ]
+            assert lie_survives_unstaking(held, seats, committee, 3, leaving) == pytest.approx(
+                max(tried)
+            )
 
 
 def test_counting_a_committee_and_then_its_jury() -> None:
