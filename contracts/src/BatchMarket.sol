@@ -248,7 +248,7 @@ contract BatchMarket is IBatchMarket, Multicall {
         Stored storage batch = _batches[id];
         Attestation memory fallen = _attestation(batch);
         uint64 round = batch.round;
-        if (guilty) slashed = rounds.convict(round, Outcomes.voteOf(fallen));
+        if (guilty) slashed = rounds.convict(round, Outcomes.voteOf(fallen), true);
         batch.attestedAt = 0;
         batch.verdictRoot = 0;
         (batch.units, batch.faults) = (0, 0);
@@ -260,8 +260,11 @@ contract BatchMarket is IBatchMarket, Multicall {
 
     function attest(uint64 id, Attestation calldata attestation) external onlyCourt {
         Stored storage batch = _batches[id];
-        // Disputes of the attestation before it have lost their object.
-        if (batch.attestedAt != 0) ++batch.overturned;
+        if (batch.attestedAt != 0) {
+            // Disputes of the attestation before it have lost their object; who signed it did not keep the content.
+            ++batch.overturned;
+            rounds.convict(batch.round, Outcomes.voteOf(_attestation(batch)), false);
+        }
         _attest(id, batch, attestation);
     }
 

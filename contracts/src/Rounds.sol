@@ -141,7 +141,7 @@ contract Rounds is IRounds, Multicall {
         emit VerdictRevealed(id, msg.sender, seat, attestation, verdicts);
     }
 
-    function convict(uint64 id, bytes32 vote) external returns (uint256 slashed) {
+    function convict(uint64 id, bytes32 vote, bool guilty) external returns (uint256 slashed) {
         require(msg.sender == market, Rounds_NotAuthorized(msg.sender));
         Round storage round = _rounds[id];
         require(!round.judged && _convicted[id] == 0, Rounds_AlreadyJudged(id));
@@ -155,7 +155,7 @@ contract Rounds is IRounds, Multicall {
         for (uint256 i; i < seats; ++i) {
             if (_votes[id][i] != vote) continue;
             members[signers] = _memberAt(id, i);
-            penalties[signers++] = fraudPenalty;
+            penalties[signers++] = guilty ? fraudPenalty : absencePenalty;
         }
         slashed = _close(members, penalties, signers, false);
         emit SignersConvicted(id, vote, slashed);

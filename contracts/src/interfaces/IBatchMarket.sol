@@ -148,7 +148,8 @@ interface IBatchMarket {
     function overturn(uint64 batch, bool guilty) external returns (uint256 slashed);
 
     /// Puts another attestation in the place of the present one, or of none: the vote that won a conflict, or "unavailable"
-    /// where a jury could not have the content. The challenge window starts again. Only the court.
+    /// where a jury could not have the content: then the signers of the one before lose the absence penalty, for whoever signs
+    /// keeps the content until settlement. The challenge window starts again. Only the court.
     function attest(uint64 batch, Attestation calldata attestation) external;
 
     function get(uint64 batch) external view returns (Batch memory);

@@ -134,12 +134,13 @@ interface IRounds {
         ContentId calldata verdicts
     ) external;
 
-    /// Takes the fraud penalty of every member that revealed `vote`, and closes its seat. Only the market.
+    /// Closes the seat of every member that revealed `vote`, and takes its fraud penalty, or where it is not `guilty` (it
+    /// signed for content that a jury could not have) the absence penalty. Only the market.
     ///
     /// Requirements:
     /// - The caller must be the market (Rounds_NotAuthorized); the round must not be judged (Rounds_AlreadyJudged).
     /// @return slashed what was taken, shifted to the court
-    function convict(uint64 round, bytes32 vote) external returns (uint256 slashed);
+    function convict(uint64 round, bytes32 vote, bool guilty) external returns (uint256 slashed);
 
     /// Closes all seats of a round that are still open against the final vote (zero: there is none). Members that did not
     /// commit lose the absence penalty, those that did not reveal the lateness penalty, incoherent ones the incoherence
