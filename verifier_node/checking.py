@@ -108,6 +108,8 @@ class BatchChecker:
             return Finding(MALFORMED, None, str(error))
         except (CheckpointError, EnvironmentMismatch, SpecError, StorageError) as error:
             return Finding(UNAVAILABLE, None, str(error))
+        # Whoever signs keeps the content until settlement: a jury must be able to have it.
+        self._store.put(data)
         return Finding(check.attestation, check, f"{len(check.verdicts)} traces judged")
 
     def _check(
