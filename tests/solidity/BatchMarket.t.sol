@@ -5,7 +5,7 @@ import {IAssignments} from "../../contracts/src/interfaces/IAssignments.sol";
 import {IBatchMarket} from "../../contracts/src/interfaces/IBatchMarket.sol";
 import {IBountyEscrow} from "../../contracts/src/interfaces/IBountyEscrow.sol";
 import {IRounds} from "../../contracts/src/interfaces/IRounds.sol";
-import {Attestation, BountyTerms, ContentId} from "../../contracts/src/libraries/Types.sol";
+import {Attestation, BountyTerms, ContentId, Parameters} from "../../contracts/src/libraries/Types.sol";
 import {Scenario} from "./support/Scenario.sol";
 
 /// commitBatch
