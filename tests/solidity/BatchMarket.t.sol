@@ -5,7 +5,7 @@ import {IAssignments} from "../../contracts/src/interfaces/IAssignments.sol";
 import {IBatchMarket} from "../../contracts/src/interfaces/IBatchMarket.sol";
 import {IBountyEscrow} from "../../contracts/src/interfaces/IBountyEscrow.sol";
 import {IRounds} from "../../contracts/src/interfaces/IRounds.sol";
-import {Attestation, BountyTerms, ContentId} from "../../contracts/src/libraries/Types.sol";
+import {Attestation, BountyTerms, ContentId, Parameters} from "../../contracts/src/libraries/Types.sol";
 import {Scenario} from "./support/Scenario.sol";
 
 /// commitBatch
@@ -14,7 +14,7 @@ import {Scenario} from "./support/Scenario.sol";
 /// ├── no such bounty                           BountyEscrow_UnknownBounty
 /// ├── none, too many, or a broken group        BatchMarket_InvalidCount
 /// ├── a bounty that pays checkers too little   BatchMarket_FeeTooLow
-/// ├── worth more than liars would lose         BatchMarket_BatchTooDear
+/// ├── worth more than liars would lose         BatchMarket_BatchTooDear (cost or bond)
 /// ├── too few verifiers with a free seat       BatchMarket_TooFewVerifiers
 /// ├── assignment not open, other seed or task  Assignments_NotOpen, _OtherSeed, _OtherTask
 /// ├── after the deadline                       BountyEscrow_DeadlinePassed
@@ -649,5 +649,40 @@ contract BatchMarketTest is Scenario {
         vm.expectRevert(reason);
         vm.prank(miner);
         market.commitBatch(ofBounty, root, count, firstTask, seed, ContentId(keccak256("content"), RAW));
+    }
+}
+
+/// Where a trace's bond is more than its pay and fee: a false "malformed" takes the bond, so that is bounded too.
+contract DearBondTest is Scenario {
+    uint96 private bondPerTrace = 50e6;
+
+    function _parameters() internal view override returns (Parameters memory parameters) {
+        parameters = super._parameters();
+        parameters.bondPerTrace = bondPerTrace;
+    }
+
+    function testBondOfAllThatLiarsLose() external {
+        (uint64 bounty,) = _prepare();
+        uint64 batch = _commit(bounty, miner, 4);
+        vm.assertEq(market.get(batch).bond, 200e6, "to the unit");
+    }
+
+    function testBondTooDear() external {
+        ++bondPerTrace;
+        (uint64 bounty, bytes32 seed) = _prepare();
+        vm.expectRevert(
+            abi.encodeWithSelector(IBatchMarket.BatchMarket_BatchTooDear.selector, 200e6 + 4, 200e6)
+        );
+        vm.prank(miner);
+        market.commitBatch(bounty, ROOT, 4, 0, seed, ContentId(keccak256("content"), RAW));
+    }
+
+    function _prepare() private returns (uint64 bounty, bytes32 seed) {
+        _begin();
+        _verifiers(3, SEAT);
+        bounty = _bounty(10e6);
+        _enrol(bounty, miner);
+        _arm(miner, 1e9);
+        seed = assignments.get(bounty, miner).seed;
     }
 }

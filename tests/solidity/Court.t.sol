@@ -98,6 +98,18 @@ contract CourtTest is CourtScenario {
         _dispute(tree, 4);
     }
 
+    /// What jurors' commitments are bound to: layout as in tests/vectors/protocol.json (Vectors.t.sol).
+    function testSubjectOfAJury() external {
+        (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
+        uint64 id = _dispute(tree, 3);
+        bytes32 vote = evidence.voteOf(batch, tree.verdicts[3]);
+        vm.assertEq(
+            rounds.get(court.get(id).jury).subject,
+            keccak256(abi.encode(block.chainid, address(court), id, batch, uint32(3), vote)),
+            "subject"
+        );
+    }
+
     function testUnknownDispute() external {
         vm.expectRevert(abi.encodeWithSelector(ICourt.Court_UnknownDispute.selector, 1));
         court.get(1);

@@ -9,13 +9,14 @@ import {CourtScenario} from "./support/CourtScenario.sol";
 import {VerdictTrees} from "./support/VerdictTrees.sol";
 
 /// Juries that do not simply decide, and disputes that meet
-/// ├── "unavailable": the attestation becomes that, nobody is slashed
+/// ├── "unavailable": the attestation becomes that, nobody is slashed, the challenger pays the jurors
 /// │   └── which a miner can bring about whose content nobody else kept (a limit that the docs must name)
 /// ├── no quorum: a larger jury of others; after the last one everybody keeps their bonds
 /// ├── no jury can be drawn: as without a quorum
-/// │   └── because other batches took every free seat: a lie stands (a limit that the docs must name)
+/// │   └── but never because other batches took every free seat
 /// ├── nobody votes at all: calls that anybody can make end it
-/// ├── two disputes of one batch: the second after the fall convicts nobody again, nor does it touch another attestation
+/// ├── two disputes of one batch: the second after the fall convicts nobody again, nor does it touch another attestation;
+/// │   it pays its jurors itself, and the pool nothing
 /// └── a fall in the last round: void
 contract CourtJuriesTest is CourtScenario {
     using VerdictTrees for VerdictTrees.Tree;
@@ -28,7 +29,7 @@ contract CourtJuriesTest is CourtScenario {
         (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
         address[] memory signers = _members(1);
         uint64 id = _dispute(tree, 3);
-        // Something for the pool: a juror that did not commit.
+        // The pool gets something, and gives nothing: a juror did not commit.
         uint64 jury = court.get(id).jury;
         address[] memory jurors = _draw(jury);
         Attestation[] memory votes = _same(_outcome(UNAVAILABLE), 7);
@@ -39,10 +40,10 @@ contract CourtJuriesTest is CourtScenario {
         _skip(20 minutes + 1);
         uint256 paid = 6 * JUROR_FEE;
         vm.expectEmit(address(court));
-        emit ICourt.DisputeClosed(id, batch, ICourt.Standing.Unavailable, 0, paid, BOND, 0);
+        emit ICourt.DisputeClosed(id, batch, ICourt.Standing.Unavailable, 0, paid, BOND - paid, 0);
         court.close(id);
-        vm.assertEq(ledger.balanceOf(challenger), BOND, "the challenger keeps its bond");
-        vm.assertEq(court.pool(), _absencePenalty() - 6 * JUROR_FEE, "the pool pays the jurors");
+        vm.assertEq(ledger.balanceOf(challenger), BOND - paid, "the challenger pays the jurors");
+        vm.assertEq(court.pool(), _absencePenalty(), "the pool pays nothing");
         for (uint256 i; i < 3; ++i) {
             vm.assertEq(stake.get(signers[i]).stake, 300e6, "no signer is slashed");
         }
@@ -74,34 +75,36 @@ contract CourtJuriesTest is CourtScenario {
         uint64 id = _disputeBy(miner, tree, 0);
         _juryVotes(id, _outcome(UNAVAILABLE));
         _close(id);
-        vm.assertEq(ledger.balanceOf(miner), BOND, "the dispute cost nothing");
+        vm.assertEq(ledger.balanceOf(miner), BOND - JURY, "the dispute cost the jurors' fees");
         _settle(batch);
-        vm.assertEq(ledger.balanceOf(miner), BOND + 80_000, "one fault would have cost all of the bond");
+        vm.assertEq(ledger.balanceOf(miner), BOND - JURY + 80_000, "one fault would have cost all of the bond");
         _assertPaid(signers, 0);
         _checkCourt();
     }
 
-    /// With an empty pool jurors who could not have the content go unpaid; nothing gets stuck.
+    /// Jurors who could not have the content are paid by whoever called them, also where the pool is empty.
     function testUnavailableWithoutAPool() external {
         _openCourt(10);
         (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
         uint64 id = _dispute(tree, 3);
         address[] memory jurors = _juryVotes(id, _outcome(UNAVAILABLE));
         _close(id);
-        _assertPaid(jurors, 0);
-        vm.assertEq(ledger.balanceOf(challenger), BOND, "the challenger keeps its bond");
+        _assertPaid(jurors, JUROR_FEE);
+        vm.assertEq(ledger.balanceOf(challenger), BOND - JURY, "the challenger pays them");
+        vm.assertEq(court.pool(), 0, "pool");
         _settle(batch);
         _checkCourt();
     }
 
-    /// The pool pays what it has, in equal parts, and never from another dispute's bond.
-    function testPoolIsSharedAndOpenBondsAreNot() external {
+    /// Jurors are paid from their own dispute's bond, and never from another's.
+    function testOpenBondsAreNotShared() external {
         _openCourt(20);
         (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
         uint64 first = _dispute(tree, 0);
         uint64 second = _dispute(tree, 1);
         _juryVotes(first, _outcome(UNAVAILABLE));
         _close(first);
+        vm.assertEq(ledger.balanceOf(challenger), BOND - JURY, "paid from the first bond");
         vm.assertEq(ledger.heldFor(address(court)), BOND, "the other bond is untouched");
         vm.assertEq(court.pool(), 0, "and not the pool's");
         _juryVotes(second, _voteFor(batch, tree.verdicts[1]));
@@ -210,28 +213,31 @@ contract CourtJuriesTest is CourtScenario {
         vm.assertEq(court.pool(), SLASHED - 4 * JUROR_FEE - SEAT_FEE - FEES, "pool");
     }
 
-    /// Other batches hold every free seat for as long as a jury may wait: a false attestation stands. What such seats cost
-    /// whoever takes them is a fee for a few traces each; so a market must have more seats than that fee is worth.
-    function testTakenSeatsStarveAJury() external {
+    /// Other batches hold every free seat: the jury is drawn from all stake all the same, and the lie falls.
+    function testTakenSeatsStarveNoJury() external {
         _openCourt(7);
         (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
-        uint64[] memory others = new uint64[](6);
+        address[] memory signers = _members(1);
         for (uint256 i; i < 6; ++i) {
-            others[i] = _commitTraces(GROUP);
+            _commitTraces(GROUP);
         }
         uint64 id = _dispute(tree, 3);
         uint64 jury = court.get(id).jury;
         _reach(rounds.get(jury).drawPoint);
         rounds.drawDue(100);
         vm.assertEq(stake.eligible(), 0, "no free seat");
-        vm.assertEq(rounds.get(jury).drawnAt, 0, "no jury");
-        // Their committees are slow; the seats stay taken until the batches are settled.
-        _skip(1 hours + 1);
-        court.tallyJury(id, _outcome(0));
+        vm.assertEq(rounds.get(jury).seats, 4, "and a jury of all who did not sign");
+        address[] memory jurors = _juryVotes(id, _voteFor(batch, Verdict(3, 0, 2, 0, 0)));
+        _assertNew(jurors, signers);
         _close(id);
-        _assertStanding(id, ICourt.Standing.None);
-        market.settle(batch);
-        vm.assertEq(market.get(batch).attestation.units, 8, "the lie is paid");
+        _assertStanding(id, ICourt.Standing.Falls);
+        _assertPhase(batch, IBatchMarket.Phase.InRound);
+        // Two of their three seats are busy elsewhere and stay covered: of 150 each signer loses 100.
+        for (uint256 i; i < 3; ++i) {
+            vm.assertEq(stake.get(signers[i]).stake, 200e6, "what is behind the other seats");
+            vm.assertEq(stake.get(signers[i]).openSeats, 2, "of the other batches");
+        }
+        vm.assertEq(court.pool(), 300e6 - 4 * JUROR_FEE - SEAT_FEE - FEES, "pool");
         _checkCourt();
     }
 
@@ -258,7 +264,7 @@ contract CourtJuriesTest is CourtScenario {
         _checkNoSeatsOpen();
     }
 
-    /// Both verdicts are false: one conviction, jurors of the second are paid from the pool.
+    /// Both verdicts are false: one conviction; jurors of the second are paid from its own bond, and the pool stays as it is.
     function testTwoTrueDisputes() external {
         _openCourt(20);
         (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
@@ -271,23 +277,24 @@ contract CourtJuriesTest is CourtScenario {
         uint256 pool = SLASHED - JURY - SEAT_FEE - FEES;
         vm.assertEq(court.pool(), pool, "pool");
 
-        // The fresh committee is done, but not counted before the other dispute has ended.
+        // The fresh committee is counted while the old dispute goes on; that one can't touch what it attests.
         Attestation memory right = VerdictTrees.plain(batch, 6, COUNT).attestationOf();
         _committeeVotes(batch, right);
-        vm.expectRevert(abi.encodeWithSelector(IBatchMarket.BatchMarket_DisputesOpen.selector, batch, 1));
         market.tally(batch, right);
+        _assertPhase(batch, IBatchMarket.Phase.Challengeable);
 
         vm.expectEmit(address(court));
-        emit ICourt.DisputeClosed(second, batch, ICourt.Standing.Falls, 0, JURY, BOND, 0);
+        emit ICourt.DisputeClosed(second, batch, ICourt.Standing.Falls, 0, JURY, BOND - JURY, 0);
         _close(second);
+        _assertPhase(batch, IBatchMarket.Phase.Challengeable);
         for (uint256 i; i < verifiers.length; ++i) {
             vm.assertGe(stake.get(verifiers[i]).stake, 150e6, "convicted once");
         }
-        vm.assertEq(court.pool(), pool - JURY, "jurors are paid from the pool");
-        vm.assertEq(ledger.balanceOf(stranger), BOND, "no reward, no loss");
+        _assertPaid(others, JUROR_FEE);
+        vm.assertEq(court.pool(), pool, "the pool is as it was");
+        vm.assertEq(ledger.balanceOf(stranger), BOND - JURY, "no reward, and the jurors' fees");
         vm.assertEq(jurors.length + others.length, 14, "two juries");
         vm.assertEq(market.get(batch).overturned, 1, "once");
-        market.tally(batch, right);
         _settle(batch);
         _checkCourt();
         _checkNoSeatsOpen();
@@ -339,7 +346,8 @@ contract CourtJuriesTest is CourtScenario {
         _close(second);
         vm.assertEq(market.get(batch).attestation.verdictRoot, UNAVAILABLE, "not overturned");
         vm.assertEq(stake.get(signers[0]).stake, 300e6, "nobody is convicted");
-        vm.assertEq(ledger.balanceOf(stranger), BOND, "bond back");
+        vm.assertEq(ledger.balanceOf(stranger), BOND - JURY, "bond back, less the jurors' fees");
+        vm.assertEq(court.pool(), 0, "the pool paid nothing");
         _settle(batch);
         _checkCourt();
         _checkNoSeatsOpen();
@@ -425,7 +433,7 @@ contract CourtJuriesTest is CourtScenario {
         _assertPhase(batch, IBatchMarket.Phase.Void);
         _close(second);
         vm.assertEq(market.get(batch).disputes, 0, "none open");
-        vm.assertEq(ledger.balanceOf(challenger), 2 * BOND + SEAT_FEE, "bonds and one reward");
+        vm.assertEq(ledger.balanceOf(challenger), 2 * BOND - JURY + SEAT_FEE, "bonds less one jury, and one reward");
         _checkNoSeatsOpen();
     }
 }

@@ -75,9 +75,12 @@ contract MarketDeploymentTest is Scenario {
         (p.absenceBps, p.lateBps) = (10_001, 10_001);
         _refused(p, "absenceBps");
         p = _parameters();
-        p.lateBps = p.absenceBps - 1;
+        (p.incoherenceBps, p.lateBps) = (0, p.absenceBps - 1);
         _refused(p, "lateBps");
         p.lateBps = 10_001;
+        _refused(p, "lateBps");
+        // Who sees that it loses must not come off cheaper by withholding its reveal.
+        (p.absenceBps, p.incoherenceBps, p.lateBps) = (0, 2_000, 1_999);
         _refused(p, "lateBps");
         p = _parameters();
         (p.incoherenceBps, p.fraudBps) = (10_001, 10_001);

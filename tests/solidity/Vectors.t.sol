@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+
+import {IEvidence} from "../../contracts/src/interfaces/IEvidence.sol";
 import {MerkleProofs} from "../../contracts/src/libraries/MerkleProofs.sol";
 import {MerkleProofsHarness} from "../../contracts/src/mocks/MerkleProofsHarness.sol";
-import {Attestation} from "../../contracts/src/libraries/Types.sol";
+import {Outcomes} from "../../contracts/src/libraries/Outcomes.sol";
+import {Attestation, Verdict as Given} from "../../contracts/src/libraries/Types.sol";
+import {VerdictFaults} from "../../contracts/src/libraries/VerdictFaults.sol";
 import {Deployment} from "./support/Deployment.sol";
 
 /// tests/vectors/protocol.json, which Python wrote and checks too: both sides agree to the byte. Structs have their
@@ -97,6 +102,72 @@ contract VectorsTest is Deployment {
 
     struct Outcome {
         string name;
+        bytes32 root;
+    }
+
+    struct JurorOutcome {
+        string name;
+        bytes32 root;
+        bytes32 vote;
+    }
+
+    struct JurySubject {
+        uint64 batch;
+        uint256 chainId;
+        address court;
+        uint64 dispute;
+        uint32 index;
+        bytes32 subject;
+        bytes32 vote;
+    }
+
+    struct JurorVote {
+        uint64 batch;
+        uint32 faults;
+        uint32 index;
+        uint8 reason;
+        uint32 score;
+        uint32 units;
+        bytes32 verdictRoot;
+        bytes32 vote;
+    }
+
+    struct OpenedPath {
+        uint64 batch;
+        uint32 count;
+        uint32 faults;
+        uint32 index;
+        uint32[] leftFaults;
+        bytes32[] leftHashes;
+        uint32[] leftUnits;
+        uint8 reason;
+        uint32[] rightFaults;
+        bytes32[] rightHashes;
+        uint32[] rightUnits;
+        uint8[] rights;
+        bytes32 root;
+        uint32 rootFaults;
+        uint32 rootUnits;
+        uint32 score;
+        uint32 units;
+    }
+
+    struct AuditLeaf {
+        address audits;
+        bytes32 batchRoot;
+        uint256 chainId;
+        uint32 faults;
+        uint32 index;
+        bytes32 leaf;
+        uint8 reason;
+        bytes32 salt;
+        uint32 score;
+        uint32 units;
+    }
+
+    struct Planting {
+        bytes32 leaf;
+        bytes32[] proof;
         bytes32 root;
     }
 
@@ -263,6 +334,130 @@ contract VectorsTest is Deployment {
         for (uint256 i; i < rows.length; ++i) {
             vm.assertEq(keccak256(bytes(rows[i].name)), rows[i].root, "reserved root");
         }
+    }
+
+    function testJurorOutcomes() external view {
+        JurorOutcome[] memory rows = abi.decode(vm.parseJson(json, ".jurorOutcomes"), (JurorOutcome[]));
+        bytes32[3] memory known = [Outcomes.MALFORMED, Outcomes.UNAVAILABLE, Outcomes.SOUND];
+        vm.assertEq(rows.length, 3, "vectors");
+        for (uint256 i; i < 3; ++i) {
+            vm.assertEq(rows[i].root, known[i], rows[i].name);
+            vm.assertEq(keccak256(bytes(rows[i].name)), rows[i].root, "root");
+            vm.assertEq(Outcomes.voteOf(rows[i].root), rows[i].vote, "vote");
+        }
+    }
+
+    /// What a jury's round is opened with is compared with the same expression in Court.t.sol.
+    function testJurySubjects() external view {
+        JurySubject[] memory rows = abi.decode(vm.parseJson(json, ".jurySubjects"), (JurySubject[]));
+        vm.assertGe(rows.length, 8, "vectors");
+        for (uint256 i; i < rows.length; ++i) {
+            JurySubject memory row = rows[i];
+            vm.assertEq(
+                keccak256(abi.encode(row.chainId, row.court, row.dispute, row.batch, row.index, row.vote)),
+                row.subject,
+                "jury's subject"
+            );
+        }
+    }
+
+    function testJurorVotes() external {
+        _deploy();
+        JurorVote[] memory rows = abi.decode(vm.parseJson(json, ".jurorVotes"), (JurorVote[]));
+        vm.assertGe(rows.length, 14, "vectors");
+        for (uint256 i; i < rows.length; ++i) {
+            JurorVote memory row = rows[i];
+            Given memory given = Given(row.index, row.score, row.reason, row.units, row.faults);
+            vm.assertEq(evidence.voteOf(row.batch, given), row.vote, "what the dispute holds");
+            vm.assertEq(
+                Outcomes.voteOf(Attestation(row.verdictRoot, row.units, row.faults)), row.vote, "what a juror reveals"
+            );
+        }
+    }
+
+    /// Every node of the way, and then the verdict, without a fault; with one unit more at any place the tree is another.
+    function testOpenedPaths() external {
+        _deploy();
+        OpenedPath[] memory rows = abi.decode(vm.parseJson(json, ".openedPaths"), (OpenedPath[]));
+        vm.assertGe(rows.length, 80, "vectors");
+        for (uint256 i; i < rows.length; ++i) {
+            OpenedPath memory row = rows[i];
+            IEvidence.Opened memory opened = _opened(row);
+            Attestation memory top = Attestation(row.root, row.rootUnits, row.rootFaults);
+            bytes memory none = abi.encodeWithSelector(IEvidence.Evidence_NoFault.selector, row.batch);
+            vm.expectRevert(none);
+            evidence.fault(row.batch, top, row.count, opened);
+
+            // The same way in a root that promises one unit more: its first node shows the lie.
+            ++top.units;
+            VerdictFaults.Fault found = evidence.fault(row.batch, top, row.count, opened);
+            vm.assertTrue(found == VerdictFaults.Fault.Sum, "one unit too many");
+            --top.units;
+            _checkOtherVerdict(row, top, opened);
+        }
+    }
+
+    function testAuditLeaves() external {
+        _deploy();
+        AuditLeaf[] memory rows = abi.decode(vm.parseJson(json, ".auditLeaves"), (AuditLeaf[]));
+        vm.assertGe(rows.length, 6, "vectors");
+        for (uint256 i; i < rows.length; ++i) {
+            AuditLeaf memory row = rows[i];
+            vm.assertEq(_auditLeaf(row), row.leaf, "leaf");
+            // The contract's own: the same expression with its address and chain.
+            (row.chainId, row.audits) = (block.chainid, address(audits));
+            Given memory planted = Given(row.index, row.score, row.reason, row.units, row.faults);
+            vm.assertEq(audits.leafOf(row.batchRoot, planted, row.salt), _auditLeaf(row), "leafOf");
+        }
+    }
+
+    /// With OpenZeppelin's verification, which Audits calls.
+    function testPlantings() external view {
+        Planting[] memory rows = abi.decode(vm.parseJson(json, ".plantings"), (Planting[]));
+        vm.assertGe(rows.length, 80, "vectors");
+        for (uint256 i; i < rows.length; ++i) {
+            Planting memory row = rows[i];
+            vm.assertTrue(this.plants(row.proof, row.root, row.leaf), "a vector proves");
+            vm.assertFalse(this.plants(row.proof, row.root, ~row.leaf), "leaf");
+            if (row.proof.length == 0) continue;
+            row.proof[row.proof.length - 1] ^= bytes32(uint256(1));
+            vm.assertFalse(this.plants(row.proof, row.root, row.leaf), "proof element");
+        }
+    }
+
+    function plants(bytes32[] calldata proof, bytes32 root, bytes32 leaf) external pure returns (bool) {
+        return MerkleProof.verifyCalldata(proof, root, leaf);
+    }
+
+    /// At the end of the way is this verdict and no other.
+    function _checkOtherVerdict(OpenedPath memory row, Attestation memory top, IEvidence.Opened memory opened) private {
+        bytes32 leaf =
+            proofs.verdictLeaf(row.batch, row.index, row.score, row.reason, row.units, row.faults).hash;
+        ++opened.verdict.score;
+        vm.expectRevert(abi.encodeWithSelector(VerdictFaults.VerdictFaults_NotTheVerdict.selector, leaf, row.index));
+        evidence.fault(row.batch, top, row.count, opened);
+    }
+
+    function _opened(OpenedPath memory row) private pure returns (IEvidence.Opened memory opened) {
+        uint256 levels = row.rights.length;
+        opened.path = new VerdictFaults.Children[](levels);
+        opened.rights = new bool[](levels);
+        for (uint256 i; i < levels; ++i) {
+            opened.rights[i] = row.rights[i] == 1;
+            opened.path[i] = VerdictFaults.Children(
+                MerkleProofs.SumNode(row.leftHashes[i], row.leftUnits[i], row.leftFaults[i]),
+                MerkleProofs.SumNode(row.rightHashes[i], row.rightUnits[i], row.rightFaults[i])
+            );
+        }
+        opened.leaf = true;
+        opened.batch = row.batch;
+        opened.verdict = Given(row.index, row.score, row.reason, row.units, row.faults);
+    }
+
+    function _auditLeaf(AuditLeaf memory row) private pure returns (bytes32) {
+        Given memory planted = Given(row.index, row.score, row.reason, row.units, row.faults);
+        bytes32 inner = keccak256(abi.encode(row.chainId, row.audits, row.batchRoot, planted, row.salt));
+        return keccak256(abi.encode(inner));
     }
 
     function _proves(Inclusion memory row) private view returns (bool) {

@@ -25,10 +25,12 @@ import {Scenario} from "./support/Scenario.sol";
 /// ├── not rounds                               VerifierStake_NotRounds
 /// ├── too few verifiers, or too few that are not excluded: nobody, and nothing changes
 /// ├── different members by weight, none of the excluded, a seat of each locked
+/// ├── jurors by all their stake, also where every seat is busy; nothing is locked
 /// └── a seat more or less moves few of them
 /// closeSeats
 /// ├── not rounds                               VerifierStake_NotRounds
 /// ├── a penalty takes free stake, then what is unbonding, and never what other open seats stand on
+/// ├── a juror's takes those too, last; seats that are no longer covered close all the same
 /// └── penalties go to the beneficiary, at most what there is; weight follows what is left
 contract VerifierStakeTest is Scenario {
     function setUp() external {
@@ -204,7 +206,7 @@ contract VerifierStakeTest is Scenario {
         _verifiers(2, SEAT);
         vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotRounds.selector, stranger));
         vm.prank(stranger);
-        stake.draw(0, 1, 1, new uint32[](0));
+        stake.draw(0, 1, 1, new uint32[](0), false);
         vm.assertEq(_drawAs(0, 3, 3).length, 0, "two are too few");
         vm.assertEq(stake.totalWeight(), 2, "nothing is locked");
         vm.assertEq(stake.eligible(), 2, "nor counted");
@@ -244,7 +246,7 @@ contract VerifierStakeTest is Scenario {
         size = _bound(size, 1, 9);
         uint256 least = (size + 1) / 2;
         vm.prank(address(rounds));
-        uint32[] memory members = stake.draw(randomness_, size, least, excluded);
+        uint32[] memory members = stake.draw(randomness_, size, least, excluded, false);
         uint256 expected = candidates < least ? 0 : candidates < size ? candidates : size;
         vm.assertEq(members.length, expected, "as many as there are");
         for (uint256 i; i < members.length; ++i) {
@@ -336,7 +338,7 @@ contract VerifierStakeTest is Scenario {
         uint32[] memory members = _drawAs(0, 1, 1);
         vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotRounds.selector, stranger));
         vm.prank(stranger);
-        stake.closeSeats(members, new uint256[](1), address(escrow));
+        stake.closeSeats(members, new uint256[](1), address(escrow), false);
 
         vm.assertEq(_closeAs(members, 1), 1, "slashed");
         // One unit short of two seats.
@@ -409,6 +411,167 @@ contract VerifierStakeTest is Scenario {
             seen.unbonding == leaving || seen.stake == (open - 1) * SEAT, "what is leaving goes after the free stake"
         );
         _checkLot();
+    }
+
+    /// Jurors come from all whole seats of stake, busy or free, and none of the excluded. Nothing is locked, and both lots
+    /// weigh what they weighed.
+    function testFuzz_JurorsAreDrawnFromAllStake(bytes32 randomness_, uint256 mask, uint256 seats, uint256 size)
+        external
+    {
+        for (uint256 i; i < 9; ++i) {
+            _staked(string.concat("verifier ", vm.toString(i)), (1 + uint256(keccak256(abi.encode(seats, i))) % 4) * SEAT);
+        }
+        for (uint256 i; i < seats % 4; ++i) {
+            _drawAs(keccak256(abi.encode(randomness_, i)), 5, 0);
+        }
+        (uint32[] memory excluded, uint256 candidates) = _excludedOf(mask);
+        uint256[] memory open = new uint256[](9);
+        for (uint256 i; i < 9; ++i) {
+            open[i] = stake.get(verifiers[i]).openSeats;
+        }
+        size = _bound(size, 1, 12);
+        uint256 eligible = stake.eligible();
+        vm.prank(address(rounds));
+        uint32[] memory jurors = stake.draw(randomness_, size, size / 2 + 1, excluded, true);
+        if (candidates > size) candidates = size;
+        vm.assertEq(jurors.length, candidates < size / 2 + 1 ? 0 : candidates, "as many as there are, busy or not");
+        uint256 met;
+        for (uint256 i; i < jurors.length; ++i) {
+            vm.assertTrue(mask >> jurors[i] & 1 == 0, "an excluded juror");
+            vm.assertTrue(met >> jurors[i] & 1 == 0, "drawn twice");
+            met |= 1 << jurors[i];
+        }
+        for (uint256 i; i < 9; ++i) {
+            vm.assertEq(stake.get(verifiers[i]).openSeats, open[i], "no seat is locked");
+        }
+        vm.assertEq(stake.eligible(), eligible, "eligible");
+        vm.assertEq(stake.stakers(), 9, "stakers");
+        _checkLot();
+        // The weights of the jury lot are back: everybody can be drawn.
+        vm.assertEq(_jurorsAs(randomness_, 9).length, 9, "all nine");
+        _checkLot();
+    }
+
+    /// The only seat is busy: no committee, and a juror nevertheless.
+    function testBusyVerifierIsAJuror() external {
+        address verifier = _staked("verifier", SEAT);
+        uint32[] memory members = _drawAs(0, 1, 1);
+        vm.assertEq(stake.eligible(), 0, "no free seat");
+        vm.assertEq(_drawAs(0, 1, 1).length, 0, "no committee");
+        uint32[] memory jurors = _jurorsAs(0, 1);
+        vm.assertEq(jurors.length, 1, "a juror");
+        vm.assertEq(stake.ownerOf(jurors[0]), verifier, "the busy one");
+        vm.assertEq(stake.get(verifier).openSeats, 1, "one open seat, the committee's");
+        _closeJurors(jurors, 0);
+        vm.assertEq(stake.get(verifier).openSeats, 1, "which a jury's end leaves open");
+        _closeAs(members, 0);
+        _check(verifier, SEAT, 0, 1);
+    }
+
+    /// The lot of juries follows stake: 1,000 first jurors over stakes of 1..8 seats, of which most are busy.
+    function testJuryDrawFollowsAllStake() external {
+        for (uint256 i; i < 8; ++i) {
+            _staked(string.concat("verifier ", vm.toString(i)), (i + 1) * SEAT);
+        }
+        for (uint256 i; i < 4; ++i) {
+            _drawAs(bytes32(i), 8, 1);
+        }
+        vm.assertLe(stake.totalWeight(), 10, "26 of 36 seats are busy");
+        uint256[] memory hits = new uint256[](8);
+        for (uint256 i; i < 1_000; ++i) {
+            ++hits[_jurorsAs(keccak256(abi.encode(i)), 1)[0]];
+        }
+        uint256 statistic;
+        for (uint256 i; i < 8; ++i) {
+            uint256 expected = 1_000 * (i + 1) * 1_000 / 36;
+            uint256 gap = hits[i] * 1_000 > expected ? hits[i] * 1_000 - expected : expected - hits[i] * 1_000;
+            statistic += gap * gap / expected;
+        }
+        vm.assertLe(statistic, 24_300, "chi square, thousandths");
+    }
+
+    /// Who leaves altogether is in neither lot; who comes back is in both.
+    function testStakersFollowStake() external {
+        address verifier = _staked("verifier", 2 * SEAT);
+        _staked("other", SEAT);
+        vm.assertEq(stake.stakers(), 2, "two");
+        vm.prank(verifier);
+        stake.requestUnstake(SEAT + 1);
+        vm.assertEq(stake.stakers(), 1, "less than a seat is no stake");
+        vm.assertEq(_jurorsAs(0, 2).length, 0, "two can't be drawn");
+        _arm(verifier, SEAT);
+        vm.prank(verifier);
+        stake.stake(SEAT);
+        vm.assertEq(stake.stakers(), 2, "two again");
+        vm.assertEq(_jurorsAs(0, 2).length, 2, "both");
+    }
+
+    /// A juror's penalty takes free stake, then what is unbonding, then what open seats stand on.
+    function testFuzz_PenaltyOfAJuror(uint256 own, uint256 leaving, uint256 open, uint256 penalty) external {
+        own = _bound(own, SEAT, 6 * SEAT);
+        open = _bound(open, 0, own / SEAT);
+        uint256 locked = open * SEAT;
+        // Something must be left to be drawn by.
+        leaving = _bound(leaving, 0, own - (open == 0 ? SEAT : locked));
+        penalty = _bound(penalty, 0, 8 * SEAT);
+        address verifier = _staked("verifier", own);
+        uint32[] memory members;
+        for (uint256 i; i < open; ++i) {
+            members = _drawAs(bytes32(i), 1, 1);
+        }
+        if (leaving != 0) {
+            vm.prank(verifier);
+            stake.requestUnstake(leaving);
+        }
+        uint32[] memory jurors = _jurorsAs(0, 1);
+        vm.assertEq(_closeJurors(jurors, penalty), penalty < own ? penalty : own, "taken");
+        IVerifierStake.Verifier memory seen = stake.get(verifier);
+        // What is left goes in the opposite order: to the seats first, then to what is unbonding.
+        uint256 left = penalty < own ? own - penalty : 0;
+        uint256 behind = left < locked ? left : locked;
+        uint256 unbonding = left - behind < leaving ? left - behind : leaving;
+        vm.assertEq(seen.unbonding, unbonding, "unbonding goes second");
+        vm.assertEq(seen.stake, left - unbonding, "what is behind seats goes last");
+        vm.assertEq(seen.openSeats, open, "no seat is closed");
+        _checkWeights();
+        if (seen.stake < locked) {
+            vm.expectRevert(
+                abi.encodeWithSelector(IVerifierStake.VerifierStake_InsufficientFreeStake.selector, 0, 1)
+            );
+            vm.prank(verifier);
+            stake.requestUnstake(1);
+        }
+        // Every seat closes, covered or not, and the lots follow.
+        for (uint256 i; i < open; ++i) {
+            _closeAs(members, penalty / 2);
+            _checkWeights();
+        }
+        seen = stake.get(verifier);
+        vm.assertEq(seen.openSeats, 0, "all closed");
+        if (seen.stake != 0) {
+            vm.prank(verifier);
+            stake.requestUnstake(seen.stake);
+            _checkWeights();
+        }
+    }
+
+    /// Three busy seats, and as a juror it lost most of what is behind them.
+    function testUncoveredSeats() external {
+        address verifier = _staked("verifier", 3 * SEAT);
+        uint32[] memory members;
+        for (uint256 i; i < 3; ++i) {
+            members = _drawAs(0, 1, 1);
+        }
+        vm.assertEq(_closeJurors(_jurorsAs(0, 1), SEAT + 10), SEAT + 10, "from behind its seats");
+        _check(verifier, 2 * SEAT - 10, 0, 0);
+        vm.assertEq(_closeAs(members, SEAT), 0, "two seats' stake is not even there: nothing can be taken");
+        _check(verifier, 2 * SEAT - 10, 0, 0);
+        vm.assertEq(_closeAs(members, SEAT), SEAT - 10, "all beyond the last seat");
+        _check(verifier, SEAT, 0, 0);
+        vm.assertEq(_closeAs(members, 0), 0, "no penalty");
+        _check(verifier, SEAT, 0, 1);
+        vm.assertEq(stake.stakers(), 1, "a juror again");
+        _checkWeights();
     }
 
     /// A verifier whose stake fell under a seat is out of the lot, not in debt: it can top up or leave.
@@ -487,13 +650,45 @@ contract VerifierStakeTest is Scenario {
         vm.prank(stranger);
         stake.stake(type(uint32).max - 1);
         vm.prank(address(rounds));
-        stake.closeSeats(members, new uint256[](1), address(escrow));
+        stake.closeSeats(members, new uint256[](1), address(escrow), false);
         vm.assertEq(stake.totalWeight(), type(uint32).max, "full, and closed all the same");
     }
 
     function _drawAs(bytes32 randomness_, uint256 size, uint256 least) private returns (uint32[] memory) {
         vm.prank(address(rounds));
-        return stake.draw(randomness_, size, least, new uint32[](0));
+        return stake.draw(randomness_, size, least, new uint32[](0), false);
+    }
+
+    /// @return excluded those that the mask names, some of them twice
+    /// @return candidates the number of the others
+    function _excludedOf(uint256 mask) private pure returns (uint32[] memory excluded, uint256 candidates) {
+        excluded = new uint32[](2 * 9);
+        uint256 listed;
+        for (uint32 i; i < 9; ++i) {
+            if (mask >> i & 1 == 0) {
+                ++candidates;
+                continue;
+            }
+            excluded[listed++] = i;
+            if (mask >> (9 + i) & 1 == 1) excluded[listed++] = i;
+        }
+        assembly ("memory-safe") {
+            mstore(excluded, listed)
+        }
+    }
+
+    function _jurorsAs(bytes32 randomness_, uint256 size) private returns (uint32[] memory) {
+        vm.prank(address(rounds));
+        return stake.draw(randomness_, size, size, new uint32[](0), true);
+    }
+
+    function _closeJurors(uint32[] memory jurors, uint256 penalty) private returns (uint256) {
+        uint256[] memory penalties = new uint256[](jurors.length);
+        for (uint256 i; i < jurors.length; ++i) {
+            penalties[i] = penalty;
+        }
+        vm.prank(address(rounds));
+        return stake.closeSeats(jurors, penalties, address(escrow), true);
     }
 
     function _closeAs(uint32[] memory members, uint256 penalty) private returns (uint256) {
@@ -502,7 +697,7 @@ contract VerifierStakeTest is Scenario {
             penalties[i] = penalty;
         }
         vm.prank(address(rounds));
-        return stake.closeSeats(members, penalties, address(escrow));
+        return stake.closeSeats(members, penalties, address(escrow), false);
     }
 
     function _check(address verifier, uint256 own, uint256 unbonding, uint256 weight) private view {
@@ -518,20 +713,32 @@ contract VerifierStakeTest is Scenario {
     }
 
     function _checkLot() private view {
-        uint256 sum;
-        uint256 eligible;
-        uint256 held;
         for (uint256 i; i < verifiers.length; ++i) {
             IVerifierStake.Verifier memory seen = stake.get(verifiers[i]);
             vm.assertGe(seen.stake, uint256(seen.openSeats) * SEAT, "open seats are covered");
+        }
+        _checkWeights();
+    }
+
+    /// As _checkLot, also where a juror's penalty took what open seats stood on.
+    function _checkWeights() private view {
+        uint256 sum;
+        uint256 eligible;
+        uint256 stakers;
+        uint256 held;
+        for (uint256 i; i < verifiers.length; ++i) {
+            IVerifierStake.Verifier memory seen = stake.get(verifiers[i]);
             uint256 weight = stake.weightOf(verifiers[i]);
-            vm.assertEq(weight, seen.stake / SEAT - seen.openSeats, "weight");
+            uint256 all = seen.stake / SEAT;
+            vm.assertEq(weight, all > seen.openSeats ? all - seen.openSeats : 0, "weight");
             sum += weight;
             if (weight != 0) ++eligible;
+            if (all != 0) ++stakers;
             held += uint256(seen.stake) + seen.unbonding;
         }
         vm.assertEq(stake.totalWeight(), sum, "sum of the lot");
         vm.assertEq(stake.eligible(), eligible, "eligible");
+        vm.assertEq(stake.stakers(), stakers, "stakers");
         vm.assertEq(ledger.heldFor(address(stake)), held, "held");
     }
 }
