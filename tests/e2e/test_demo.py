@@ -36,7 +36,7 @@ def test_the_quick_demo_and_its_report(tmp_path):
     )
     assert money["difference"] == 0
     assert money["still_held"] == 0
-    # Everybody has left with what was theirs: what stays is the pool, which is verifiers' penalties.
+    # Everybody has left with what was theirs: what stays is the pool, made of penalties.
     pool = int(report["pool"]["units"])
     assert report["ledger_still_tracks"] == str(pool)
     assert report["pool"]["penalties"] == str(pool)

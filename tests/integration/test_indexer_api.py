@@ -50,6 +50,8 @@ from marketplace.protocol.verdict import (
     batch_verdicts,
 )
 from marketplace.storage.cid import Cid
+from marketplace.storage.embedded import EmbeddedStore
+from trainer.pull import pull_attested, settled_batches
 
 TUSD = 10**6
 GOOD = Attestation(b"\x21" * 32, 5, 1)
@@ -485,16 +487,25 @@ class Court:
         self.check()
 
 
-def test_a_dispute_that_overturns_equals_the_contracts_at_every_step(court: Court) -> None:
+def test_a_dispute_that_overturns_equals_the_contracts_at_every_step(
+    court: Court, tmp_path: Path
+) -> None:
     lie, truth = court.tree(LIE).attestation, court.tree(TRUTH).attestation
     court.attest([lie, lie, truth])
     dispute = court.dispute_leaf(LIE, 5)
     court.judge(dispute, WRONG, RIGHT)
+    reader, store = court.kit.reader, EmbeddedStore(tmp_path / "store")
+    assert reader.batch(court.batch).attestation == lie
+    assert not list(settled_batches(reader)), "disputed verdicts are nothing to train on"
     court.close(dispute)
+    assert not list(settled_batches(reader)), "nor are overturned ones"
+    with pytest.raises(ConfigError, match="has no verdicts: it is in_round"):
+        pull_attested(reader, store, reader.batch(court.batch), timeout=0)
     seen = court.get(f"/disputes/{dispute}")
     assert (seen["standing"], seen["slashed"]) == ("falls", str(400 * TUSD))
     court.attest([truth] * 3)
     court.settle()
+    assert [batch.attestation for batch in settled_batches(reader)] == [truth]
     batch = court.get(f"/batches/{court.batch}")
     assert [past["dispute"] for past in batch["attestations"]] == [dispute, None]
     seats = [seat for round in batch["rounds"] for seat in round["seats"]]
