@@ -8,7 +8,7 @@ from eth_utils.address import is_checksum_address, to_checksum_address
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from marketplace.api.models import BatchPhase
+from marketplace.api.models import BatchPhase, DisputePhase
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import address20
 from marketplace.storage.cid import RAW, Cid
@@ -91,6 +91,19 @@ class BatchQuery(PageQuery):
     bounty: int | None = Field(None, ge=1, le=_LARGEST_ID, description="Of this bounty.")
     miner: AddressInput | None = Field(None, description="Of this miner.")
     phase: BatchPhase | None = Field(None, description="In this phase now.")
+
+
+class DisputeQuery(PageQuery):
+    batch: int | None = Field(None, ge=1, le=_LARGEST_ID, description="About this batch.")
+    challenger: AddressInput | None = Field(None, description="Opened by this account.")
+    phase: DisputePhase | None = Field(None, description="In this phase now.")
+
+
+class AuditQuery(PageQuery):
+    planter: AddressInput | None = Field(None, description="Planted by this account.")
+    missed: bool | None = Field(
+        None, description="Only those whose committee missed the trap (or, false, saw it)."
+    )
 
 
 class CheckpointQuery(PageQuery):

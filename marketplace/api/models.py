@@ -37,7 +37,12 @@ BlockNumber = Annotated[int, Field(ge=0, description="Block number.")]
 
 Tier = Literal["A", "B", "C"]
 PayRule = Literal["correct", "informative"]
-BatchPhase = Literal["in_round", "challengeable", "settleable", "settled", "void"]
+BatchPhase = Literal["in_round", "challengeable", "disputed", "settleable", "settled", "void"]
+DisputePhase = Literal["opening", "in_jury", "appealable", "decided", "closed"]
+DisputeKind = Literal["leaf", "opening", "malformed", "unavailable", "conflict"]
+Standing = Literal["none", "stands", "falls", "unavailable", "rival"]
+OpeningStatus = Literal["asked", "answered", "opened", "refused", "abandoned"]
+Fault = Literal["none", "sum", "shape", "index", "cap"]
 RoundPhase = Literal[
     "awaiting_randomness", "drawable", "stalled", "committing", "revealing", "closed"
 ]
@@ -96,21 +101,31 @@ class Parameters(Model):
 
     committee_size: int
     max_rounds: int
+    max_juries: int
+    min_verifiers: int
     draw_timeout: int
     commit_window: int
     reveal_window: int
     challenge_window: int
+    appeal_window: int
+    opening_window: int
     unbonding_delay: int
     seat_stake: Tokens
     absence_bps: int
+    late_bps: int
     incoherence_bps: int
+    fraud_bps: int
     bond_per_trace: Tokens
     fault_multiple: int
+    wrong_bps: int
+    min_fee_per_trace: Tokens
+    juror_fee: Tokens
     max_traces: int
 
 
 class Money(Model):
-    """Where all tokens are: tokens_in - tokens_out = balances + escrow + stake + market."""
+    """Where all tokens are: tokens_in - tokens_out = balances + escrow + stake + market + court,
+    and court = dispute_bonds + pool."""
 
     tokens_in: Tokens = _amount("All that ever came into the ledger.")
     tokens_out: Tokens = _amount("All that was withdrawn.")
@@ -118,6 +133,9 @@ class Money(Model):
     escrow: Tokens = _amount("Held for bounties.")
     stake: Tokens = _amount("Held for verifiers, unbonding stake included.")
     market: Tokens = _amount("Held as bonds of batches.")
+    court: Tokens = _amount("Held by the court.")
+    dispute_bonds: Tokens = _amount("Bonds of open disputes and of their appeals.")
+    pool: Tokens = _amount("The insurance pool: penalties that nobody was owed.")
 
 
 class Market(Model):
@@ -131,9 +149,13 @@ class Market(Model):
     environments: int
     bounties: int
     batches: int
-    rounds: int
+    rounds: int = Field(description="Juries included.")
+    disputes: int
     verifiers: int
     checkpoints: int
+    plantings: int = Field(description="How often somebody committed to planted batches.")
+    audits: int = Field(description="Planted batches that were opened.")
+    audits_missed: int = Field(description="Of these, whose committees missed the trap.")
 
 
 class Environment(Model):
@@ -165,20 +187,25 @@ class Bounty(Model):
     paid_miners: Tokens = _amount("The miners' part of `paid`.")
     refunded: Tokens = _amount("Went back to the poster.")
     funded: Tokens = _amount("Paid in by anybody.")
-    replenished: Tokens = _amount("Came in from forfeited bonds and slashed stake.")
+    replenished: Tokens = _amount(
+        "Came in from miners' bonds, and from the court where it was wronged."
+    )
     batches: int = Field(description="How many were committed.")
     block: BlockNumber
     created_at: Time
 
 
 class Attestation(Model):
-    """What is said of a whole batch."""
+    """What is said of a whole batch, or by a juror of one disputed trace."""
 
-    verdict_root: Hash = Field(description="Root of the Merkle-sum tree of verdicts.")
+    verdict_root: Hash = Field(
+        description="Root of the Merkle-sum tree of verdicts; a juror's is its verdict's leaf."
+    )
     units: int = Field(description="Payable units.")
     faults: int = Field(description="Proven lies.")
-    outcome: Literal["verdicts", "unavailable", "malformed"] = Field(
-        description="`unavailable` and `malformed` speak of the whole batch."
+    outcome: Literal["verdicts", "unavailable", "malformed", "sound"] = Field(
+        description="`unavailable` and `malformed` speak of the whole batch; with `sound` a juror "
+        "says that it is neither."
     )
 
 
@@ -205,7 +232,11 @@ class Batch(Model):
     round: int = Field(description="The current or last round.")
     round_count: int
     attested_at: Time | None
-    attestation: Attestation | None = Field(description="Null until a round agrees.")
+    attestation: Attestation | None = Field(
+        description="Null until a round agrees, and again once the court overturned it."
+    )
+    open_disputes: int = Field(description="Disputes that have not ended.")
+    overturned: int = Field(description="Attestations that the court took back.")
     settlement: Settlement | None = Field(description="Null until the batch is settled or void.")
     block: BlockNumber
     tx_hash: Hash = Field(description="The transaction that committed it.")
@@ -226,19 +257,28 @@ class Seat(Model):
         description="Where the member says its verdict file is; null where that is no CID."
     )
     coherent: bool | None = Field(
-        description="Whether it voted as the batch was attested; null before, and where void."
+        description="Whether it voted as the batch or dispute ended; null before, and where that "
+        "had no result."
     )
-    penalty: Tokens | None = _amount("Null until the batch is settled or void.")
-    fee: Tokens | None = _amount("Null until the batch is settled or void.")
+    convicted: bool = Field(description="Whether it signed an attestation that fell.")
+    penalty: Tokens | None = _amount("Null until the batch or dispute ends, or a conviction.")
+    fee: Tokens | None = _amount("Null until the batch or dispute ends.")
 
 
 class Round(Model):
+    """A committee's round on a batch, or a jury's on a dispute."""
+
     id: int
     batch: int
-    number: int = Field(description="1 for the batch's first round.")
+    dispute: int | None = Field(description="Null for a committee's round.")
+    number: int = Field(description="1 for the first round of the batch, or jury of the dispute.")
+    previous: int | None = Field(description="The round before it in the same case.")
+    fresh: bool = Field(description="Whether nobody sits who sat in `previous` or before it.")
     phase: RoundPhase
     subject: Hash = Field(description="What commitments are bound to.")
-    max_units: int = Field(description="Traces of the batch: units + faults can't exceed it.")
+    max_units: int = Field(
+        description="Traces that are judged (1 for a jury): units + faults can't exceed it."
+    )
     size: int = Field(description="Seats wanted.")
     draw_point: int = Field(description="Block whose hash decides the draw.")
     randomness: Hash | None
@@ -251,10 +291,110 @@ class Round(Model):
     seats: list[Seat] = Field(description="Empty before the draw.")
 
 
+class PastAttestation(Model):
+    """One of the attestations that a batch had."""
+
+    number: int = Field(description="1 for the batch's first.")
+    round: int = Field(description="Whose members signed it.")
+    attestation: Attestation
+    attested_at: Time
+    overturned_at: Time | None = Field(description="Null where it stands.")
+    dispute: int | None = Field(description="The dispute that overturned it.")
+    prover: Address | None = Field(description="Who proved that its tree is no honest one.")
+    fault: Fault | None = Field(description="What the proof shows.")
+    slashed: Tokens | None = _amount("What its signers lost; null where it stands.")
+    prover_paid: Tokens | None = _amount("To whoever proved the fault.")
+    wronged_paid: Tokens | None = _amount("To the bounty, with a proof; else see the dispute.")
+
+
+class Dispute(Model):
+    """A question about one verdict or outcome, put to juries."""
+
+    id: int
+    batch: int
+    phase: DisputePhase
+    kind: DisputeKind
+    challenger: Address
+    trace: int = Field(description="Index of the trace; 0 where an outcome is disputed.")
+    attestation: int = Field(
+        description="Number of the disputed attestation; in a conflict, of the next one."
+    )
+    standing: Standing = Field(description="What the last decision makes of the attestation.")
+    final: bool = Field(description="Whether no appeal is possible any more.")
+    decided_at: Time | None = Field(description="Null while a jury is at work.")
+    jury: int | None = Field(description="Round of the newest jury.")
+    jury_count: int
+    appeal_count: int
+    next_appeal_bond: Tokens = _amount("What an appeal would cost.")
+    at_stake: Tokens = _amount("All bonds posted so far.")
+    vote: Hash | None = Field(description="The disputed verdict or outcome, as jurors vote it.")
+    rival_vote: Hash | None = Field(description="In a conflict: the other one.")
+    standing_vote: Hash | None = Field(description="What the last deciding jury voted.")
+    opened_at: Time
+    closed_at: Time | None
+    slashed: Tokens | None = _amount("What signers lost. Null until it is closed, as the rest.")
+    jurors_paid: Tokens | None = _amount("To coherent jurors, all of them.")
+    challenger_paid: Tokens | None = _amount("Its bond where it came back, and its reward.")
+    wronged_paid: Tokens | None = _amount("To the wronged side: the bounty or the miner.")
+    block: BlockNumber
+    tx_hash: Hash = Field(description="The transaction that opened it.")
+
+
+class Appeal(Model):
+    number: int = Field(description="1 for the dispute's first.")
+    appellant: Address
+    against: Standing = Field(description="The decision that should change.")
+    bond: Tokens
+    appealed_at: Time
+
+
+class Opening(Model):
+    """A withheld tree on its way to one verdict, move by move."""
+
+    status: OpeningStatus = Field(
+        description="`refused`: nobody answered in time, or a fault showed; `abandoned`: the "
+        "challenger did not go on."
+    )
+    first: int = Field(description="First trace under the node.")
+    size: int = Field(description="Traces under the node.")
+    hash: Hash = Field(description="Of the node that is asked for, or whose children lie open.")
+    deadline: Time = Field(description="Last second of the present move.")
+    moves: int
+    fault: Fault = Field(description="What the last move showed.")
+
+
+class DisputeDetail(Dispute):
+    """A dispute with its juries and appeals, oldest first."""
+
+    juries: list[Round]
+    appeals: list[Appeal]
+    opening: Opening | None = Field(description="Null where no opening was demanded.")
+
+
+class Audit(Model):
+    """A batch that was planted to test its committee."""
+
+    batch: int
+    planter: Address
+    trace: int = Field(description="Index of the trap.")
+    score_ppm: int = Field(description="Of the planted verdict, as the next three.")
+    reason: int
+    units: int
+    faults: int
+    missed: bool = Field(description="Whether the committee's verdict of the trap is another.")
+    block: BlockNumber
+    opened_at: Time
+
+
 class BatchDetail(Batch):
-    """A batch with all its rounds, oldest first."""
+    """A batch with all its rounds and attestations, oldest first, and its disputes."""
 
     rounds: list[Round]
+    attestations: list[PastAttestation] = Field(description="All it ever had.")
+    disputes: list[Dispute] = Field(
+        description="The first 200; `/disputes?batch=` pages through all of them."
+    )
+    audit: Audit | None = Field(description="Null unless it was shown to be planted.")
 
 
 class Verifier(Model):

@@ -11,9 +11,11 @@ from marketplace.api import models, views
 from marketplace.api.inputs import (
     AddressPageQuery,
     AddressPath,
+    AuditQuery,
     BatchQuery,
     BountyQuery,
     CheckpointQuery,
+    DisputeQuery,
     EnvironmentPath,
     Id,
     PageQuery,
@@ -24,6 +26,7 @@ R = TypeVar("R")
 M = TypeVar("M")
 
 _PHASES: Final = {name: phase for phase, name in views.BATCH_PHASES.items()}
+_DISPUTE_PHASES: Final = {name: phase for phase, name in views.DISPUTE_PHASES.items()}
 _MISSING: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": models.Problem, "description": "There is none with this key."}
 }
@@ -103,7 +106,10 @@ def batches(seen: Seen, query: Annotated[BatchQuery, Query()]) -> models.Page[mo
 
 
 @router.get(
-    "/batches/{id}", tags=["batches"], summary="One batch with its rounds", responses=_MISSING
+    "/batches/{id}",
+    tags=["batches"],
+    summary="One batch with its rounds, attestations and disputes",
+    responses=_MISSING,
 )
 def batch(seen: Seen, id: Id) -> models.BatchDetail:
     row = seen.batch(id)
@@ -111,11 +117,43 @@ def batch(seen: Seen, id: Id) -> models.BatchDetail:
 
 
 @router.get(
-    "/rounds/{id}", tags=["batches"], summary="One round with its seats", responses=_MISSING
+    "/rounds/{id}",
+    tags=["batches"],
+    summary="One round (or jury) with its seats",
+    responses=_MISSING,
 )
 def round(seen: Seen, id: Id) -> models.Round:
     row = seen.round(id)
     return views.round(seen, row) if row else _missing(f"round {id}")
+
+
+@router.get("/disputes", tags=["disputes"], summary="Disputes, oldest first")
+def disputes(seen: Seen, query: Annotated[DisputeQuery, Query()]) -> models.Page[models.Dispute]:
+    rows = seen.disputes(
+        query.cursor,
+        query.limit + 1,
+        batch=query.batch,
+        challenger=query.challenger,
+        phase=None if query.phase is None else _DISPUTE_PHASES[query.phase],
+    )
+    return _page(rows, query.limit, lambda row: views.dispute(seen, row), lambda row: row.id)
+
+
+@router.get(
+    "/disputes/{id}",
+    tags=["disputes"],
+    summary="One dispute with its juries and appeals",
+    responses=_MISSING,
+)
+def dispute(seen: Seen, id: Id) -> models.DisputeDetail:
+    row = seen.dispute(id)
+    return views.dispute_detail(seen, row) if row else _missing(f"dispute {id}")
+
+
+@router.get("/audits", tags=["disputes"], summary="Planted batches that were opened, by batch")
+def audits(seen: Seen, query: Annotated[AuditQuery, Query()]) -> models.Page[models.Audit]:
+    rows = seen.audits(query.cursor, query.limit + 1, planter=query.planter, missed=query.missed)
+    return _page(rows, query.limit, views.audit, lambda row: row.batch)
 
 
 @router.get("/verifiers", tags=["verifiers"], summary="Verifiers, by address")

@@ -6,27 +6,41 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from marketplace.api import models
-from marketplace.chain.records import BatchPhase, RoundPhase, SeatState
-from marketplace.indexer.phases import batch_phase, round_phase
+from marketplace.chain.records import (
+    BatchPhase,
+    DisputePhase,
+    OpeningStatus,
+    RoundPhase,
+    SeatState,
+)
+from marketplace.indexer.phases import batch_phase, dispute_phase, opening_status, round_phase
 from marketplace.indexer.queries import Snapshot
 from marketplace.indexer.rows import (
+    AUDITS,
     BATCHES,
     BOUNTIES,
     CHECKPOINTS,
+    DISPUTES,
     ENVIRONMENTS,
+    PLANTINGS,
     ROUNDS,
     VERIFIERS,
+    AppealRow,
+    AttestationRow,
+    AuditRow,
     BalanceRow,
     BatchRow,
     BountyRow,
     CheckpointRow,
+    DisputeRow,
     EnvironmentRow,
+    OpeningRow,
     RoundRow,
     SeatRow,
     VerifierRow,
 )
 from marketplace.protocol.errors import InvalidValue
-from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE
+from marketplace.protocol.verdict import MALFORMED, SOUND, UNAVAILABLE
 from marketplace.storage.cid import RAW, Cid
 
 BATCH_PHASES: Final[dict[BatchPhase, models.BatchPhase]] = {
@@ -35,6 +49,7 @@ BATCH_PHASES: Final[dict[BatchPhase, models.BatchPhase]] = {
     BatchPhase.SETTLEABLE: "settleable",
     BatchPhase.SETTLED: "settled",
     BatchPhase.VOID: "void",
+    BatchPhase.DISPUTED: "disputed",
 }
 ROUND_PHASES: Final[dict[RoundPhase, models.RoundPhase]] = {
     RoundPhase.AWAITING_RANDOMNESS: "awaiting_randomness",
@@ -44,6 +59,35 @@ ROUND_PHASES: Final[dict[RoundPhase, models.RoundPhase]] = {
     RoundPhase.REVEALING: "revealing",
     RoundPhase.CLOSED: "closed",
 }
+DISPUTE_PHASES: Final[dict[DisputePhase, models.DisputePhase]] = {
+    DisputePhase.OPENING: "opening",
+    DisputePhase.IN_JURY: "in_jury",
+    DisputePhase.APPEALABLE: "appealable",
+    DisputePhase.DECIDED: "decided",
+    DisputePhase.CLOSED: "closed",
+}
+KINDS: Final[tuple[models.DisputeKind, ...]] = (
+    "leaf",
+    "opening",
+    "malformed",
+    "unavailable",
+    "conflict",
+)
+STANDINGS: Final[tuple[models.Standing, ...]] = (
+    "none",
+    "stands",
+    "falls",
+    "unavailable",
+    "rival",
+)
+OPENING_STATUSES: Final[dict[OpeningStatus, models.OpeningStatus]] = {
+    OpeningStatus.ASKED: "asked",
+    OpeningStatus.ANSWERED: "answered",
+    OpeningStatus.OPENED: "opened",
+    OpeningStatus.REFUSED: "refused",
+    OpeningStatus.ABANDONED: "abandoned",
+}
+_FAULTS: Final[tuple[models.Fault, ...]] = ("none", "sum", "shape", "index", "cap")
 _SEAT_STATES: Final[dict[int, models.SeatState]] = {
     SeatState.DRAWN: "drawn",
     SeatState.COMMITTED: "committed",
@@ -54,7 +98,10 @@ _PAY_RULES: Final[tuple[models.PayRule, ...]] = ("correct", "informative")
 _OUTCOMES: Final[dict[str, Any]] = {
     "0x" + UNAVAILABLE.root.hex(): "unavailable",
     "0x" + MALFORMED.root.hex(): "malformed",
+    "0x" + SOUND.root.hex(): "sound",
 }
+MOST_DISPUTES: Final = 200
+"""Disputes in the view of one batch: anybody with bonds can open one for each of its traces."""
 
 
 def health(seen: Snapshot, clock_time: float) -> models.Health:
@@ -75,7 +122,7 @@ def health(seen: Snapshot, clock_time: float) -> models.Health:
 def market(seen: Snapshot) -> models.Market:
     deployment, money = seen.deployment, seen.money()
     token, parameters = deployment.token, asdict(deployment.parameters)
-    for amount in ("seat_stake", "bond_per_trace"):
+    for amount in ("seat_stake", "bond_per_trace", "min_fee_per_trace", "juror_fee"):
         parameters[amount] = str(parameters[amount])
     return models.Market(
         chain_id=deployment.chain_id,
@@ -88,14 +135,20 @@ def market(seen: Snapshot) -> models.Market:
             tokens_in=str(money.tokens_in),
             tokens_out=str(money.tokens_out),
             balances=str(money.balances),
+            dispute_bonds=str(money.dispute_bonds),
+            pool=str(money.pool),
             **{module: str(held) for module, held in money.held.items()},
         ),
         environments=seen.count(ENVIRONMENTS),
         bounties=seen.count(BOUNTIES),
         batches=seen.count(BATCHES),
         rounds=seen.count(ROUNDS),
+        disputes=seen.count(DISPUTES),
         verifiers=seen.count(VERIFIERS),
         checkpoints=seen.count(CHECKPOINTS),
+        plantings=seen.count(PLANTINGS),
+        audits=seen.count(AUDITS),
+        audits_missed=seen.missed_audits(),
     )
 
 
@@ -141,15 +194,57 @@ def batch(seen: Snapshot, row: BatchRow) -> models.Batch:
 
 
 def batch_detail(seen: Snapshot, row: BatchRow) -> models.BatchDetail:
-    rounds = [_round(seen, found, row) for found in seen.rounds_of(row.id)]
-    return models.BatchDetail(**_batch(seen, row), rounds=rounds)
+    planted = seen.audit(row.id)
+    return models.BatchDetail(
+        **_batch(seen, row),
+        rounds=[_round(seen, found, row) for found in seen.rounds_of(row.id)],
+        attestations=[_past(found) for found in seen.attestations(row.id)],
+        disputes=[dispute(seen, found) for found in seen.disputes(0, MOST_DISPUTES, batch=row.id)],
+        audit=None if planted is None else audit(planted),
+    )
 
 
 def round(seen: Snapshot, row: RoundRow) -> models.Round:
-    found = None if row.batch is None else seen.batch(row.batch)
+    id = row.batch
+    if row.dispute is not None:
+        disputed = seen.dispute(row.dispute)
+        id = None if disputed is None else disputed.batch
+    found = None if id is None else seen.batch(id)
     if found is None:  # foreign keys and the order of logs exclude it
         raise LookupError(f"round {row.id} has no batch")
     return _round(seen, row, found)
+
+
+def dispute(seen: Snapshot, row: DisputeRow) -> models.Dispute:
+    return models.Dispute(**_dispute(seen, row))
+
+
+def dispute_detail(seen: Snapshot, row: DisputeRow) -> models.DisputeDetail:
+    batch = seen.batch(row.batch)
+    if batch is None:  # foreign keys exclude it
+        raise LookupError(f"dispute {row.id} has no batch")
+    opening = seen.opening(row.id)
+    return models.DisputeDetail(
+        **_dispute(seen, row),
+        juries=[_round(seen, jury, batch) for jury in seen.juries(row.id)],
+        appeals=[_appeal(found) for found in seen.appeals(row.id)],
+        opening=None if opening is None else _opening(seen, opening),
+    )
+
+
+def audit(row: AuditRow) -> models.Audit:
+    return models.Audit(
+        batch=row.batch,
+        planter=row.planter,
+        trace=row.trace,
+        score_ppm=row.score,
+        reason=row.reason,
+        units=row.units,
+        faults=row.faults,
+        missed=row.missed,
+        block=row.block,
+        opened_at=row.opened_at,
+    )
 
 
 def verifier(seen: Snapshot, row: VerifierRow) -> models.Verifier:
@@ -218,6 +313,8 @@ def _batch(seen: Snapshot, row: BatchRow) -> dict[str, Any]:
         "round_count": row.rounds,
         "attested_at": row.attested_at,
         "attestation": _attestation(row),
+        "open_disputes": row.disputes,
+        "overturned": row.overturned,
         "settlement": settlement,
         "block": row.block,
         "tx_hash": row.tx_hash,
@@ -229,10 +326,13 @@ def _round(seen: Snapshot, row: RoundRow, batch: BatchRow) -> models.Round:
     return models.Round(
         id=row.id,
         batch=batch.id,
+        dispute=row.dispute,
         number=row.number or 1,
+        previous=row.previous,
+        fresh=row.fresh,
         phase=ROUND_PHASES[round_phase(row, seen.deployment.parameters, seen.now)],
         subject=row.subject,
-        max_units=batch.count,
+        max_units=batch.count if row.dispute is None else 1,
         size=row.size,
         draw_point=row.draw_point,
         randomness=row.randomness,
@@ -263,12 +363,86 @@ def _seat(row: SeatRow) -> models.Seat:
         attestation=_attestation(row),
         verdicts_cid=verdicts,
         coherent=row.coherent,
+        convicted=row.convicted,
         penalty=_tokens(row.penalty),
         fee=_tokens(row.fee),
     )
 
 
-def _attestation(row: BatchRow | SeatRow) -> models.Attestation | None:
+def _dispute(seen: Snapshot, row: DisputeRow) -> dict[str, Any]:
+    parameters = seen.deployment.parameters
+    return {
+        "id": row.id,
+        "batch": row.batch,
+        "phase": DISPUTE_PHASES[dispute_phase(row, parameters, seen.now)],
+        "kind": KINDS[row.kind],
+        "challenger": row.challenger,
+        "trace": row.trace,
+        "attestation": row.attestation,
+        "standing": STANDINGS[row.standing],
+        "final": row.last,
+        "decided_at": row.decided_at,
+        "jury": row.jury,
+        "jury_count": row.juries,
+        "appeal_count": row.appeals,
+        "next_appeal_bond": str(row.bond << row.juries),
+        "at_stake": str(row.at_stake),
+        "vote": row.vote,
+        "rival_vote": row.rival_vote,
+        "standing_vote": row.standing_vote,
+        "opened_at": row.opened_at,
+        "closed_at": row.closed_at,
+        "slashed": _tokens(row.slashed),
+        "jurors_paid": _tokens(row.jurors_paid),
+        "challenger_paid": _tokens(row.challenger_paid),
+        "wronged_paid": _tokens(row.wronged_paid),
+        "block": row.block,
+        "tx_hash": row.tx_hash,
+    }
+
+
+def _appeal(row: AppealRow) -> models.Appeal:
+    return models.Appeal(
+        number=row.number,
+        appellant=row.appellant,
+        against=STANDINGS[row.against],
+        bond=str(row.bond),
+        appealed_at=row.appealed_at,
+    )
+
+
+def _opening(seen: Snapshot, row: OpeningRow) -> models.Opening:
+    parameters = seen.deployment.parameters
+    return models.Opening(
+        status=OPENING_STATUSES[opening_status(row, parameters, seen.now)],
+        first=row.first,
+        size=row.size,
+        hash=row.hash,
+        deadline=row.moved_at + parameters.opening_window,
+        moves=row.moves,
+        fault=_FAULTS[row.fault],
+    )
+
+
+def _past(row: AttestationRow) -> models.PastAttestation:
+    said = _attestation(row)
+    assert said is not None
+    return models.PastAttestation(
+        number=row.number,
+        round=row.round,
+        attestation=said,
+        attested_at=row.attested_at,
+        overturned_at=row.overturned_at,
+        dispute=row.dispute,
+        prover=row.prover,
+        fault=None if row.fault is None else _FAULTS[row.fault],
+        slashed=_tokens(row.slashed),
+        prover_paid=_tokens(row.prover_paid),
+        wronged_paid=_tokens(row.wronged_paid),
+    )
+
+
+def _attestation(row: BatchRow | SeatRow | AttestationRow) -> models.Attestation | None:
     if row.verdict_root is None or row.units is None or row.faults is None:
         return None
     return models.Attestation(

@@ -46,6 +46,12 @@ class Parameters:
     juror_fee: int
     max_traces: int
 
+    @property
+    def most_batch_value(self) -> int:
+        """The most that a batch may cost, in base units (ParameterRules.leastLoss)."""
+        each = self.seat_stake * min(self.fraud_bps, 10_000) // 10_000
+        return (self.committee_size // 2 + 1) * each
+
     def as_tuple(self) -> tuple[int, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
 

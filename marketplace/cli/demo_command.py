@@ -80,6 +80,11 @@ def _judge(report: dict, quick: bool) -> None:  # type: ignore[type-arg]
     wrong = []
     if report["money"]["difference"] != "0":
         wrong.append(f"the money does not add up by {report['money']['difference']} base units")
+    if report["ledger_still_tracks"] != report["pool"]["units"]:
+        wrong.append(
+            f"the ledger still tracks {report['ledger_still_tracks']} base units, the pool has "
+            f"{report['pool']['units']}"
+        )
     if report["heldout"]["heldout_questions_sold"]:
         wrong.append(f"{report['heldout']['heldout_questions_sold']} held-out questions were sold")
     wrong += [f"it paid to {lie['kind']}" for lie in report["lies"] if int(lie["net"]) >= 0]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from marketplace.chain.records import SeatState
 from marketplace.indexer.events import LogEvent
+from marketplace.indexer.judging import judge, vote_of
 from marketplace.indexer.projecting import Rows, Rulebook
 from marketplace.indexer.rows import (
+    ATTESTATIONS,
     BATCHES,
     BOUNTIES,
     CHECKPOINTS,
@@ -16,6 +18,7 @@ from marketplace.indexer.rows import (
     ROUNDS,
     SEATS,
     VERIFIERS,
+    AttestationRow,
     BatchRow,
     BountyRow,
     CheckpointRow,
@@ -24,8 +27,6 @@ from marketplace.indexer.rows import (
     SeatRow,
     VerifierRow,
 )
-from marketplace.protocol.commitments import vote
-from marketplace.protocol.verdict import Attestation
 
 RULES: Final = Rulebook()
 
@@ -177,12 +178,18 @@ def _unstaked(rows: Rows, event: LogEvent) -> None:
 def _seat_closed(rows: Rows, event: LogEvent) -> None:
     verifier, penalty = event.args["verifier"], event.args["penalty"]
     row = rows.need(VERIFIERS, verifier)
+    seats = row.open_seats - 1
+    # What the other open seats lock is out of reach; unbonding stake is not.
+    stake = min(penalty, row.stake - seats * rows.parameters.seat_stake)
+    unbonding = row.unbonding - (penalty - stake)
     rows.put(
         VERIFIERS,
         replace(
             row,
-            stake=row.stake - penalty,
-            open_seats=row.open_seats - 1,
+            stake=row.stake - stake,
+            unbonding=unbonding,
+            claimable_at=row.claimable_at if unbonding else None,
+            open_seats=seats,
             penalties=row.penalties + penalty,
         ),
     )
@@ -265,7 +272,7 @@ def _verdict_revealed(rows: Rows, event: LogEvent) -> None:
             seat,
             state=SeatState.REVEALED.value,
             revealed_at=event.at,
-            vote=_vote(attestation),
+            vote=vote_of(attestation),
             verdict_root=attestation["verdictRoot"],
             units=attestation["units"],
             faults=attestation["faults"],
@@ -287,7 +294,18 @@ def _batch_round_opened(rows: Rows, event: LogEvent) -> None:
         rows.put(ROUNDS, replace(round, batch=id, number=1))
         return
     number = batch.rounds + 1
-    rows.put(ROUNDS, replace(round, batch=id, number=number, previous=batch.round))
+    fallen = rows.get(ATTESTATIONS, id, batch.overturned)
+    rows.put(
+        ROUNDS,
+        replace(
+            round,
+            batch=id,
+            number=number,
+            previous=batch.round,
+            # After an attestation of the round before it fell, not after a round without a quorum.
+            fresh=fallen is not None and fallen.round == batch.round,
+        ),
+    )
     rows.put(BATCHES, replace(batch, round=round.id, rounds=number))
 
 
@@ -320,15 +338,43 @@ def _batch_committed(rows: Rows, event: LogEvent) -> None:
 @RULES.on("market", "BatchAttested")
 def _batch_attested(rows: Rows, event: LogEvent) -> None:
     row, attestation = rows.need(BATCHES, event.args["batch"]), event.args["attestation"]
+    overturned = row.overturned
+    if row.attested_at is not None:  # the court put this one in its place
+        overturned += 1
+        before = rows.need(ATTESTATIONS, row.id, overturned)
+        rows.put(ATTESTATIONS, replace(before, overturned_at=event.at, slashed=0))
+    said = {
+        "attested_at": event.at,
+        "verdict_root": attestation["verdictRoot"],
+        "units": attestation["units"],
+        "faults": attestation["faults"],
+    }
+    rows.put(BATCHES, replace(row, overturned=overturned, **said))
+    rows.put(
+        ATTESTATIONS,
+        AttestationRow(batch=row.id, number=overturned + 1, round=event.args["round"], **said),
+    )
+
+
+@RULES.on("market", "BatchOverturned")
+def _batch_overturned(rows: Rows, event: LogEvent) -> None:
+    row = rows.need(BATCHES, event.args["batch"])
+    number = row.overturned + 1
     rows.put(
         BATCHES,
         replace(
             row,
-            attested_at=event.at,
-            verdict_root=attestation["verdictRoot"],
-            units=attestation["units"],
-            faults=attestation["faults"],
+            attested_at=None,
+            verdict_root=None,
+            units=None,
+            faults=None,
+            overturned=number,
         ),
+    )
+    fallen = rows.need(ATTESTATIONS, row.id, number)
+    rows.put(
+        ATTESTATIONS,
+        replace(fallen, overturned_at=event.at, slashed=event.args["slashed"]),
     )
 
 
@@ -351,7 +397,7 @@ def _batch_settled(rows: Rows, event: LogEvent) -> None:
     bounty = rows.need(BOUNTIES, row.bounty)
     rows.put(BOUNTIES, replace(bounty, paid_miners=bounty.paid_miners + args["minerPaid"]))
     final = {"verdictRoot": row.verdict_root, "units": row.units, "faults": row.faults}
-    _judge(rows, row, _vote(final), args["feesPaid"])
+    judge(rows, f"batch {row.id}", _rounds(rows, row), vote_of(final), args["feesPaid"])
 
 
 @RULES.on("market", "BatchVoided")
@@ -361,44 +407,12 @@ def _batch_voided(rows: Rows, event: LogEvent) -> None:
         BATCHES,
         replace(row, closed=True, closed_at=event.at, slashed=event.args["slashed"]),
     )
-    _judge(rows, row, None, 0)
+    judge(rows, f"batch {row.id}", _rounds(rows, row), None, 0)
 
 
-def _judge(rows: Rows, batch: BatchRow, final_vote: str | None, fees: int) -> None:
-    """Give each seat of a batch its penalty and its equal share of the fees.
-
-    The market closes the seats in the order of rounds and seats, in the logs before this one.
-    """
-    rounds: list[RoundRow] = []
-    id: int | None = batch.round
-    while id is not None:
-        rounds.insert(0, rows.need(ROUNDS, id))
-        id = rounds[0].previous
-    seats = [rows.need(SEATS, r.id, seat) for r in rounds for seat in range(r.seats)]
-    closed, rows.closed_seats = rows.closed_seats, []
-    if [seat.verifier for seat in seats] != [verifier for verifier, _ in closed]:
-        raise rows.gap(f"batch {batch.id} has {len(seats)} seats, but {len(closed)} were closed")
-
-    coherent = [final_vote is not None and seat.vote == final_vote for seat in seats]
-    share = fees // max(1, sum(coherent))
-    for round in rounds:
-        rows.put(ROUNDS, replace(round, judged=True))
-    for seat, agrees, (_, penalty) in zip(seats, coherent, closed, strict=True):
-        fee = share if agrees else 0
-        rows.put(
-            SEATS,
-            replace(
-                seat,
-                coherent=None if final_vote is None else agrees,
-                penalty=penalty,
-                fee=fee,
-            ),
-        )
-        if fee:
-            verifier = rows.need(VERIFIERS, seat.verifier)
-            rows.put(VERIFIERS, replace(verifier, fees_earned=verifier.fees_earned + fee))
-
-
-def _vote(attestation: dict[str, Any]) -> str:
-    root = bytes.fromhex(attestation["verdictRoot"].removeprefix("0x"))
-    return "0x" + vote(Attestation(root, attestation["units"], attestation["faults"])).hex()
+def _rounds(rows: Rows, batch: BatchRow) -> list[RoundRow]:
+    """The rounds of a batch, newest first."""
+    found = [rows.need(ROUNDS, batch.round)]
+    while found[-1].previous is not None:
+        found.append(rows.need(ROUNDS, found[-1].previous))
+    return found

@@ -1,6 +1,7 @@
-"""Phases of batches and rounds: functions of rows, parameters and a moment, never stored.
+"""Phases of batches, rounds and disputes: functions of rows, parameters and a moment, never stored.
 
-The same rules as BatchMarket.phaseOf and Rounds.phaseOf; tests hold them to the contracts.
+The same rules as BatchMarket.phaseOf, Rounds.phaseOf, Court.phaseOf and Openings.statusOf; tests
+hold them to the contracts.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from marketplace.chain.parameters import Parameters
-from marketplace.chain.records import BatchPhase, RoundPhase
-from marketplace.indexer.rows import BatchRow, RoundRow
+from marketplace.chain.records import BatchPhase, DisputePhase, OpeningStatus, RoundPhase
+from marketplace.indexer.rows import BatchRow, DisputeRow, OpeningRow, RoundRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ def batch_phase(row: BatchRow, parameters: Parameters, now: Moment) -> BatchPhas
         return BatchPhase.IN_ROUND
     if now.time <= row.attested_at + parameters.challenge_window:
         return BatchPhase.CHALLENGEABLE
-    return BatchPhase.SETTLEABLE
+    return BatchPhase.DISPUTED if row.disputes else BatchPhase.SETTLEABLE
 
 
 def batches_in(
@@ -38,7 +39,8 @@ def batches_in(
     conditions: dict[BatchPhase, tuple[str, tuple[int, ...]]] = {
         BatchPhase.IN_ROUND: ("closed = 0 AND attested_at IS NULL", ()),
         BatchPhase.CHALLENGEABLE: ("closed = 0 AND attested_at >= ?", (started,)),
-        BatchPhase.SETTLEABLE: ("closed = 0 AND attested_at < ?", (started,)),
+        BatchPhase.SETTLEABLE: ("closed = 0 AND attested_at < ? AND disputes = 0", (started,)),
+        BatchPhase.DISPUTED: ("closed = 0 AND disputes > 0 AND attested_at < ?", (started,)),
         BatchPhase.SETTLED: ("closed = 1 AND attested_at IS NOT NULL", ()),
         BatchPhase.VOID: ("closed = 1 AND attested_at IS NULL", ()),
     }
@@ -49,7 +51,8 @@ def round_phase(row: RoundRow, parameters: Parameters, now: Moment) -> RoundPhas
     if row.drawn_at is None:
         if row.judged:
             return RoundPhase.CLOSED
-        if now.time > row.opened_at + parameters.draw_timeout:
+        patience = parameters.draw_timeout if row.dispute is None else jury_timeout(parameters)
+        if now.time > row.opened_at + patience:
             return RoundPhase.STALLED
         # BlockHashRandomness: a point is a block number, known in every block after it.
         known = now.block > row.draw_point
@@ -62,3 +65,49 @@ def round_phase(row: RoundRow, parameters: Parameters, now: Moment) -> RoundPhas
     if row.revealed == row.committed or now.time > reveals_from + parameters.reveal_window:
         return RoundPhase.CLOSED
     return RoundPhase.REVEALING
+
+
+def jury_timeout(parameters: Parameters) -> int:
+    """Seconds that a jury may wait for its draw (ParameterRules.juryTimeout)."""
+    window = max(parameters.challenge_window, parameters.appeal_window)
+    return parameters.draw_timeout + parameters.commit_window + parameters.reveal_window + window
+
+
+def dispute_phase(row: DisputeRow, parameters: Parameters, now: Moment) -> DisputePhase:
+    if row.closed:
+        return DisputePhase.CLOSED
+    if row.decided_at is None:
+        return DisputePhase.OPENING if row.jury is None else DisputePhase.IN_JURY
+    if not row.last and now.time <= row.decided_at + parameters.appeal_window:
+        return DisputePhase.APPEALABLE
+    return DisputePhase.DECIDED
+
+
+def disputes_in(
+    phase: DisputePhase, parameters: Parameters, now: Moment
+) -> tuple[str, tuple[int, ...]]:
+    """dispute_phase as a condition on the table of disputes, with its values."""
+    started = now.time - parameters.appeal_window
+    undecided = "closed = 0 AND decided_at IS NULL"
+    conditions: dict[DisputePhase, tuple[str, tuple[int, ...]]] = {
+        DisputePhase.OPENING: (f"{undecided} AND jury IS NULL", ()),
+        DisputePhase.IN_JURY: (f"{undecided} AND jury IS NOT NULL", ()),
+        DisputePhase.APPEALABLE: ("closed = 0 AND last = 0 AND decided_at >= ?", (started,)),
+        DisputePhase.DECIDED: (
+            "closed = 0 AND decided_at IS NOT NULL AND (last = 1 OR decided_at < ?)",
+            (started,),
+        ),
+        DisputePhase.CLOSED: ("closed = 1", ()),
+    }
+    return conditions.get(phase, ("0", ()))
+
+
+def opening_status(row: OpeningRow, parameters: Parameters, now: Moment) -> OpeningStatus:
+    """A move that was not made in time is a side that lost."""
+    status = OpeningStatus(row.status)
+    if now.time > row.moved_at + parameters.opening_window:
+        if status is OpeningStatus.ASKED:
+            return OpeningStatus.REFUSED
+        if status is OpeningStatus.ANSWERED:
+            return OpeningStatus.ABANDONED
+    return status

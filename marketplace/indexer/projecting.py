@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from marketplace.chain.parameters import Parameters
 from marketplace.indexer.events import LogEvent
 from marketplace.indexer.rows import TABLES, Key, Table
 from marketplace.protocol.errors import ChainError
@@ -23,17 +24,20 @@ _Slot = tuple[Table[Any], Key]
 class Rows:
     """The projected rows inside one writer transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, *, undo_from: int) -> None:
-        """undo_from: the first block whose changes must be undoable."""
+    def __init__(
+        self, connection: sqlite3.Connection, parameters: Parameters, *, undo_from: int
+    ) -> None:
+        """parameters: of the market. undo_from: the first block whose changes must be undoable."""
         self._connection = connection
+        self.parameters: Final = parameters
         self._undo_from = undo_from
         self._rows: dict[_Slot, Any] = {}
         self._changed: dict[_Slot, None] = {}
         self._before: dict[tuple[int, _Slot], Any] = {}
         self._event: LogEvent | None = None
         self.closed_seats: list[tuple[str, int]] = []
-        """(verifier, penalty) of the seats closed so far in the current transaction: the logs
-        that close seats come before the one that says of which batch."""
+        """(verifier, penalty) of the seats closed so far in the current transaction and not yet
+        given to a round: the logs that close seats come before the one that says of which."""
 
     def begin(self, event: LogEvent) -> None:
         """The event that the next calls are about."""

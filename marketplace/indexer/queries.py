@@ -13,25 +13,35 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from marketplace.chain.deployment import Deployment
-from marketplace.chain.records import BatchPhase
-from marketplace.indexer.phases import Moment, batches_in
+from marketplace.chain.records import BatchPhase, DisputePhase
+from marketplace.indexer.phases import Moment, batches_in, disputes_in
 from marketplace.indexer.rows import (
+    APPEALS,
+    ATTESTATIONS,
+    AUDITS,
     BALANCES,
     BATCHES,
     BOUNTIES,
     CHECKPOINTS,
+    DISPUTES,
     ENVIRONMENTS,
     HOLDINGS,
     MONEY,
+    OPENINGS,
     ROUNDS,
     SEATS,
     VERIFIERS,
+    AppealRow,
+    AttestationRow,
+    AuditRow,
     BalanceRow,
     BatchRow,
     BountyRow,
     CheckpointRow,
+    DisputeRow,
     EnvironmentRow,
     MoneyRow,
+    OpeningRow,
     RoundRow,
     SeatRow,
     Table,
@@ -45,7 +55,7 @@ from marketplace.protocol.errors import ConfigError
 
 R = TypeVar("R")
 
-MODULES: Final = ("escrow", "stake", "market")
+MODULES: Final = ("escrow", "stake", "market", "court")
 """The contracts that the ledger holds tokens for."""
 
 
@@ -63,18 +73,25 @@ class Sync:
 class MoneyTotals:
     """Where all tokens are, in base units: tokens_in - tokens_out == balances + sum of held.
 
-    held: by module name.
+    held: by module name. dispute_bonds: of open disputes, the part of the court's holding that is
+    not its pool.
     """
 
     tokens_in: int
     tokens_out: int
     balances: int
+    dispute_bonds: int
     held: dict[str, int]
 
     @property
     def tracked(self) -> int:
         """What the ledger must own."""
         return self.balances + sum(self.held.values())
+
+    @property
+    def pool(self) -> int:
+        """What the court holds beside the bonds of open disputes."""
+        return self.held["court"] - self.dispute_bonds
 
 
 class Snapshot:
@@ -111,6 +128,17 @@ class Snapshot:
     def round(self, id: int) -> RoundRow | None:
         return self._one(ROUNDS, id)
 
+    def dispute(self, id: int) -> DisputeRow | None:
+        return self._one(DISPUTES, id)
+
+    def opening(self, dispute: int) -> OpeningRow | None:
+        """None where the dispute named its verdict with a proof."""
+        return self._one(OPENINGS, dispute)
+
+    def audit(self, batch: int) -> AuditRow | None:
+        """None where nobody showed that the batch was planted."""
+        return self._one(AUDITS, batch)
+
     def verifier(self, address: str) -> VerifierRow | None:
         return self._one(VERIFIERS, address)
 
@@ -129,6 +157,25 @@ class Snapshot:
         """The rounds of a batch, oldest first."""
         return self._rows(ROUNDS, "batch = ? ORDER BY id", batch)
 
+    def attestations(self, batch: int) -> list[AttestationRow]:
+        """All that a batch was attested as, oldest first; the last one may stand."""
+        return self._rows(ATTESTATIONS, "batch = ? ORDER BY number", batch)
+
+    def juries(self, dispute: int) -> list[RoundRow]:
+        """The juries of a dispute, oldest first."""
+        return self._rows(ROUNDS, "dispute = ? ORDER BY id", dispute)
+
+    def appeals(self, dispute: int) -> list[AppealRow]:
+        """The appeals of a dispute, oldest first."""
+        return self._rows(APPEALS, "dispute = ? ORDER BY number", dispute)
+
+    def missed_audits(self) -> int:
+        """Planted batches whose committees missed the trap."""
+        (count,) = self._connection.execute(
+            "SELECT count(*) FROM audits WHERE missed = 1"
+        ).fetchone()
+        return int(count)
+
     def money(self) -> MoneyTotals:
         row = self._one(MONEY, 1) or MoneyRow()
         held = {row.module: row.held for row in self._rows(HOLDINGS, "1")}
@@ -136,6 +183,7 @@ class Snapshot:
             tokens_in=row.tokens_in,
             tokens_out=row.tokens_out,
             balances=row.balances,
+            dispute_bonds=row.dispute_bonds,
             held={name: held.get(self.deployment.addresses[name], 0) for name in MODULES},
         )
 
@@ -186,6 +234,41 @@ class Snapshot:
             condition, values = batches_in(phase, self.deployment.parameters, self.now)
             wanted.add(condition, *values)
         return self._rows(BATCHES, f"{wanted} ORDER BY id LIMIT ?", *wanted.values, limit)
+
+    def disputes(
+        self,
+        after: int,
+        limit: int,
+        *,
+        batch: int | None = None,
+        challenger: str | None = None,
+        phase: DisputePhase | None = None,
+    ) -> list[DisputeRow]:
+        wanted = _Filter("id > ?", after)
+        if batch is not None:
+            wanted.add("batch = ?", batch)
+        if challenger is not None:
+            wanted.add("challenger = ?", challenger)
+        if phase is not None:
+            condition, values = disputes_in(phase, self.deployment.parameters, self.now)
+            wanted.add(condition, *values)
+        return self._rows(DISPUTES, f"{wanted} ORDER BY id LIMIT ?", *wanted.values, limit)
+
+    def audits(
+        self,
+        after: int,
+        limit: int,
+        *,
+        planter: str | None = None,
+        missed: bool | None = None,
+    ) -> list[AuditRow]:
+        """By batch; after: a batch, 0 for the start."""
+        wanted = _Filter("batch > ?", after)
+        if planter is not None:
+            wanted.add("planter = ?", planter)
+        if missed is not None:
+            wanted.add(f"missed = {int(missed)}")
+        return self._rows(AUDITS, f"{wanted} ORDER BY batch LIMIT ?", *wanted.values, limit)
 
     def verifiers(self, after: str, limit: int) -> list[VerifierRow]:
         """By address; after: an address, "" for the start."""

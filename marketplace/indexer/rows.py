@@ -37,8 +37,8 @@ class EnvironmentRow:
 class BountyRow:
     """funded + replenished == available + reserved + paid + refunded.
 
-    paid: to miners and verifiers; paid_miners: the miners' part of it. replenished: forfeited
-    bonds and slashed stake that came in.
+    paid: to miners and verifiers; paid_miners: the miners' part of it. replenished: what came in
+    from miners' bonds, and from the court where the bounty was wronged.
     """
 
     id: int
@@ -65,8 +65,9 @@ class BountyRow:
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """attestation (verdict_root, units, faults): None until a round agrees. The last four: None
-    until the batch is settled; slashed also once it is void."""
+    """attestation (verdict_root, units, faults): None until a round agrees, and again once it was
+    overturned. disputes: open ones. overturned: attestations that the court took back. The last
+    four: None until the batch is settled; slashed also once it is void."""
 
     id: int
     bounty: int
@@ -86,6 +87,8 @@ class BatchRow:
     verdict_root: str | None = None
     units: int | None = None
     faults: int | None = None
+    disputes: int = 0
+    overturned: int = 0
     closed: bool = False
     closed_at: int | None = None
     miner_paid: Amount | None = None
@@ -96,8 +99,12 @@ class BatchRow:
 
 @dataclass(frozen=True, slots=True)
 class RoundRow:
-    """batch, number (1 for a batch's first round): None only between two logs of a transaction.
-    previous: the batch's round before this one. size: seats wanted; seats: seats drawn."""
+    """A committee's round on a batch, or a jury's on a dispute: batch or dispute is None.
+
+    Both, and number (1 for the first of its batch or dispute): None only between two logs of a
+    transaction. previous: the round before this one; before a first jury, the batch's. fresh:
+    nobody sits who sat in `previous` or before it. size: seats wanted; seats: seats drawn.
+    """
 
     id: int
     subject: str
@@ -105,8 +112,10 @@ class RoundRow:
     draw_point: int
     opened_at: int
     batch: int | None = None
+    dispute: int | None = None
     number: int | None = None
     previous: int | None = None
+    fresh: bool = False
     drawn_at: int | None = None
     randomness: str | None = None
     all_committed_at: int | None = None
@@ -118,8 +127,10 @@ class RoundRow:
 
 @dataclass(frozen=True, slots=True)
 class SeatRow:
-    """state: as records.SeatState. vote: hash of the revealed attestation. coherent, penalty,
-    fee: None until the round is judged; coherent also where the batch is void."""
+    """state: as records.SeatState. commitment: as the chain keeps it. vote: of the revealed
+    attestation (commitments.vote). coherent, penalty, fee: None until the round is judged;
+    coherent also where there was no result. convicted: it signed an attestation that fell, which
+    closes a seat before its round is judged."""
 
     round: int
     seat: int
@@ -135,8 +146,127 @@ class SeatRow:
     verdicts_digest: str | None = None
     verdicts_codec: int | None = None
     coherent: bool | None = None
+    convicted: bool = False
     penalty: Amount | None = None
     fee: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationRow:
+    """What a batch was attested as. number: 1 for its first attestation.
+
+    overturned_at: when it fell or was replaced. dispute, prover: by which dispute, or by whose
+    proof; one of them then. fault: what the proof shows (disputes.Fault). slashed: what its
+    signers lost. prover_paid, wronged_paid: of that, with a proof; else the dispute says it.
+    """
+
+    batch: int
+    number: int
+    round: int
+    verdict_root: str
+    units: int
+    faults: int
+    attested_at: int
+    overturned_at: int | None = None
+    slashed: Amount | None = None
+    dispute: int | None = None
+    prover: str | None = None
+    fault: int | None = None
+    prover_paid: Amount | None = None
+    wronged_paid: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeRow:
+    """kind, standing: as records.Kind and records.Standing.
+
+    attestation: number of the disputed one; in a conflict, of the one that its end leads to.
+    trace: index of the one whose verdict is disputed.
+    bond: what the next appeals double. at_stake: all bonds posted so far (none by whoever narrows
+    a conflict). jury: the newest one's round. vote, rival_vote: what is disputed, as jurors vote
+    it. standing_vote: what the last deciding jury voted. decided_at: None also while an appeal is
+    heard. last: the decision is final. The last four: None until the dispute is closed.
+    """
+
+    id: int
+    batch: int
+    attestation: int
+    kind: int
+    challenger: str
+    trace: int
+    bond: Amount
+    at_stake: Amount
+    block: int
+    tx_hash: str
+    opened_at: int
+    jury: int | None = None
+    juries: int = 0
+    appeals: int = 0
+    standing: int = 0
+    decided_at: int | None = None
+    last: bool = False
+    vote: str | None = None
+    rival_vote: str | None = None
+    standing_vote: str | None = None
+    closed: bool = False
+    closed_at: int | None = None
+    slashed: Amount | None = None
+    jurors_paid: Amount | None = None
+    challenger_paid: Amount | None = None
+    wronged_paid: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppealRow:
+    """number: 1 for a dispute's first. against: the decision that should change."""
+
+    dispute: int
+    number: int
+    appellant: str
+    against: int
+    bond: Amount
+    appealed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningRow:
+    """A withheld tree on its way to one verdict. status: as records.OpeningStatus, without what
+    time makes of it. first, size, hash: the node that is asked for, or whose children lie open.
+    moved_at: when the present move's time began. moves: how many were made."""
+
+    dispute: int
+    status: int
+    first: int
+    size: int
+    hash: str
+    moved_at: int
+    moves: int = 1
+    fault: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlantingRow:
+    root: str
+    planter: str
+    block: int
+    planted_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """A planted batch that was opened. trace: index of the trap. score to faults: its planted
+    verdict."""
+
+    batch: int
+    planter: str
+    trace: int
+    score: int
+    reason: int
+    units: int
+    faults: int
+    missed: bool
+    block: int
+    opened_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +321,14 @@ class HoldingRow:
 
 @dataclass(frozen=True, slots=True)
 class MoneyRow:
-    """One row (id 1). tokens_in - tokens_out == balances + the sum of holdings."""
+    """One row (id 1). tokens_in - tokens_out == balances + the sum of holdings. dispute_bonds:
+    the part of the court's holding that is not its pool."""
 
     id: int = 1
     tokens_in: Amount = 0
     tokens_out: Amount = 0
     balances: Amount = 0
+    dispute_bonds: Amount = 0
 
 
 # --- rows in SQLite -----------------------------------------------------------------
@@ -268,6 +400,12 @@ BOUNTIES: Final = Table("bounties", BountyRow, ["id"])
 BATCHES: Final = Table("batches", BatchRow, ["id"])
 ROUNDS: Final = Table("rounds", RoundRow, ["id"])
 SEATS: Final = Table("seats", SeatRow, ["round", "seat"])
+ATTESTATIONS: Final = Table("attestations", AttestationRow, ["batch", "number"])
+DISPUTES: Final = Table("disputes", DisputeRow, ["id"])
+APPEALS: Final = Table("appeals", AppealRow, ["dispute", "number"])
+OPENINGS: Final = Table("openings", OpeningRow, ["dispute"])
+PLANTINGS: Final = Table("plantings", PlantingRow, ["root"])
+AUDITS: Final = Table("audits", AuditRow, ["batch"])
 VERIFIERS: Final = Table("verifiers", VerifierRow, ["address"])
 CHECKPOINTS: Final = Table("checkpoints", CheckpointRow, ["id"])
 BALANCES: Final = Table("balances", BalanceRow, ["address"])
@@ -280,6 +418,12 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     BATCHES,
     ROUNDS,
     SEATS,
+    ATTESTATIONS,
+    DISPUTES,
+    APPEALS,
+    OPENINGS,
+    PLANTINGS,
+    AUDITS,
     VERIFIERS,
     CHECKPOINTS,
     BALANCES,

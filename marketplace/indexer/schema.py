@@ -15,7 +15,7 @@ from typing import Final
 
 from marketplace.protocol.errors import ConfigError
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of tables and rules together. An index is a cache: another version is built anew."""
 
 BUSY_SECONDS: Final = 30.0
@@ -114,6 +114,8 @@ CREATE TABLE batches (
     verdict_root TEXT,
     units INTEGER,
     faults INTEGER,
+    disputes INTEGER NOT NULL,
+    overturned INTEGER NOT NULL,
     closed INTEGER NOT NULL,
     closed_at INTEGER,
     miner_paid TEXT,
@@ -124,6 +126,7 @@ CREATE TABLE batches (
 CREATE INDEX batches_bounty ON batches (bounty);
 CREATE INDEX batches_miner ON batches (miner);
 CREATE INDEX batches_phase ON batches (closed, attested_at);
+CREATE INDEX batches_disputed ON batches (id) WHERE closed = 0 AND disputes > 0;
 
 CREATE TABLE rounds (
     id INTEGER PRIMARY KEY,
@@ -132,8 +135,10 @@ CREATE TABLE rounds (
     draw_point INTEGER NOT NULL,
     opened_at INTEGER NOT NULL,
     batch INTEGER REFERENCES batches (id),
+    dispute INTEGER REFERENCES disputes (id),
     number INTEGER,
     previous INTEGER,
+    fresh INTEGER NOT NULL,
     drawn_at INTEGER,
     randomness TEXT,
     all_committed_at INTEGER,
@@ -143,6 +148,7 @@ CREATE TABLE rounds (
     judged INTEGER NOT NULL
 );
 CREATE INDEX rounds_batch ON rounds (batch);
+CREATE INDEX rounds_dispute ON rounds (dispute);
 
 CREATE TABLE seats (
     round INTEGER NOT NULL REFERENCES rounds (id),
@@ -159,11 +165,105 @@ CREATE TABLE seats (
     verdicts_digest TEXT,
     verdicts_codec INTEGER,
     coherent INTEGER,
+    convicted INTEGER NOT NULL,
     penalty TEXT,
     fee TEXT,
     PRIMARY KEY (round, seat)
 ) WITHOUT ROWID;
 CREATE INDEX seats_verifier ON seats (verifier);
+
+CREATE TABLE attestations (
+    batch INTEGER NOT NULL REFERENCES batches (id),
+    number INTEGER NOT NULL,
+    round INTEGER NOT NULL REFERENCES rounds (id),
+    verdict_root TEXT NOT NULL,
+    units INTEGER NOT NULL,
+    faults INTEGER NOT NULL,
+    attested_at INTEGER NOT NULL,
+    overturned_at INTEGER,
+    slashed TEXT,
+    dispute INTEGER REFERENCES disputes (id),
+    prover TEXT,
+    fault INTEGER,
+    prover_paid TEXT,
+    wronged_paid TEXT,
+    PRIMARY KEY (batch, number)
+) WITHOUT ROWID;
+
+CREATE TABLE disputes (
+    id INTEGER PRIMARY KEY,
+    batch INTEGER NOT NULL REFERENCES batches (id),
+    attestation INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    challenger TEXT NOT NULL,
+    trace INTEGER NOT NULL,
+    bond TEXT NOT NULL,
+    at_stake TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    tx_hash TEXT NOT NULL,
+    opened_at INTEGER NOT NULL,
+    jury INTEGER REFERENCES rounds (id),
+    juries INTEGER NOT NULL,
+    appeals INTEGER NOT NULL,
+    standing INTEGER NOT NULL,
+    decided_at INTEGER,
+    last INTEGER NOT NULL,
+    vote TEXT,
+    rival_vote TEXT,
+    standing_vote TEXT,
+    closed INTEGER NOT NULL,
+    closed_at INTEGER,
+    slashed TEXT,
+    jurors_paid TEXT,
+    challenger_paid TEXT,
+    wronged_paid TEXT
+);
+CREATE INDEX disputes_batch ON disputes (batch);
+CREATE INDEX disputes_challenger ON disputes (challenger);
+CREATE INDEX disputes_open ON disputes (id) WHERE closed = 0;
+
+CREATE TABLE appeals (
+    dispute INTEGER NOT NULL REFERENCES disputes (id),
+    number INTEGER NOT NULL,
+    appellant TEXT NOT NULL,
+    against INTEGER NOT NULL,
+    bond TEXT NOT NULL,
+    appealed_at INTEGER NOT NULL,
+    PRIMARY KEY (dispute, number)
+) WITHOUT ROWID;
+
+CREATE TABLE openings (
+    dispute INTEGER PRIMARY KEY REFERENCES disputes (id),
+    status INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    moved_at INTEGER NOT NULL,
+    moves INTEGER NOT NULL,
+    fault INTEGER NOT NULL
+);
+
+CREATE TABLE plantings (
+    root TEXT PRIMARY KEY,
+    planter TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    planted_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE audits (
+    batch INTEGER PRIMARY KEY REFERENCES batches (id),
+    planter TEXT NOT NULL,
+    trace INTEGER NOT NULL,
+    score INTEGER NOT NULL,
+    reason INTEGER NOT NULL,
+    units INTEGER NOT NULL,
+    faults INTEGER NOT NULL,
+    missed INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    opened_at INTEGER NOT NULL
+);
+CREATE INDEX audits_planter ON audits (planter);
+CREATE INDEX audits_missed ON audits (batch) WHERE missed = 1;
 
 CREATE TABLE verifiers (
     address TEXT PRIMARY KEY,
@@ -206,7 +306,8 @@ CREATE TABLE money (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     tokens_in TEXT NOT NULL,
     tokens_out TEXT NOT NULL,
-    balances TEXT NOT NULL
+    balances TEXT NOT NULL,
+    dispute_bonds TEXT NOT NULL
 );
 """
 

@@ -6,12 +6,13 @@ published (nobody can copy what nobody has seen), and published as soon as the c
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from marketplace.chain.client import MarketClient
-from marketplace.chain.errors import show_time
+from marketplace.chain.errors import ContractError, show_time
 from marketplace.chain.records import Assignment, Bounty, RandomnessStatus
 from marketplace.gym.environment import Environment
 from marketplace.gym.spec import MAX_SPEC_BYTES, SamplingSpec, parse_spec
@@ -26,7 +27,12 @@ from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.store import ContentStore
 from marketplace.storage.unixfs import cid_of_bytes
 
+_log = logging.getLogger(__name__)
+
 Progress = Callable[[int], None]
+
+_PASSING = frozenset({"BatchMarket_TooFewVerifiers", "BountyEscrow_InsufficientFunds"})
+"""Refusals of a commit that time can undo: nothing that was sampled is given up for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +104,11 @@ class Miner:
                 self._sleep(self._poll)
 
     def affordable_groups(self, bounty: Bounty) -> int:
-        """Groups that the bounty can still reserve and one batch can hold."""
-        terms = bounty.terms
-        cost = terms.group_size * (terms.price_per_unit + terms.fee_per_trace)
-        return min(bounty.available // cost, self._client.parameters.max_traces // terms.group_size)
+        """Groups that the bounty can still reserve and one batch may hold: a batch may not be
+        worth more than a lying majority of its committee would lose."""
+        rules = self._client.parameters
+        available = min(bounty.available, rules.most_batch_value) // _group_cost(bounty)
+        return min(available, rules.max_traces // bounty.terms.group_size)
 
     def mine(
         self,
@@ -241,17 +248,29 @@ class Miner:
 
     def resume(self) -> list[Mined]:
         """Finishes what an earlier run began: commits what was sampled, publishes what was
-        committed. A batch whose tasks are taken meanwhile is set aside in the spool."""
+        committed.
+
+        A batch that can never be committed any more (its tasks are taken, the bounty is over) is
+        set aside in the spool. One that can't be committed now (too few free verifiers, too little
+        left in the bounty) stays there for the next time, as do those that answer later tasks.
+        """
         deployment = self._client.deployment
         finished = []
+        waiting: set[int] = set()
         for entry in self._spool.entries(
             deployment.chain_id, deployment.address("market"), self._client.address
         ):
+            if entry.bounty in waiting:
+                continue
             known = entry if entry.batch is not None else self._find_commit(entry)
             try:
                 finished.append(self.commit_and_publish(known))
-            except Reverted:
-                self._spool.set_aside(known)
+            except Reverted as error:
+                if isinstance(error, ContractError) and error.name in _PASSING:
+                    waiting.add(entry.bounty)
+                    _log.warning("batch_waits root=%s reason=%s", entry.root, error)
+                else:
+                    self._spool.set_aside(known)
         return finished
 
     def _find_commit(self, entry: Entry) -> Entry:
@@ -278,15 +297,27 @@ class Miner:
             )
         affordable = self.affordable_groups(bounty)
         if affordable == 0:
-            terms = bounty.terms
-            cost = terms.group_size * (terms.price_per_unit + terms.fee_per_trace)
+            cost = _group_cost(bounty)
             token = self._client.token
+            most = self._client.parameters.most_batch_value
+            if cost > most:
+                raise ConfigError(
+                    f"one group of bounty {bounty.id} can cost {token.format(cost)}, a batch on "
+                    f"this market at most {token.format(most)}",
+                    fix="mine a bounty with smaller groups or a lower price",
+                )
             raise InsufficientFunds(
                 f"bounty {bounty.id} has {token.format(bounty.available)} free, one group needs "
                 f"{token.format(cost)}",
                 fix="wait for pending batches to settle, fund the bounty, or mine another one",
             )
         return min(groups, affordable)
+
+
+def _group_cost(bounty: Bounty) -> int:
+    """What one group can cost the bounty, in base units."""
+    terms = bounty.terms
+    return terms.group_size * (terms.price_per_unit + terms.fee_per_trace)
 
 
 def _check_tier(bounty: Bounty, checkpoint: int | None) -> None:

@@ -36,9 +36,12 @@ def test_the_quick_demo_and_its_report(tmp_path):
     )
     assert money["difference"] == 0
     assert money["still_held"] == 0
-    assert report["ledger_still_tracks"] == "0"  # everybody has left with what was theirs
-    # What one gains another pays: the test token is neither made nor lost on the way.
-    assert sum(int(person["gained"]) for person in report["people"]) == 0
+    # Everybody has left with what was theirs: what stays is the pool, made of penalties.
+    pool = int(report["pool"]["units"])
+    assert report["ledger_still_tracks"] == str(pool)
+    assert report["pool"]["penalties"] == str(pool)
+    # What one gains another pays, or the pool has it: no token is made or lost on the way.
+    assert sum(int(person["gained"]) for person in report["people"]) == -pool
 
     assert money["paid"] == report["totals"]["units_paid"] * 10**4
     assert [turn["parent"] for turn in report["turns"]] == [1, 2, 3]

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,37 @@ from fastapi.testclient import TestClient
 
 from marketplace.api.app import create_app
 from marketplace.api.serve import Service
-from marketplace.api.views import BATCH_PHASES, ROUND_PHASES
+from marketplace.api.views import (
+    BATCH_PHASES,
+    DISPUTE_PHASES,
+    KINDS,
+    OPENING_STATUSES,
+    ROUND_PHASES,
+    STANDINGS,
+)
+from marketplace.chain.deploying import deploy
 from marketplace.chain.deployment import save_deployment
+from marketplace.chain.parameters import MINIMAL
 from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import ContentId, Round
 from marketplace.indexer.follow import Indexer
 from marketplace.indexer.store import IndexStore
+from marketplace.protocol import disputes
+from marketplace.protocol.disputes import LeafVerdict
 from marketplace.protocol.errors import ConfigError, TracemarketError
-from marketplace.protocol.verdict import UNAVAILABLE, Attestation
+from marketplace.protocol.hashing import keccak
+from marketplace.protocol.merkle import Tree, batch_tree
+from marketplace.protocol.verdict import (
+    UNAVAILABLE,
+    Attestation,
+    Reason,
+    Verdict,
+    VerdictTree,
+    batch_verdicts,
+)
 from marketplace.storage.cid import Cid
+from marketplace.storage.embedded import EmbeddedStore
+from trainer.pull import pull_attested, settled_batches
 
 TUSD = 10**6
 GOOD = Attestation(b"\x21" * 32, 5, 1)
@@ -68,6 +91,9 @@ def check_everything(get: Get, reader: MarketReader) -> None:
     assert totals["batches"] == reader.batch_count()
     assert totals["rounds"] == reader.round_count()
     assert totals["checkpoints"] == reader.checkpoint_count()
+    assert totals["disputes"] == reader.dispute_count()
+    for id in range(1, reader.dispute_count() + 1):
+        check_dispute(get, reader, id)
     for id in range(1, reader.bounty_count() + 1):
         check_bounty(get, reader, id)
     for id in range(1, reader.batch_count() + 1):
@@ -110,6 +136,16 @@ def check_batch(get: Get, reader: MarketReader, id: int) -> None:
     assert said["first_task"] == batch.first_task
     assert (said["round"], said["round_count"]) == (batch.round, batch.rounds)
     assert said["attested_at"] == batch.attested_at
+    assert (said["open_disputes"], said["overturned"]) == (batch.disputes, batch.overturned)
+    assert tuple(dispute["id"] for dispute in said["disputes"]) == reader.disputes_of(id)
+    assert len(said["attestations"]) == batch.overturned + (batch.attestation is not None)
+    audit = reader.audit(id)
+    assert (said["audit"] is None) == (audit is None)
+    if audit is not None:
+        shown = said["audit"]
+        assert shown in get("/audits")["items"]
+        assert (shown["planter"], shown["trace"]) == (audit.planter, audit.index)
+        assert shown["missed"] == audit.missed
     check_attestation(said["attestation"], batch.attestation)
     content = reader.batch_content(id)
     assert said["cid"] == str(Cid(content.digest, content.codec))
@@ -119,10 +155,47 @@ def check_batch(get: Get, reader: MarketReader, id: int) -> None:
     assert id in [item["id"] for item in same_phase]
 
 
+def check_dispute(get: Get, reader: MarketReader, id: int) -> None:
+    said, dispute = get(f"/disputes/{id}"), reader.dispute(id)
+    assert said["phase"] == DISPUTE_PHASES[dispute.phase]
+    assert said["kind"] == KINDS[dispute.kind]
+    assert said["standing"] == STANDINGS[dispute.standing]
+    assert (said["challenger"], said["batch"]) == (dispute.challenger, dispute.batch)
+    assert said["trace"] == dispute.index
+    assert said["attestation"] == dispute.attestation + 1
+    assert (said["jury"], said["jury_count"]) == (dispute.jury, dispute.juries)
+    assert (said["decided_at"], said["final"]) == (dispute.decided_at, dispute.last)
+    assert said["next_appeal_bond"] == str(reader.appeal_bond(id))
+    for name in ("vote", "rival_vote", "standing_vote"):
+        found = getattr(dispute, name)
+        assert said[name] == (None if found is None else "0x" + found.hex()), name
+    assert tuple(jury["id"] for jury in said["juries"]) == reader.juries_of(id)
+    assert all(jury == get(f"/rounds/{jury['id']}") for jury in said["juries"])
+    assert [
+        (appeal["appellant"], appeal["against"], appeal["bond"]) for appeal in said["appeals"]
+    ] == [
+        (appeal.appellant, STANDINGS[appeal.against], str(appeal.bond))
+        for appeal in reader.appeals(id)
+    ]
+    opening = reader.opening(id)
+    assert (said["opening"] is None) == (opening is None)
+    if opening is not None:
+        shown = said["opening"]
+        assert shown["status"] == OPENING_STATUSES[opening.status]
+        assert (shown["first"], shown["size"]) == (opening.node.first, opening.node.size)
+        assert shown["hash"] == "0x" + opening.node.node.hash.hex()
+        assert shown["deadline"] == opening.deadline
+    same_phase = get(f"/disputes?limit=200&phase={said['phase']}")["items"]
+    assert id in [item["id"] for item in same_phase]
+
+
 def check_round(said: Any, reader: MarketReader, round: Round) -> None:
     assert said["phase"] == ROUND_PHASES[round.phase]
     assert said["subject"] == "0x" + round.subject.hex()
-    assert said["subject"] == "0x" + reader.subject(said["batch"]).hex()
+    assert (said["dispute"] is not None) == round.jury
+    if not round.jury:
+        assert said["subject"] == "0x" + reader.subject(said["batch"]).hex()
+    assert (said["previous"], said["fresh"]) == (round.previous, round.fresh)
     for name in ("draw_point", "opened_at", "drawn_at", "all_committed_at", "max_units", "size"):
         assert said[name] == getattr(round, name), name
     for name in ("committed", "revealed", "judged"):
@@ -134,6 +207,8 @@ def check_round(said: Any, reader: MarketReader, round: Round) -> None:
         assert shown["state"].upper() == seat.state.name
         if shown["state"] == "committed":
             assert shown["commitment"] == "0x" + seat.vote.hex()
+    convicted = sum(shown["convicted"] for shown in said["seats"])
+    assert convicted == round.seats - reader.payable_seats(round.id)
     reveals = {event.args["verifier"]: event.args for event in reader.reveals(round.id)}
     for shown in said["seats"]:
         revealed = reveals.get(shown["verifier"])
@@ -186,11 +261,13 @@ def check_money(get: Get, reader: MarketReader, money: dict[str, str]) -> None:
         assert get(f"/balances/{who}")["balance"] == str(balance)
         total += balance
     assert money["balances"] == str(total)
-    for module in ("escrow", "stake", "market"):
+    for module in ("escrow", "stake", "market", "court"):
         assert money[module] == str(reader.held_for(module))
+    assert money["pool"] == str(reader.pool())
+    assert int(money["court"]) == int(money["pool"]) + int(money["dispute_bonds"])
     tracked = int(money["tokens_in"]) - int(money["tokens_out"])
     assert tracked == reader.tracked()
-    assert tracked == total + sum(int(money[m]) for m in ("escrow", "stake", "market"))
+    assert tracked == total + sum(int(money[m]) for m in ("escrow", "stake", "market", "court"))
 
 
 # --- stories ------------------------------------------------------------------------------
@@ -247,6 +324,9 @@ def test_every_answer_through_the_lives_of_batches_equals_the_contracts(
     # No quorum in three rounds: void.
     third = market.commit_batch(bounty, root=b"\x13" * 32)
     market.vote(market.draw(third), [GOOD, BAD, None])
+    rules = market.deployment.parameters
+    # Nobody narrows the conflict.
+    market.pass_time(rules.commit_window + rules.reveal_window + rules.opening_window)
     reader.tally(third)
     check()
     for _ in range(2):
@@ -311,6 +391,228 @@ def test_a_real_reorg_is_followed(market: Any, accounts: Any, get: Get) -> None:
     assert get("/market")["bounties"] == 1
     market.open_bounty(6 * TUSD)
     check_everything(get, market.reader)
+
+
+@pytest.fixture
+def court(market: Any, accounts: Any, tmp_path: Path) -> Iterator[Court]:
+    """A market with windows that a slow machine does not sit out, with eight verifiers, one batch
+    and an index."""
+    token = market.deployment.token.address
+    preset = replace(MINIMAL, challenge_window=300, appeal_window=300, opening_window=300)
+    deployment = deploy(market.anvil.url, accounts.deployer, preset, token=token, timeout=30.0)
+    kit = type(market)(market.anvil, deployment, accounts)
+    bounty = kit.open_bounty()
+    kit.stake_verifiers(8)
+    kit.open_assignment(bounty)
+    traces = batch_tree(31337, deployment.address("market"), bounty, accounts.miner.address, LINES)
+    with IndexStore(tmp_path / "court.sqlite", deployment) as store:
+        indexer = Indexer(kit.reader, store, clock=lambda: 0, page_blocks=7)
+        app = create_app(store.path, lambda: kit.reader.head().timestamp)
+        with TestClient(app) as client:
+
+            def get(path: str) -> Any:
+                indexer.run_once()
+                return answer(client.get(path))
+
+            batch = kit.commit_batch(bounty, traces=8, root=traces.root)
+            yield Court(kit, kit.client(accounts.other_miner), traces, get, bounty, batch)
+
+
+LINES = [f"trace {index}".encode() for index in range(8)]
+RIGHT = Verdict(1_000_000, Reason.CORRECT, 1, 0)
+WRONG = Verdict(0, Reason.WRONG, 0, 0)
+TRUTH = [RIGHT] * 5 + [WRONG] + [RIGHT] * 2
+LIE = [RIGHT] * 8
+
+
+@dataclass
+class Court:
+    """Steps of a dispute. After each the index must agree with the contracts."""
+
+    kit: Any
+    challenger: Any
+    traces: Tree
+    get: Get
+    bounty: int
+    batch: int
+
+    def check(self) -> None:
+        check_everything(self.get, self.kit.reader)
+
+    def attest(self, votes: list[Attestation], batch: int | None = None) -> None:
+        chosen = batch or self.batch
+        self.kit.vote(self.kit.draw(chosen), votes)
+        self.kit.reader.tally(chosen)
+        self.check()
+
+    def tree(self, verdicts: list[Verdict]) -> VerdictTree:
+        return batch_verdicts(self.batch, verdicts)
+
+    def dispute_leaf(self, verdicts: list[Verdict], index: int) -> int:
+        id, _ = self.challenger.dispute_leaf(
+            self.batch,
+            LeafVerdict.of(index, verdicts[index]),
+            self.tree(verdicts).proof(index),
+            keccak(LINES[index]),
+            self.traces.proof(index),
+        )
+        self.check()
+        return int(id)
+
+    def judge(self, dispute: int, *votes: Verdict, index: int = 5) -> None:
+        """The first vote is everybody's but the last ones'."""
+        reader = self.kit.reader
+        jury = reader.dispute(dispute).jury
+        self.kit.wait_for_randomness(reader.round(jury).draw_point)
+        reader.draw(jury)
+        self.check()
+        first, *others = (
+            disputes.juror_attestation(self.batch, LeafVerdict.of(index, vote)) for vote in votes
+        )
+        self.kit.vote(jury, [first] * (reader.round(jury).seats - len(others)) + others)
+        self.check()
+        reader.tally_jury(dispute)
+        self.check()
+
+    def close(self, dispute: int) -> None:
+        self.kit.pass_time(301)
+        self.check()
+        self.kit.reader.close_dispute(dispute)
+        self.check()
+
+    def settle(self) -> None:
+        self.kit.pass_time(301)
+        self.check()
+        self.kit.reader.settle(self.batch)
+        self.check()
+
+
+def test_a_dispute_that_overturns_equals_the_contracts_at_every_step(
+    court: Court, tmp_path: Path
+) -> None:
+    lie, truth = court.tree(LIE).attestation, court.tree(TRUTH).attestation
+    court.attest([lie, lie, truth])
+    dispute = court.dispute_leaf(LIE, 5)
+    court.judge(dispute, WRONG, RIGHT)
+    reader, store = court.kit.reader, EmbeddedStore(tmp_path / "store")
+    assert reader.batch(court.batch).attestation == lie
+    assert not list(settled_batches(reader)), "disputed verdicts are nothing to train on"
+    court.close(dispute)
+    assert not list(settled_batches(reader)), "nor are overturned ones"
+    with pytest.raises(ConfigError, match="has no verdicts: it is in_round"):
+        pull_attested(reader, store, reader.batch(court.batch), timeout=0)
+    seen = court.get(f"/disputes/{dispute}")
+    assert (seen["standing"], seen["slashed"]) == ("falls", str(400 * TUSD))
+    court.attest([truth] * 3)
+    court.settle()
+    assert [batch.attestation for batch in settled_batches(reader)] == [truth]
+    batch = court.get(f"/batches/{court.batch}")
+    assert [past["dispute"] for past in batch["attestations"]] == [dispute, None]
+    seats = [seat for round in batch["rounds"] for seat in round["seats"]]
+    assert [seat["fee"] for seat in seats] == ["0", "0", *[str(8 * TUSD // 50 // 4)] * 4]
+
+
+def test_an_appeal_a_withheld_tree_and_a_stalled_jury_equal_the_contracts(court: Court) -> None:
+    reader = court.kit.reader
+    tree = court.tree(TRUTH)
+    court.attest([tree.attestation] * 3)
+    frivolous = court.dispute_leaf(TRUTH, 5)
+    opening, _ = court.challenger.demand_opening(court.batch)
+    court.check()
+    node = reader.opening(opening).node
+    reader.answer(opening, disputes.children_of(tree, node.first, node.size))
+    court.check()
+    court.judge(frivolous, WRONG, RIGHT)
+    court.challenger.appeal(frivolous)
+    court.check()
+    court.kit.pass_time(301)  # the challenger does not go on
+    court.check()
+    assert court.get(f"/disputes/{opening}")["opening"]["status"] == "abandoned"
+    reader.conclude_opening(opening)
+    court.check()
+    court.kit.pass_time(reader.parameters.draw_timeout + 301)
+    court.check()
+    assert court.get(f"/disputes/{frivolous}")["juries"][1]["phase"] == "stalled"
+    reader.tally_jury(frivolous)
+    court.check()
+    assert court.get(f"/batches/{court.batch}")["phase"] == "disputed"
+    court.close(frivolous)
+    court.close(opening)
+    court.settle()
+
+
+def test_a_proven_fault_equals_the_contracts(court: Court) -> None:
+    honest = court.tree(TRUTH).attestation
+    court.attest([Attestation(honest.root, 8, 0)] * 3)
+    attested = court.kit.reader.batch(court.batch).attestation
+    _, opened = disputes.find_fault(court.batch, attested, disputes.leaf_verdicts(TRUTH))
+    court.challenger.prove_fault(court.batch, opened)
+    court.check()
+    (past,) = court.get(f"/batches/{court.batch}")["attestations"]
+    assert (past["prover"], past["fault"]) == (court.challenger.address, "sum")
+    assert past["slashed"] == str(600 * TUSD)
+    court.attest([honest] * 3)
+    court.settle()
+
+
+def test_a_conflict_equals_the_contracts(court: Court) -> None:
+    lie, truth = court.tree(LIE), court.tree(TRUTH)
+    votes = [lie.attestation, truth.attestation, UNAVAILABLE]
+    court.kit.vote(court.kit.draw(court.batch), votes)
+    dispute, _ = court.challenger.narrow(
+        court.batch,
+        disputes.claim(lie, LeafVerdict.of(5, RIGHT)),
+        disputes.claim(truth, LeafVerdict.of(5, WRONG)),
+    )
+    court.check()
+    court.judge(dispute, WRONG)
+    court.close(dispute)
+    assert court.get(f"/disputes/{dispute}")["standing"] == "rival"
+    court.settle()
+
+
+def test_a_planted_batch_equals_the_contracts(court: Court, accounts: Any) -> None:
+    kit, planter, salt = court.kit, court.challenger, b"\x5a" * 32
+    planted = LeafVerdict.of(5, WRONG)
+    audits = kit.deployment.address("audits")
+    root = b"\x77" * 32
+    leaf = disputes.audit_leaf(31337, audits, root, planted, salt)
+    plantings = disputes.PlantingTree([leaf, b"\x01" * 32])
+    planter.plant_audit(plantings.root)
+    court.check()
+    assert court.get("/market")["plantings"] == 1
+    kit.pass_time(2)
+    batch = kit.commit_batch(court.bounty, traces=8, root=root)
+    tree = batch_verdicts(batch, LIE)
+    court.attest([tree.attestation] * 3, batch)
+    planter.open_audit(
+        batch, planted=planted, salt=salt, root=plantings.root, proof=plantings.proof(0),
+        attested=LeafVerdict.of(5, RIGHT), attested_proof=tree.proof(5),
+    )  # fmt: skip
+    court.check()
+    assert court.get("/market")["audits_missed"] == 1
+
+
+def test_a_reorg_across_a_dispute_rolls_back_cleanly(court: Court) -> None:
+    kit, lie = court.kit, court.tree(LIE).attestation
+    court.attest([lie] * 3)
+    before = court.get(f"/batches/{court.batch}")
+    money = court.get("/market")["money"]
+    fork = kit.reader.head().number
+    dispute = court.dispute_leaf(LIE, 5)
+    court.judge(dispute, WRONG)
+    court.close(dispute)
+    assert court.get(f"/batches/{court.batch}")["overturned"] == 1
+    kit.anvil.reorg(kit.reader.head().number - fork)
+    court.check()
+    after = court.get(f"/batches/{court.batch}")
+    for name in ("attestation", "attestations", "disputes", "rounds", "overturned"):
+        assert after[name] == before[name], name
+    assert court.get("/market")["disputes"] == 0
+    assert court.get("/market")["money"] == money
+    # The same again on the new branch.
+    again = court.dispute_leaf(LIE, 5)
+    assert again == dispute
 
 
 @contextmanager

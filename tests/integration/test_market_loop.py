@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from loop_kit import Arithmetic, Loop
 
+from marketplace.chain.errors import ContractError
 from marketplace.chain.records import BatchPhase, PayRule, RoundPhase
 from marketplace.gym.pool import CheckPool
 from marketplace.miner.spool import Spool
@@ -344,6 +345,31 @@ def test_a_spooled_batch_whose_tasks_are_taken_is_set_aside(loop, market, tmp_pa
     assert miner.resume() == []
     kept = list((loop.folder / f"spool-{market.accounts.miner.address}/set-aside").glob("*.zst"))
     assert [path.name for path in kept] == [f"{entry.cid}.jsonl.zst"]
+
+
+def test_a_batch_that_waits_for_verifiers_stays_in_the_spool(loop, market):
+    bounty = loop.open_bounty()
+    with pytest.raises(ContractError, match="0 verifiers have a free seat, the market asks for 3"):
+        loop.miner().mine(bounty, GROUPS, Arithmetic())
+    assert loop.miner().resume() == []
+    spool = loop.folder / f"spool-{market.accounts.miner.address}"
+    assert len(list(spool.glob("*.json"))) == 1
+    assert list((spool / "set-aside").iterdir()) == []
+    market.stake_verifiers(3)
+    (mined,) = loop.miner().resume()
+    assert (mined.batch, mined.traces) == (1, TRACES)
+    assert loop.miner().resume() == []
+
+
+def test_a_batch_is_never_worth_more_than_a_lying_majority_loses(loop, market):
+    market.stake_verifiers(3)
+    assert market.reader.parameters.most_batch_value == 200 * TUSD
+    dear = loop.open_bounty(amount=1_000 * TUSD, price_per_unit=20 * TUSD)
+    mined = loop.miner().mine(dear, 5, Arithmetic())
+    assert mined.groups == 2  # 4 x 20.02 each
+    dearer = loop.open_bounty(amount=1_000 * TUSD, price_per_unit=50 * TUSD)
+    with pytest.raises(ConfigError, match=r"can cost 200\.08 tUSD, a batch on this market at most"):
+        loop.miner().mine(dearer, 1, Arithmetic())
 
 
 def test_refund_after_the_deadline_with_a_batch_pending(loop, market, accounts):

@@ -15,8 +15,10 @@ from marketplace.cli.demo.world import Meter
 class BountyBooks:
     """A bounty's money in base units. Conservation, to the last unit:
 
-    funded + forfeited (bonds of liars, stake of absent members)
+    funded + forfeited (miners' bonds, for lies and for what earned nothing)
         = paid (miners) + fees (verifiers) + refunded + still_held
+
+    Verifiers' penalties do not come here: they go to the court's pool.
     """
 
     funded: int

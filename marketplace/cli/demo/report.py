@@ -63,6 +63,11 @@ def build_report(world: World, run: Run, *, quick: bool, seconds: float) -> dict
         },
         "money": as_tokens(reader, books),
         "ledger_still_tracks": str(reader.tracked()),
+        "pool": {
+            "units": str(reader.pool()),
+            "human": reader.token.format(reader.pool()),
+            "penalties": str(sum(amounts["slashed"] for amounts in found.values())),
+        },
         "lies": [_lie(world, run, told, found) for told in run.lies],
         "people": _people(world),
         "gas": gas_table(world.meter),
@@ -109,6 +114,7 @@ def summary(report: dict[str, Any]) -> list[Table]:
     for name, amount in report["money"]["human"].items():
         money.add_row(name.replace("_", " "), amount)
     money.add_row("does not add up by", report["money"]["difference"] + " base units")
+    money.add_row("in the court's pool (penalties)", report["pool"]["human"])
 
     symbol = report["money"]["symbol"]
     lies = Table(title=f"what lies cost, in {symbol}", title_justify="left", header_style="bold")

@@ -15,26 +15,38 @@ from eth_utils import to_checksum_address
 
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.parameters import Parameters
-from marketplace.chain.records import Block, Event, Token
+from marketplace.chain.records import Block, Event, Kind, Standing, Token
+from marketplace.protocol.commitments import stored, vote
 from marketplace.protocol.hashing import keccak
 from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation
 
 Log = tuple[str, str, dict[str, Any]]
 START = 10
+HONEST = Attestation(keccak(b"honest"), 1, 1)
+LIE = Attestation(keccak(b"lie"), 2, 0)
 USD = 10**6
 PARAMETERS = Parameters(
     committee_size=3,
     max_rounds=3,
+    max_juries=3,
+    min_verifiers=3,
     draw_timeout=60,
     commit_window=60,
     reveal_window=60,
     challenge_window=2,
-    unbonding_delay=542,
+    appeal_window=4,
+    opening_window=30,
+    unbonding_delay=2_000,
     seat_stake=100 * USD,
     absence_bps=500,
+    late_bps=1000,
     incoherence_bps=2000,
+    fraud_bps=20_000,
     bond_per_trace=USD // 100,
     fault_multiple=5,
+    wrong_bps=5000,
+    min_fee_per_trace=1,
+    juror_fee=USD // 2,
     max_traces=65_536,
 )
 
@@ -49,7 +61,8 @@ def content(seed: str) -> dict[str, Any]:
 
 def deployment(chain_id: int = 31337, market: int = 9) -> Deployment:
     names = ("environments", "randomness", "ledger", "escrow", "stake", "rounds", "assignments")
-    addresses = {name: account(1000 + i) for i, name in enumerate((*names, "checkpoints"))}
+    names += ("checkpoints", "openings", "evidence", "court", "audits")
+    addresses = {name: account(2000 + i) for i, name in enumerate(names)}
     return Deployment(
         chain_id=chain_id,
         block=START,
@@ -114,11 +127,13 @@ class SimulatedMarket:
         self.deployment = deployment
         self.parameters = deployment.parameters
         self.balances: dict[str, int] = {}
+        self.held = dict.fromkeys(("escrow", "stake", "market", "court"), 0)
         self.environments: list[bytes] = []
         self.bounties: dict[int, dict[str, Any]] = {}
         self.batches: dict[int, dict[str, Any]] = {}
         self.rounds: dict[int, dict[str, Any]] = {}
         self.stakes: dict[str, list[int]] = {}  # stake, open seats, unbonding
+        self.disputes: dict[int, dict[str, Any]] = {}
         self.checkpoints = 0
 
     # --- ledger -----------------------------------------------------------------------
@@ -133,6 +148,7 @@ class SimulatedMarket:
 
     def _collect(self, module: str, who: str, amount: int) -> Log:
         part = min(amount, self.balances.get(who, 0))
+        self.held[module] += amount
         self.balances[who] = self.balances.get(who, 0) - part
         args = {"module": self._module(module), "from": who, "amount": amount, "fromBalance": part}
         return ("ledger", "Collected", args)
@@ -140,6 +156,7 @@ class SimulatedMarket:
     def _credit(self, module: str, who: str, amount: int) -> list[Log]:
         if amount == 0:
             return []
+        self.held[module] -= amount
         self.balances[who] = self.balances.get(who, 0) + amount
         args = {"account": who, "module": self._module(module), "amount": amount}
         return [("ledger", "Credited", args)]
@@ -147,6 +164,8 @@ class SimulatedMarket:
     def _shift(self, source: str, target: str, amount: int) -> list[Log]:
         if amount == 0:
             return []
+        self.held[source] -= amount
+        self.held[target] += amount
         args = {"from": self._module(source), "to": self._module(target), "amount": amount}
         return [("ledger", "Shifted", args)]
 
@@ -235,6 +254,7 @@ class SimulatedMarket:
         self.bounties[bounty]["available"] -= worst
         self.batches[id] = {"bounty": bounty, "miner": miner, "count": count, "bond": bond}
         self.batches[id] |= {"worst": worst, "rounds": [], "final": None, "closed": False}
+        self.batches[id] |= {"disputes": 0, "overturned": 0}
         opened = self._open_round(id, self.parameters.committee_size)
         args = {
             "batch": id,
@@ -255,14 +275,22 @@ class SimulatedMarket:
         ]
 
     def _open_round(self, batch: int, size: int) -> list[Log]:
-        id = len(self.rounds) + 1
-        self.rounds[id] = {"seats": [], "votes": {}, "size": size}
+        id, opened = self._new_round(size)
         self.batches[batch]["rounds"].append(id)
-        opened = {"round": id, "subject": keccak(b"subject"), "size": size, "drawPoint": 50}
         return [
-            ("rounds", "RoundOpened", opened),
+            opened,
             ("market", "BatchRoundOpened", {"batch": batch, "round": id, "size": size}),
         ]
+
+    def _new_round(self, size: int) -> tuple[int, Log]:
+        id = len(self.rounds) + 1
+        self.rounds[id] = {"seats": [], "votes": {}, "size": size, "committed": set()}
+        self.rounds[id]["convicted"] = None
+        opened = {"round": id, "subject": keccak(b"subject"), "size": size, "drawPoint": 50}
+        return id, ("rounds", "RoundOpened", opened)
+
+    def reschedule(self, round: int, point: int) -> list[Log]:
+        return [("rounds", "DrawRescheduled", {"round": round, "drawPoint": point})]
 
     def draw(self, round: int, members: list[str]) -> list[Log]:
         self.rounds[round]["seats"] = members
@@ -273,7 +301,9 @@ class SimulatedMarket:
 
     def commit_verdict(self, round: int, seat: int) -> list[Log]:
         who = self.rounds[round]["seats"][seat]
-        args = {"round": round, "verifier": who, "seat": seat, "commitment": keccak(who.encode())}
+        self.rounds[round]["committed"].add(seat)
+        hidden = stored(keccak(who.encode()))
+        args = {"round": round, "verifier": who, "seat": seat, "commitment": hidden}
         return [("rounds", "VerdictCommitted", args)]
 
     def reveal(self, round: int, seat: int, said: Attestation) -> list[Log]:
@@ -288,6 +318,7 @@ class SimulatedMarket:
         return [("rounds", "VerdictRevealed", args)]
 
     def attest(self, batch: int, said: Attestation) -> list[Log]:
+        self.batches[batch]["overturned"] += self.batches[batch]["final"] is not None
         self.batches[batch]["final"] = said
         round = self.batches[batch]["rounds"][-1]
         args = {"batch": batch, "round": round, "attestation": _struct(said)}
@@ -298,67 +329,318 @@ class SimulatedMarket:
 
     def settle(self, batch: int) -> list[Log]:
         entry = self.batches[batch]
+        entry["closed"] = True
         bounty, final = entry["bounty"], entry["final"]
         terms, bond = self.bounties[bounty]["terms"], entry["bond"]
-        closed, coherent, seats, slashed = self._judge(batch, final)
-        share = terms["feePerTrace"] * entry["count"] // seats
+        rounds = entry["rounds"][::-1]
+        closed, coherent, slashed = self._judge(rounds, final)
+        seats = sum(map(self._payable, rounds))
+        share = terms["feePerTrace"] * entry["count"] // seats if seats else 0
         fees, earned = share * len(coherent), terms["pricePerUnit"] * final.units
         if final in (UNAVAILABLE, MALFORMED):
             forfeited = bond if final == MALFORMED else fees
             to_bounty, spent = forfeited - fees, 0
         else:
             cost = self.parameters.fault_multiple * self.parameters.bond_per_trace
-            forfeited = to_bounty = min(bond, final.faults * cost)
+            unpaid = (entry["count"] - final.units) * terms["feePerTrace"]
+            wrong = unpaid * self.parameters.wrong_bps // 10_000
+            forfeited = to_bounty = min(bond, final.faults * cost + wrong)
             spent = earned + fees
         settled = {"batch": batch, "minerPaid": earned, "feesPaid": fees}
         settled |= {"bondForfeited": forfeited, "slashed": slashed}
-        logs = [*closed, *self._release(bounty, entry["worst"], spent)]
-        logs.append(("market", "BatchSettled", settled))
+        logs = [*closed, ("market", "BatchSettled", settled)]
+        logs += self._release(bounty, entry["worst"], spent)
         logs += self._credit("market", entry["miner"], earned + bond - forfeited)
         for who in coherent:
             logs += self._credit("market", who, share)
         logs += self._shift("market", "escrow", to_bounty)
-        return [*logs, *self._replenish(bounty, to_bounty + slashed)]
+        return [*logs, *self._replenish(bounty, to_bounty)]
 
     def void(self, batch: int) -> list[Log]:
         entry = self.batches[batch]
-        closed, _, _, slashed = self._judge(batch, None)
+        entry["closed"] = True
+        closed, _, slashed = self._judge(entry["rounds"][::-1], None)
         return [
             *closed,
             ("market", "BatchVoided", {"batch": batch, "slashed": slashed}),
             *self._release(entry["bounty"], entry["worst"], 0),
             *self._credit("market", entry["miner"], entry["bond"]),
-            *self._replenish(entry["bounty"], slashed),
         ]
 
+    def _share_of_seat(self, bps: int) -> int:
+        return self.parameters.seat_stake * bps // 10_000
+
+    def _close(self, who: str, penalty: int) -> tuple[int, Log]:
+        """Out of the stake that no other seat locks, then out of what is unbonding."""
+        stake = self.stakes[who]
+        stake[1] -= 1
+        free = min(penalty, stake[0] - stake[1] * self.parameters.seat_stake)
+        rest = min(penalty - free, stake[2])
+        stake[0] -= free
+        stake[2] -= rest
+        return free + rest, ("stake", "SeatClosed", {"verifier": who, "penalty": free + rest})
+
     def _judge(
-        self, batch: int, final: Attestation | None
-    ) -> tuple[list[Log], list[str], int, int]:
-        self.batches[batch]["closed"] = True
-        absence = self.parameters.seat_stake * self.parameters.absence_bps // 10_000
-        wrong = self.parameters.seat_stake * self.parameters.incoherence_bps // 10_000
+        self, rounds: list[int], final: Attestation | None
+    ) -> tuple[list[Log], list[str], int]:
+        """rounds: newest first."""
+        absence = self._share_of_seat(self.parameters.absence_bps)
+        late = self._share_of_seat(self.parameters.late_bps)
+        wrong = self._share_of_seat(self.parameters.incoherence_bps)
         logs: list[Log] = []
         coherent: list[str] = []
-        seats = total = 0
-        for round in self.batches[batch]["rounds"]:
-            slashed = 0
-            for seat, who in enumerate(self.rounds[round]["seats"]):
-                vote = self.rounds[round]["votes"].get(seat)
+        total = 0
+        for id in rounds:
+            slashed, round = 0, self.rounds[id]
+            for seat, who in enumerate(round["seats"]):
+                vote = round["votes"].get(seat)
                 penalty = 0
                 if vote is None:
-                    penalty = absence
+                    penalty = late if seat in round["committed"] else absence
+                elif vote == round["convicted"]:
+                    continue
                 elif final is not None and vote == final:
                     coherent.append(who)
                 elif final not in (None, UNAVAILABLE):
                     penalty = absence if vote == UNAVAILABLE else wrong
-                self.stakes[who][0] -= penalty
-                self.stakes[who][1] -= 1
-                slashed += penalty
-                seats += 1
-                logs.append(("stake", "SeatClosed", {"verifier": who, "penalty": penalty}))
-            logs += self._shift("stake", "escrow", slashed)
+                taken, log = self._close(who, penalty)
+                slashed += taken
+                logs.append(log)
+            logs += self._shift("stake", "court", slashed)
             total += slashed
-        return logs, coherent, seats, total
+        return logs, coherent, total
+
+    def _payable(self, round: int) -> int:
+        votes, convicted = self.rounds[round]["votes"].values(), self.rounds[round]["convicted"]
+        lost = 0 if convicted is None else list(votes).count(convicted)
+        return len(self.rounds[round]["seats"]) - lost
+
+    # --- the court ----------------------------------------------------------------------
+
+    @property
+    def pool(self) -> int:
+        open_ones = [dispute for dispute in self.disputes.values() if not dispute["closed"]]
+        return self.held["court"] - sum(
+            dispute["posted"] + sum(bond for _, _, bond in dispute["appeals"])
+            for dispute in open_ones
+        )
+
+    def dispute(self, batch: int, who: str, index: int = 0, kind: Kind = Kind.LEAF) -> list[Log]:
+        """disputeLeaf, disputeOutcome, demandOpening or narrow. Of a conflict's two verdicts the
+        first is `claimed`, the second `rival`."""
+        id, entry = len(self.disputes) + 1, self.batches[batch]
+        size = self.rounds[entry["rounds"][-1]]["size"]
+        bond = 2 * (2 * size + 1) * self.parameters.juror_fee
+        posted = 0 if kind is Kind.CONFLICT else bond
+        self.disputes[id] = {"batch": batch, "who": who, "index": index, "kind": kind}
+        self.disputes[id] |= {"bond": bond, "posted": posted, "appeals": [], "juries": []}
+        self.disputes[id] |= {"standing": Standing.NONE, "vote": None, "decided": False}
+        self.disputes[id] |= {"last": False, "closed": False, "about": entry["overturned"]}
+        entry["disputes"] += 1
+        args = {"dispute": id, "batch": batch, "challenger": who, "kind": int(kind)}
+        logs: list[Log] = [("court", "DisputeOpened", args | {"index": index, "bond": posted})]
+        if kind is Kind.OPENING:
+            logs += self.ask(id, 0, entry["count"])
+        else:
+            logs += self._first_jury(id, index)
+        return logs if kind is Kind.CONFLICT else [*logs, self._collect("court", who, bond)]
+
+    def ask(self, dispute: int, first: int, size: int) -> list[Log]:
+        args = {"dispute": dispute, "first": first, "size": size, "hash": keccak(b"node")}
+        return [("openings", "NodeAsked", args)]
+
+    def answer(self, dispute: int, fault: int = 0) -> list[Log]:
+        node = {"hash": keccak(b"child"), "units": 1, "faults": 0}
+        args = {"dispute": dispute, "children": {"left": node, "right": node}, "fault": fault}
+        return [("openings", "NodeAnswered", args)]
+
+    def answer_verdict(self, dispute: int, index: int, fault: int = 0) -> list[Log]:
+        verdict = {"index": index, "score": 10**6, "reason": 1, "units": 1, "faults": 0}
+        args = {"dispute": dispute, "verdict": verdict, "fault": fault}
+        return [("openings", "VerdictOpened", args)]
+
+    def conclude_opening(self, dispute: int, index: int | None) -> list[Log]:
+        """index: of the verdict that lies open; None where nobody answered."""
+        if index is None:
+            return self._decide(dispute, Standing.FALLS, None, last=True)
+        return self._first_jury(dispute, index)
+
+    def claimed(self, dispute: int) -> Attestation:
+        entry = self.disputes[dispute]
+        if entry["kind"] in (Kind.MALFORMED, Kind.UNAVAILABLE):
+            return MALFORMED if entry["kind"] is Kind.MALFORMED else UNAVAILABLE
+        return Attestation(keccak(f"leaf {entry['batch']} {entry['index']}".encode()), 1, 0)
+
+    def rival(self, dispute: int) -> Attestation:
+        entry = self.disputes[dispute]
+        return Attestation(keccak(f"other {entry['batch']} {entry['index']}".encode()), 0, 0)
+
+    def _first_jury(self, dispute: int, index: int) -> list[Log]:
+        entry = self.disputes[dispute]
+        entry["index"] = index
+        rival = vote(self.rival(dispute)) if entry["kind"] is Kind.CONFLICT else bytes(32)
+        args = {"dispute": dispute, "index": index, "vote": vote(self.claimed(dispute))}
+        size = self.rounds[self.batches[entry["batch"]]["rounds"][-1]]["size"]
+        return [
+            ("court", "VerdictDisputed", args | {"rivalVote": rival}),
+            *self._open_jury(dispute, 2 * size + 1),
+        ]
+
+    def _open_jury(self, dispute: int, size: int) -> list[Log]:
+        id, opened = self._new_round(size)
+        self.disputes[dispute]["juries"].append(id)
+        args = {"dispute": dispute, "round": id, "size": size}
+        return [opened, ("court", "JuryOpened", args)]
+
+    def _decide(
+        self, dispute: int, standing: Standing, said: Attestation | None, *, last: bool
+    ) -> list[Log]:
+        entry = self.disputes[dispute]
+        entry |= {"standing": standing, "vote": said, "decided": True, "last": last}
+        jury = entry["juries"][-1] if entry["juries"] else 0
+        args = {"dispute": dispute, "round": jury, "standing": int(standing)}
+        hash = bytes(32) if said is None else vote(said)
+        return [("court", "JuryDecided", args | {"vote": hash})]
+
+    def tally_jury(self, dispute: int) -> list[Log]:
+        entry = self.disputes[dispute]
+        jury = self.rounds[entry["juries"][-1]]
+        votes, seats = list(jury["votes"].values()), len(jury["seats"])
+        leader = max(votes, key=votes.count, default=None)
+        final = len(entry["juries"]) == self.parameters.max_juries
+        if leader is not None and votes.count(leader) > seats // 2:
+            return self._decide(dispute, self._standing(dispute, leader), leader, last=final)
+        if seats and not final:
+            return self._open_jury(dispute, 2 * jury["size"] + 1)
+        return self._decide(dispute, entry["standing"], entry["vote"], last=True)
+
+    def _standing(self, dispute: int, said: Attestation) -> Standing:
+        kind = self.disputes[dispute]["kind"]
+        if said == self.claimed(dispute):
+            return Standing.STANDS
+        if kind is Kind.CONFLICT:
+            return Standing.RIVAL if said == self.rival(dispute) else Standing.FALLS
+        if said != UNAVAILABLE:
+            return Standing.FALLS
+        return Standing.STANDS if kind is Kind.MALFORMED else Standing.UNAVAILABLE
+
+    def appeal(self, dispute: int, who: str) -> list[Log]:
+        entry = self.disputes[dispute]
+        bond = entry["bond"] << len(entry["juries"])
+        entry["appeals"].append((who, entry["standing"], bond))
+        entry["decided"] = False
+        args = {"dispute": dispute, "appellant": who, "against": int(entry["standing"])}
+        size = 2 * self.rounds[entry["juries"][-1]]["size"] + 1
+        return [
+            ("court", "Appealed", args | {"bond": bond}),
+            *self._open_jury(dispute, size),
+            self._collect("court", who, bond),
+        ]
+
+    def close(self, dispute: int) -> list[Log]:
+        entry = self.disputes[dispute]
+        batch, standing, kind = entry["batch"], entry["standing"], entry["kind"]
+        seen = copy.deepcopy(self.batches[batch])
+        logs, jurors, _ = self._judge(entry["juries"][::-1], entry["vote"])
+        insured = self.pool
+        entry["closed"] = True
+        late = kind is Kind.UNAVAILABLE and standing is Standing.FALLS
+        lost = entry["posted"] if standing is Standing.STANDS or late else 0
+        back = entry["posted"] - lost
+        logs += self._credit("court", entry["who"], back)
+        for who, against, bond in entry["appeals"]:
+            if against is standing:
+                lost += bond
+            else:
+                logs += self._credit("court", who, bond)
+        self.batches[batch]["disputes"] -= 1
+        slashed, carried = self._carry_out(dispute)
+        logs += carried
+        fees = min(len(jurors) * self.parameters.juror_fee, lost + slashed + insured)
+        each = fees // max(1, len(jurors))
+        fees = each * len(jurors)
+        for who in jurors:
+            logs += self._credit("court", who, each)
+        left = max(0, lost + slashed - fees)
+        reward = wronged = 0
+        if slashed:
+            reward, wronged = self._shares(seen, min(slashed, left))
+            logs += self._credit("court", entry["who"], reward)
+        elif standing is Standing.STANDS:
+            wronged = left // 2
+        elif late:
+            back = min(entry["posted"], left)
+            logs += self._credit("court", entry["who"], back)
+        closed = {"dispute": dispute, "batch": batch, "standing": int(standing)}
+        closed |= {"slashed": slashed, "jurorsPaid": fees, "challengerPaid": back + reward}
+        logs.append(("court", "DisputeClosed", closed | {"wrongedPaid": wronged}))
+        if not slashed:
+            return [*logs, *self._credit("court", seen["miner"], wronged)]
+        return [*logs, *self._to_bounty(seen["bounty"], wronged)]
+
+    def _carry_out(self, dispute: int) -> tuple[int, list[Log]]:
+        entry = self.disputes[dispute]
+        batch, standing = entry["batch"], entry["standing"]
+        found = self.batches[batch]
+        if found["closed"] or found["overturned"] != entry["about"]:
+            return 0, []
+        if entry["kind"] is Kind.CONFLICT:
+            said = {Standing.STANDS: HONEST, Standing.RIVAL: LIE}.get(standing)
+            return 0, [] if said is None else self.attest(batch, said)
+        if standing is Standing.FALLS:
+            return self._overturn(batch, guilty=entry["kind"] is not Kind.UNAVAILABLE)
+        return 0, self.attest(batch, UNAVAILABLE) if standing is Standing.UNAVAILABLE else []
+
+    def _overturn(self, batch: int, *, guilty: bool) -> tuple[int, list[Log]]:
+        entry = self.batches[batch]
+        id, fallen = entry["rounds"][-1], entry["final"]
+        logs: list[Log] = []
+        slashed = 0
+        if guilty:
+            round = self.rounds[id]
+            round["convicted"] = fallen
+            for seat, who in enumerate(round["seats"]):
+                if round["votes"].get(seat) == fallen:
+                    penalty = self._share_of_seat(self.parameters.fraud_bps)
+                    taken, log = self._close(who, penalty)
+                    slashed += taken
+                    logs.append(log)
+            logs += self._shift("stake", "court", slashed)
+            args = {"round": id, "vote": vote(fallen), "slashed": slashed}
+            logs.append(("rounds", "SignersConvicted", args))
+        entry["final"] = None
+        entry["overturned"] += 1
+        args = {"batch": batch, "round": id, "attestation": _struct(fallen), "slashed": slashed}
+        logs.append(("market", "BatchOverturned", args))
+        if len(entry["rounds"]) < self.parameters.max_rounds:
+            return slashed, [*logs, *self._open_round(batch, self.rounds[id]["size"])]
+        return slashed, [*logs, *self.void(batch)]
+
+    def prove_fault(self, batch: int, who: str) -> list[Log]:
+        seen = copy.deepcopy(self.batches[batch])
+        slashed, logs = self._overturn(batch, guilty=True)
+        reward, wronged = self._shares(seen, slashed)
+        args = {"batch": batch, "prover": who, "fault": 1, "slashed": slashed}
+        args |= {"proverPaid": reward, "wrongedPaid": wronged}
+        logs.append(("court", "FaultProven", args))
+        logs += self._credit("court", who, reward)
+        return [*logs, *self._to_bounty(seen["bounty"], wronged)]
+
+    def _shares(self, seen: dict[str, Any], amount: int) -> tuple[int, int]:
+        fees = self.bounties[seen["bounty"]]["terms"]["feePerTrace"] * seen["count"]
+        seats = len(self.rounds[seen["rounds"][-1]]["seats"])
+        return min(amount // 4, fees // seats), min(amount // 2, fees)
+
+    def _to_bounty(self, bounty: int, amount: int) -> list[Log]:
+        return [*self._shift("court", "escrow", amount), *self._replenish(bounty, amount)]
+
+    def plant(self, who: str, name: str) -> list[Log]:
+        return [("audits", "Planted", {"root": keccak(name.encode()), "planter": who})]
+
+    def open_audit(self, batch: int, who: str, index: int, *, missed: bool) -> list[Log]:
+        planted = {"index": index, "score": 0, "reason": 2, "units": 0, "faults": 0}
+        args = {"batch": batch, "planter": who, "index": index, "planted": planted}
+        return [("audits", "AuditOpened", args | {"missed": missed})]
 
     def _release(self, bounty: int, reserved: int, spent: int) -> list[Log]:
         self.bounties[bounty]["available"] += reserved - spent
@@ -388,7 +670,7 @@ def open_market(chain: SimulatedChain, verifiers: int = 5) -> None:
 def play(chain: SimulatedChain, dice: random.Random, blocks: int) -> None:
     """Mine blocks of allowed random actions."""
     for _ in range(blocks):
-        chain.mine(*(_action(chain.market, dice, chain) for _ in range(dice.randint(0, 3))))
+        chain.mine(*(_action(chain.market, dice, chain) for _ in range(dice.randint(0, 6))))
 
 
 def _action(market: SimulatedMarket, dice: random.Random, chain: SimulatedChain) -> list[Log]:
@@ -412,28 +694,106 @@ def _action(market: SimulatedMarket, dice: random.Random, chain: SimulatedChain)
 
 def _advance(market: SimulatedMarket, batch: int, dice: random.Random) -> list[Log]:
     entry = market.batches[batch]
+    disputes = [
+        id for id, one in market.disputes.items() if one["batch"] == batch and not one["closed"]
+    ]
+    if disputes and dice.random() < 0.9:
+        return _argue(market, dice.choice(disputes), dice)
     if entry["final"] is not None:
-        return market.settle(batch)
+        return _answer(market, batch, dice)
+    if entry["disputes"]:
+        return []
     id = entry["rounds"][-1]
     round = market.rounds[id]
-    seat_stake = market.parameters.seat_stake
-    free = [who for who, (stake, seats, _) in market.stakes.items() if stake // seat_stake > seats]
     if not round["seats"]:
+        before = entry["rounds"][:-1] if entry["overturned"] else []
+        free = _free(market, before)
         if len(free) >= round["size"]:
             return market.draw(id, dice.sample(free, round["size"]))
         return market.void(batch)
-    started = round.setdefault("started", 0)
+    truth = round.setdefault("truth", dice.choice([HONEST, HONEST, LIE, UNAVAILABLE, MALFORMED]))
+    if voting := _vote(market, id, dice, [truth, truth, truth, LIE], 2):
+        return voting
+    votes = list(round["votes"].values())
+    if votes[0] == votes[1]:
+        return market.attest(batch, votes[0])
+    if dice.random() < 0.5 and not round.get("narrowed"):
+        round["narrowed"] = True
+        return market.dispute(batch, account(30), dice.randint(0, 3), Kind.CONFLICT)
+    return market.void(batch) if len(entry["rounds"]) > 2 else market.next_round(batch, 3)
+
+
+def _answer(market: SimulatedMarket, batch: int, dice: random.Random) -> list[Log]:
+    """What may come of an attestation."""
+    entry, someone = market.batches[batch], account(dice.randint(30, 32))
+    chance = dice.random()
+    if entry["final"] in (UNAVAILABLE, MALFORMED):
+        kind = Kind.MALFORMED if entry["final"] == MALFORMED else Kind.UNAVAILABLE
+        if chance < 0.3 and not entry["disputes"]:
+            return market.dispute(batch, someone, 0, kind)
+    elif chance < 0.4:
+        kind = dice.choice([Kind.LEAF, Kind.LEAF, Kind.OPENING])
+        return market.dispute(batch, someone, dice.randint(0, 3), kind)
+    elif chance < 0.6:
+        return market.prove_fault(batch, someone)
+    return [] if entry["disputes"] else market.settle(batch)
+
+
+def _argue(market: SimulatedMarket, dispute: int, dice: random.Random) -> list[Log]:
+    """One step of a dispute."""
+    entry = market.disputes[dispute]
+    if entry["decided"]:
+        if not entry["last"] and dice.random() < 0.4:
+            return market.appeal(dispute, account(dice.randint(30, 32)))
+        return market.close(dispute)
+    if not entry["juries"]:
+        if (left := entry.setdefault("moves", dice.randint(0, 3))) > 0:
+            entry["moves"] -= 1
+            return market.answer(dispute) if left % 2 else market.ask(dispute, 0, left)
+        if dice.random() < 0.3:
+            return market.conclude_opening(dispute, None)
+        return [*market.answer_verdict(dispute, 1), *market.conclude_opening(dispute, 1)]
+    id = entry["juries"][-1]
+    round = market.rounds[id]
+    if not round["seats"]:
+        free = _free(market, [*market.batches[entry["batch"]]["rounds"], *entry["juries"]])
+        if len(free) <= round["size"] // 2:
+            return market.tally_jury(dispute) if dice.random() < 0.5 else []  # stalled, or waits
+        return market.draw(id, dice.sample(free, min(len(free), round["size"])))
+    said, other = market.claimed(dispute), market.rival(dispute)
+    truth = round.setdefault("truth", dice.choice([said, other, other, UNAVAILABLE]))
+    if voting := _vote(market, id, dice, [truth, truth, truth, other], 6):
+        return voting
+    return market.tally_jury(dispute)
+
+
+def _free(market: SimulatedMarket, before: list[int]) -> list[str]:
+    """Verifiers with a free seat that sat in none of these rounds."""
+    seat_stake = market.parameters.seat_stake
+    sat = {who for id in before for who in market.rounds[id]["seats"]}
+    return [
+        who
+        for who, (stake, seats, _) in market.stakes.items()
+        if stake // seat_stake > seats and who not in sat
+    ]
+
+
+def _vote(
+    market: SimulatedMarket, id: int, dice: random.Random, say: list[Attestation], most: int
+) -> list[Log]:
+    """The next commitment or reveal of a round, empty where all have acted. Some stay away, and
+    of those who committed only `most` reveal."""
+    round = market.rounds[id]
     seats = len(round["seats"])
+    started = round.setdefault("started", 0)
     if started < seats and dice.random() < 0.9:
         round["started"] += 1
         return market.commit_verdict(id, started)
     round["started"] = seats
-    said = Attestation(keccak(b"honest"), 1, 1)
-    if len(round["votes"]) < 2:
-        missing = [seat for seat in range(seats) if seat not in round["votes"]]
-        say = dice.choice([said, said, UNAVAILABLE, MALFORMED])
-        return market.reveal(id, missing[0], say)
-    votes = list(round["votes"].values())
-    if votes[0] == votes[1]:
-        return market.attest(batch, votes[0])
-    return market.void(batch) if len(entry["rounds"]) > 1 else market.next_round(batch, 3)
+    missing = [seat for seat in sorted(round["committed"]) if seat not in round["votes"]]
+    if missing and len(round["votes"]) < most:
+        return market.reveal(id, missing[0], dice.choice(say))
+    if len(round["votes"]) < 2:  # enough for a batch to be counted
+        late = next(seat for seat in range(seats) if seat not in round["votes"])
+        return [*market.commit_verdict(id, late), *market.reveal(id, late, dice.choice(say))]
+    return []

@@ -16,6 +16,7 @@ from marketplace.indexer.events import decode_args, encode_args, plain
 from marketplace.indexer.queries import Snapshot, open_snapshot
 from marketplace.indexer.rows import TABLES
 from marketplace.indexer.store import IndexStore
+from marketplace.protocol import commitments
 from marketplace.protocol.errors import ChainError
 from marketplace.protocol.hashing import keccak
 from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation
@@ -43,7 +44,8 @@ def look(index: Index) -> Any:
 
 
 def vote(chain: Any, round: int, said: list[Attestation | None]) -> None:
-    """Every member commits and those with an attestation reveal it, one block each."""
+    """Every member commits and those with an attestation reveal it, one block each; the others
+    are late."""
     market = chain.market
     for seat in range(len(said)):
         chain.mine(market.commit_verdict(round, seat))
@@ -81,11 +83,12 @@ def test_a_batch_from_commit_to_settlement(chain: Any, sim: ModuleType, look: An
     share = 4 * USD // 3
     batch, bounty = seen.batch(1), seen.bounty(1)
     assert (batch.miner_paid, batch.fees_paid) == (9 * USD, 2 * share)
-    assert (batch.bond_forfeited, batch.slashed) == (50_000, 20 * USD)
+    assert (batch.bond_forfeited, batch.slashed) == (550_000, 20 * USD)
     assert bounty.paid == 9 * USD + 2 * share
     assert bounty.paid_miners == 9 * USD
-    assert bounty.replenished == 50_000 + 20 * USD
-    assert seen.balance(miner).balance == 9 * USD + 4 * USD - 50_000
+    assert bounty.replenished == 550_000  # one lie, and half the fee of what earned nothing
+    assert seen.money().pool == seen.money().held["court"] == 20 * USD
+    assert seen.balance(miner).balance == 9 * USD + 4 * USD - 550_000
     assert [seat.coherent for seat in seen.seats(1)] == [True, True, False]
     assert [seat.penalty for seat in seen.seats(1)] == [0, 0, 20 * USD]
     assert [seat.fee for seat in seen.seats(1)] == [share, share, 0]
@@ -113,7 +116,7 @@ def test_a_batch_that_nobody_could_check_costs_the_poster_nothing(
     assert batch.fees_paid == 2 * (4 * USD // 3)
     assert batch.bond_forfeited == (batch.fees_paid if outcome == UNAVAILABLE else batch.bond)
     assert look().verifier(sim.account(1)).fees_earned == 4 * USD // 3
-    assert [seat.penalty for seat in look().seats(1)] == [0, 0, 5 * USD]
+    assert [seat.penalty for seat in look().seats(1)] == [0, 0, 10 * USD]
 
 
 def test_a_second_round_then_void(chain: Any, sim: ModuleType, look: Any) -> None:
@@ -130,12 +133,13 @@ def test_a_second_round_then_void(chain: Any, sim: ModuleType, look: Any) -> Non
     assert all(round.judged for round in seen.rounds_of(1))
     assert seen.batch(1).closed
     assert seen.batch(1).attested_at is None
-    assert seen.batch(1).slashed == 4 * 5 * USD
+    assert [(r.id, r.fresh) for r in seen.rounds_of(1)] == [(1, False), (2, False)]
+    assert seen.batch(1).slashed == 10 * USD + 3 * 5 * USD
     assert seen.batch(1).miner_paid is None
     assert [seat.coherent for seat in seen.seats(1)] == [None] * 3
-    assert [seat.penalty for seat in seen.seats(1)] == [0, 0, 5 * USD]
+    assert [seat.penalty for seat in seen.seats(1)] == [0, 0, 10 * USD]
     assert [seat.penalty for seat in seen.seats(2)] == [5 * USD] * 3
-    assert seen.verifier(sim.account(3)).penalties == 10 * USD
+    assert seen.verifier(sim.account(3)).penalties == 15 * USD
     assert seen.balance(sim.account(20)).balance == 2 * USD
 
 
@@ -152,7 +156,7 @@ def test_two_batches_settled_in_one_transaction_keep_their_seats_apart(
     late = {round: look().seats(round)[2] for round in (1, 2)}
     assert late[1].verifier == sim.account(3)
     assert late[2].verifier == sim.account(1)
-    assert (late[1].penalty, late[2].penalty) == (5 * USD, 5 * USD)
+    assert (late[1].penalty, late[2].penalty) == (10 * USD, 10 * USD)
 
 
 def test_stake_leaves_in_two_steps(chain: Any, sim: ModuleType, look: Any) -> None:
@@ -186,7 +190,7 @@ def test_what_a_bounty_pays_itself_comes_from_the_balance_first(
     assert look().balance(poster).balance == 0
     money = look().money()
     assert money.tokens_in == 10_000 * USD + 5 * 250 * USD
-    assert money.held == {"escrow": 10_000 * USD, "stake": 1_250 * USD, "market": 0}
+    assert money.held == {"escrow": 10_000 * USD, "stake": 1_250 * USD, "market": 0, "court": 0}
     chain.mine(chain.market.refund(1))
     assert look().bounty(1).refunded == 10_000 * USD
     assert look().balance(poster).balance == 10_000 * USD
@@ -199,7 +203,7 @@ def test_checkpoints_name_their_parents(chain: Any, sim: ModuleType, look: Any) 
     assert look().checkpoint(2).block == chain.head().number
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 def test_money_is_conserved_whatever_happens(
     chain: Any, sim: ModuleType, look: Any, seed: int
 ) -> None:
@@ -226,6 +230,29 @@ def test_money_is_conserved_whatever_happens(
         batch["bond"] for batch in market.batches.values() if not batch["closed"]
     )
     assert any(batch["closed"] for batch in market.batches.values())
+    assert money.held == market.held
+    assert money.pool == market.pool
+    for row in seen.disputes(0, 100):
+        entry = market.disputes[row.id]
+        assert (row.standing, row.last, row.closed) == (
+            entry["standing"],
+            entry["last"],
+            entry["closed"],
+        )
+        assert row.standing_vote == (entry["vote"] and "0x" + commitments.vote(entry["vote"]).hex())
+        assert (row.juries, row.appeals) == (len(entry["juries"]), len(entry["appeals"]))
+    for id, entry in market.batches.items():
+        row = seen.batch(id)
+        assert (row.disputes, row.overturned) == (entry["disputes"], entry["overturned"])
+        had = seen.attestations(id)
+        assert len(had) == row.overturned + (row.attested_at is not None)
+        fallen = [past for past in had if past.overturned_at is not None]
+        assert len(fallen) == row.overturned
+        assert all((past.dispute is None) != (past.prover is None) for past in fallen)
+    fees = sum(seat.fee or 0 for r in market.rounds for seat in seen.seats(r))
+    assert fees == sum(v.fees_earned for v in verifiers)
+    lost = sum(seat.penalty or 0 for r in market.rounds for seat in seen.seats(r))
+    assert lost == sum(v.penalties for v in verifiers)
 
 
 def test_an_event_without_its_cause_is_refused_and_nothing_is_kept(
@@ -264,7 +291,7 @@ def test_seats_closed_for_another_batch_are_noticed(
     chain.mine(market.draw(1, [sim.account(n) for n in (1, 2, 3)]))
     logs = market.void(1)
     chain.mine(logs[1:])
-    with pytest.raises(ChainError, match="batch 1 has 3 seats, but 2 were closed"):
+    with pytest.raises(ChainError, match="batch 1 has 3 open seats, but others were closed"):
         index()
 
 
