@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
 import {ICourt} from "../../../contracts/src/interfaces/ICourt.sol";
 import {ILedger} from "../../../contracts/src/interfaces/ILedger.sol";
 import {IOpenings} from "../../../contracts/src/interfaces/IOpenings.sol";
 import {IRounds} from "../../../contracts/src/interfaces/IRounds.sol";
 import {IVerifierStake} from "../../../contracts/src/interfaces/IVerifierStake.sol";
+import {ParameterRules} from "../../../contracts/src/libraries/ParameterRules.sol";
 import {Attestation, BountyTerms} from "../../../contracts/src/libraries/Types.sol";
+import {Action} from "./Actions.sol";
 import {Arrows} from "./Arrows.sol";
 import {Stories} from "./Stories.sol";
 import {Vm} from "./Vm.sol";
 
 /// What must hold of a market at any time, and the ghost books to hold it against.
 abstract contract MarketChecks is Stories {
+    /// slot of `VerifierStake._all.nodes`
+    uint256 private constant ALL_NODES = 5;
+
     struct Expected {
         uint64 round;
         uint8 seat;
@@ -21,13 +28,22 @@ abstract contract MarketChecks is Stories {
         bytes32 final_;
     }
 
+    /// What is a verifier's: staked - claimed - penalties.
+    struct Own {
+        uint256 stake;
+        uint256 unbonding;
+        /// a juror's fine once took stake behind its seats
+        bool short;
+    }
+
     /// what the ghost books say: tokens made, sent to the ledger by calls, sent back, and given away to it
     uint256 public minted;
     uint256 public paidIn;
     uint256 public paidOut;
     uint256 public donated;
-    /// of each verifier: staked - claimed - penalties
-    mapping(address verifier => uint256) internal _ownStake;
+    /// how often each action did something
+    mapping(Action action => uint256) public done;
+    mapping(address verifier => Own) internal _own;
     /// number of an address among the verifiers, plus one
     mapping(address verifier => uint256) internal _verifierNumber;
 
@@ -84,6 +100,8 @@ abstract contract MarketChecks is Stories {
         uint256[] memory open = new uint256[](verifiers.length);
         for (uint256 i; i < _liveRounds.length; ++i) {
             uint64 round = _liveRounds[i];
+            // Jurors keep no seat open.
+            if (_disputeOf[round] != 0) continue;
             address[] storage members = _seated[round];
             bytes32 convicted = _convicted[round];
             for (uint8 seat; seat < members.length; ++seat) {
@@ -94,28 +112,44 @@ abstract contract MarketChecks is Stories {
         }
         uint256 sum;
         uint256 eligible;
+        uint256 stakers;
         for (uint256 i; i < verifiers.length; ++i) {
             IVerifierStake.Verifier memory seen = stake.get(verifiers[i]);
-            vm.assertGe(seen.stake, uint256(seen.openSeats) * SEAT, "locked stake covers open seats");
-            vm.assertEq(seen.openSeats, open[i], "open seats are those of rounds that are not judged");
-            vm.assertEq(
-                uint256(seen.stake) + seen.unbonding, _ownStake[verifiers[i]], "stake = in - out - penalties"
-            );
+            Own storage own = _own[verifiers[i]];
+            vm.assertEq(seen.openSeats, open[i], "open seats are a committee's, in rounds that are not judged");
+            vm.assertEq(seen.stake, own.stake, "stake = in - out - penalties");
+            vm.assertEq(seen.unbonding, own.unbonding, "unbonding = asked for - claimed - penalties");
+            bool covered = seen.stake >= uint256(seen.openSeats) * SEAT;
+            vm.assertTrue(covered || own.short, "stake covers open seats but where a juror was fined");
+            uint256 whole = seen.stake / SEAT;
             uint256 weight = stake.weightOf(verifiers[i]);
-            vm.assertEq(weight, seen.stake / SEAT - seen.openSeats, "weight");
+            vm.assertEq(weight, whole > seen.openSeats ? whole - seen.openSeats : 0, "weight among committees");
+            if (seen.leaf != 0) vm.assertEq(_juryWeight(seen.leaf - 1), whole, "weight among juries");
             sum += weight;
             if (weight != 0) ++eligible;
+            if (whole != 0) ++stakers;
         }
         vm.assertEq(stake.totalWeight(), sum, "sum of the lot");
         vm.assertEq(stake.eligible(), eligible, "eligible");
+        vm.assertEq(stake.stakers(), stakers, "stakers");
+    }
+
+    /// Nothing tells a weight among juries but VerifierStake's storage: eight in a word of the tree `_all`.
+    function _juryWeight(uint256 leaf) private view returns (uint256) {
+        bytes32 word = vm.load(address(stake), keccak256(abi.encode(leaf >> 3, ALL_NODES)));
+        return uint256(word) >> ((leaf & 7) << 5) & type(uint32).max;
     }
 
     function checkReserves() external view {
+        uint256 most = ParameterRules.leastLoss(_parameters());
         uint256[] memory worst = new uint256[](escrow.count() + 1);
         for (uint256 i; i < _liveBatches.length; ++i) {
             IBatchMarket.Batch memory seen = market.get(_liveBatches[i]);
             BountyTerms memory terms = escrow.get(seen.bounty).terms;
-            worst[seen.bounty] += uint256(seen.count) * (uint256(terms.pricePerUnit) + terms.feePerTrace);
+            uint256 cost = uint256(seen.count) * (uint256(terms.pricePerUnit) + terms.feePerTrace);
+            vm.assertLe(cost, most, "no batch costs more than a lie about it");
+            vm.assertLe(seen.bond, most, "no bond is more than a lie costs");
+            worst[seen.bounty] += cost;
         }
         for (uint64 bounty = 1; bounty < worst.length; ++bounty) {
             vm.assertEq(escrow.get(bounty).reserved, worst[bounty], "reserved = worst case of open batches");
@@ -318,11 +352,14 @@ abstract contract MarketChecks is Stories {
                 if (court.get(_liveDisputes[i]).jury == round) _disputeOf[round] = _liveDisputes[i];
             }
             vm.assertTrue(_disputeOf[round] != 0, "a jury has a dispute");
+            vm.assertTrue(rounds.get(round).fresh, "every jury is fresh");
         } else {
             for (uint256 i; i < _liveBatches.length; ++i) {
                 if (market.get(_liveBatches[i]).round == round) _batchOf[round] = _liveBatches[i];
             }
             vm.assertTrue(_batchOf[round] != 0, "a committee has a batch");
+            bool overturned = market.get(_batchOf[round]).overturned != 0;
+            vm.assertEq(rounds.get(round).fresh, overturned, "committees are fresh once the batch was overturned");
         }
     }
 
@@ -376,7 +413,7 @@ abstract contract MarketChecks is Stories {
             if (logs[i].topics[0] != IVerifierStake.SeatClosed.selector) continue;
             vm.assertTrue(closed < _closing.length, "no more seats are closed than expected");
             uint256 penalty = abi.decode(logs[i].data, (uint256));
-            _bookPenalty(_closing[closed++], address(uint160(uint256(logs[i].topics[1]))), penalty);
+            _bookPenalty(closed++, address(uint160(uint256(logs[i].topics[1]))), penalty);
             slashed += penalty;
         }
         vm.assertEq(closed, _closing.length, "all expected seats are closed");
@@ -397,13 +434,39 @@ abstract contract MarketChecks is Stories {
         delete _closing;
     }
 
-    function _bookPenalty(Expected memory seat, address verifier, uint256 penalty) private {
+    /// Takes a penalty from a verifier's own books as it must be taken: from stake behind no seat, then from what is
+    /// unbonding, and a juror's last from stake behind seats. The contracts must have taken as much.
+    function _bookPenalty(uint256 place, address verifier, uint256 penalty) private {
+        Expected memory seat = _closing[place];
         vm.assertEq(verifier, _seated[seat.round][seat.seat], "the expected seat is closed");
+        Own storage own = _own[verifier];
         uint256 due = _dueOf(seat);
-        vm.assertLe(penalty, due, "no more than what such a seat may lose");
-        if (penalty < due) vm.assertEq(stake.get(verifier).unbonding, 0, "a penalty reaches what is unbonding");
+        uint256 locked = _openAfter(place, verifier) * SEAT;
+        uint256 part = Math.min(due, own.stake > locked ? own.stake - locked : 0);
+        uint256 taken = part;
+        own.stake -= part;
+        part = Math.min(due - taken, own.unbonding);
+        taken += part;
+        own.unbonding -= part;
+        if (_disputeOf[seat.round] != 0 && taken < due) {
+            part = Math.min(due - taken, own.stake);
+            taken += part;
+            own.stake -= part;
+            if (part != 0) own.short = true;
+            if (part != 0) ++done[Action.FinedBehindSeats];
+        }
+        vm.assertEq(penalty, taken, "a penalty takes what is due as far as it reaches");
         _lost[seat.round][seat.seat] = penalty;
-        _ownStake[verifier] -= penalty;
+    }
+
+    /// @return open seats of `verifier` once the seat at `place` is closed. Draws come before any seat is closed, so they
+    /// are those after the call and those that the call closes later.
+    function _openAfter(uint256 place, address verifier) private view returns (uint256 open) {
+        open = stake.get(verifier).openSeats;
+        for (uint256 i = place + 1; i < _closing.length; ++i) {
+            Expected storage later = _closing[i];
+            if (_disputeOf[later.round] == 0 && _seated[later.round][later.seat] == verifier) ++open;
+        }
     }
 
     /// Books a payment to the first coherent seat that has none yet.
@@ -434,5 +497,27 @@ abstract contract MarketChecks is Stories {
             if (vote != 0 && rounds.voteOf(_votes[round][seat]) == vote) return _votes[round][seat];
         }
         return Attestation(0, 0, 0);
+    }
+
+    /// @return lost what the seats of a round lost: those that fell with it, or the others
+    function _lostIn(uint64 round, bool convicted) internal view returns (uint256 lost) {
+        bytes32 vote = _convicted[round];
+        for (uint8 seat; seat < _seated[round].length; ++seat) {
+            bool fell = vote != 0 && rounds.seatOf(round, seat).vote == vote;
+            if (fell == convicted) lost += _lost[round][seat];
+        }
+    }
+
+    /// @return number of those who can be drawn: juries from whoever has a whole seat of stake, busy or not
+    function _candidates(uint64 round) internal view returns (uint256 number) {
+        IRounds.Round memory seen = rounds.get(round);
+        bool[] memory sat = new bool[](verifiers.length);
+        for (uint64 before = seen.previous; seen.fresh && before != 0; before = rounds.get(before).previous) {
+            for (uint256 i; i < _seated[before].length; ++i) sat[_verifierNumber[_seated[before][i]] - 1] = true;
+        }
+        for (uint256 i; i < sat.length; ++i) {
+            if (sat[i]) continue;
+            if (seen.jury ? stake.get(verifiers[i]).stake >= SEAT : stake.weightOf(verifiers[i]) != 0) ++number;
+        }
     }
 }

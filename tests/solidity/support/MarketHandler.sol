@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import {IAssignments} from "../../../contracts/src/interfaces/IAssignments.sol";
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
 import {IBountyEscrow} from "../../../contracts/src/interfaces/IBountyEscrow.sol";
@@ -12,6 +14,7 @@ import {IRandomness} from "../../../contracts/src/interfaces/IRandomness.sol";
 import {IRounds} from "../../../contracts/src/interfaces/IRounds.sol";
 import {IVerifierStake} from "../../../contracts/src/interfaces/IVerifierStake.sol";
 import {MerkleProofs} from "../../../contracts/src/libraries/MerkleProofs.sol";
+import {ParameterRules} from "../../../contracts/src/libraries/ParameterRules.sol";
 import {Attestation, BountyTerms, ContentId, Parameters, Verdict} from "../../../contracts/src/libraries/Types.sol";
 import {VerdictFaults} from "../../../contracts/src/libraries/VerdictFaults.sol";
 import {Action} from "./Actions.sol";
@@ -24,7 +27,7 @@ contract MarketHandler is PublicSteps {
     uint256 public constant ACTIONS = uint256(type(Action).max) + 1;
     uint256 internal constant POSTERS = 2;
     uint256 internal constant MINERS = 3;
-    /// a committee, its jury and more than half of the appeal's: 3 + 7 + 8, and some whose seats are taken
+    /// a committee, its jury and more than half of the appeal's: 3 + 7 + 8, and some more
     uint256 internal constant VERIFIERS = 22;
 
     address[] private posters;
@@ -96,6 +99,11 @@ contract MarketHandler is PublicSteps {
         terms.deadline = uint64(_now() + 1 hours + _dice(seed, "deadline") % 3 days);
         address by = posters[seed % POSTERS];
         uint256 amount = 1 + _dice(seed, "amount") % 20e6;
+        if (_dice(seed, "dear") % 5 == 0) {
+            // One trace may be sold, two or three can't.
+            terms.pricePerUnit = uint96(SEAT / 2 + _dice(seed, "price") % SEAT);
+            amount *= 100;
+        }
         _provide(by, amount);
         uint256 before = token.balanceOf(by);
         vm.prank(by);
@@ -167,6 +175,7 @@ contract MarketHandler is PublicSteps {
         address by = miners[_dice(seed, "by") % MINERS];
         if (seen.available < worst || stake.eligible() < 3 || !_enrolled(bounty, by, seed)) return;
         if (_now() + 1 > seen.terms.deadline) return;
+        if (worst > ParameterRules.leastLoss(_parameters())) return _tooDear(bounty, by, count);
         uint64 batch = market.count() + 1;
         _countOf[batch] = count;
         _salts[batch] = keccak256(abi.encode(seed, batch));
@@ -188,6 +197,19 @@ contract MarketHandler is PublicSteps {
             if (assignments.get(bounty, by).seed != 0) ++done[Action.OpenAssignment];
         }
         return assignments.get(bounty, by).seed != 0;
+    }
+
+    /// The bounty has the money, but the lie would pay.
+    function _tooDear(uint64 bounty, address by, uint32 count) private {
+        IAssignments.Assignment memory next = assignments.get(bounty, by);
+        _provide(by, market.bondFor(bounty, count));
+        ContentId memory content = ContentId(ROOT, RAW);
+        _refused(
+            by,
+            address(market),
+            abi.encodeCall(IBatchMarket.commitBatch, (bounty, ROOT, count, next.nextTask, next.seed, content))
+        );
+        ++done[Action.TooDear];
     }
 
     function _commitBatch(uint64 bounty, address by, bytes32 root, uint32 count) private {
@@ -439,13 +461,18 @@ contract MarketHandler is PublicSteps {
         bool voids = seen.rounds == _parameters().maxRounds;
         IEvidence.Opened memory opened = _faultOf(batch, story);
         uint256 before = ledger.balanceOf(by);
+        uint256 pool = court.pool();
         _expectConvicted(seen.round, rounds.voteOf(seen.attestation));
         if (voids) _expectBatchJudged(batch, 0);
         vm.recordLogs();
         vm.prank(by);
         court.proveFault(batch, opened);
-        _reckon(address(court));
-        vm.assertLe(ledger.balanceOf(by) - before, _seatPay(seen), "what a prover may get");
+        uint256 taken = _reckon(address(court));
+        uint256 slashed = _lostIn(seen.round, true);
+        uint256 reward = Math.min(slashed / 4, _seatPay(seen));
+        vm.assertEq(ledger.balanceOf(by) - before, reward, "what a prover gets");
+        uint256 wronged = Math.min(slashed / 2, _feeOf(seen));
+        vm.assertEq(court.pool() + reward + wronged, pool + taken, "the rest is the pool's");
         if (voids) _closeBatch(batch, Action.VoidByCourt);
         ++done[Action.Convict];
         ++done[Action.ProveFault];
@@ -599,12 +626,14 @@ contract MarketHandler is PublicSteps {
         rounds.settleDraws();
         _observe(false);
         IVerifierStake.Verifier memory seen = stake.get(by);
-        uint256 free = seen.stake - uint256(seen.openSeats) * SEAT;
-        // Mostly parts, so that a lot remains to draw from.
-        if (free == 0 || (stake.eligible() <= 16 && seed % 5 != 0)) return;
-        uint256 amount = 1 + _dice(seed, "amount") % free;
+        uint256 free = _free(seen);
+        // Mostly parts, so that a lot remains to draw from; all of what is behind no seat where that is little.
+        if (free == 0 || (stake.eligible() <= 16 && free >= SEAT && seed % 5 != 0)) return;
+        uint256 amount = free < SEAT && seed % 2 == 0 ? free : 1 + _dice(seed, "amount") % free;
         vm.prank(by);
         stake.requestUnstake(amount);
+        _own[by].stake -= amount;
+        _own[by].unbonding += amount;
         _noDrawDue();
         ++done[Action.RequestUnstake];
     }
@@ -618,7 +647,7 @@ contract MarketHandler is PublicSteps {
             if (seen.claimableAt > _now() && seed % 6 == 0) _pass(seen.claimableAt - _now());
             if (seen.claimableAt > _now()) continue;
             stake.claim(by);
-            _ownStake[by] -= seen.unbonding;
+            _own[by].unbonding -= seen.unbonding;
             ++done[Action.Claim];
             return;
         }
@@ -671,7 +700,7 @@ contract MarketHandler is PublicSteps {
     function _meddleWithFunds(address by, uint256 seed) private {
         IVerifierStake.Verifier memory seen = stake.get(by);
         // Due draws may take free stake, never give any.
-        uint256 free = seen.stake - uint256(seen.openSeats) * SEAT;
+        uint256 free = _free(seen);
         _refused(by, address(stake), abi.encodeCall(IVerifierStake.requestUnstake, (free + 1 + seed % SEAT)));
         if (seen.claimableAt > _now()) _refused(by, address(stake), abi.encodeCall(IVerifierStake.claim, (by)));
         uint256 more = ledger.balanceOf(by) + 1 + seed % 1e6;
@@ -754,7 +783,7 @@ contract MarketHandler is PublicSteps {
         vm.prank(by);
         stake.stake(amount);
         paidIn += before - token.balanceOf(by);
-        _ownStake[by] += amount;
+        _own[by].stake += amount;
         _noDrawDue();
         ++done[Action.Stake];
     }
@@ -770,9 +799,28 @@ contract MarketHandler is PublicSteps {
     function _draw(uint64 round, uint256 seed) private {
         _reachOrMiss(rounds.get(round).drawPoint, seed);
         if (rounds.phaseOf(round) != IRounds.Phase.Drawable) return;
+        IRounds.Round memory seen = rounds.get(round);
+        bool missed = randomness.statusOf(seen.drawPoint) == IRandomness.Status.Missed;
+        // Draws before it may take free seats, but no stake.
+        bool told = seen.jury || rounds.nextDraw() == round;
+        uint256 candidates = _candidates(round);
         rounds.draw(round);
+        uint256 least = seen.jury ? seen.size / 2 + 1 : _parameters().committeeSize;
+        uint256 seats = missed || candidates < least ? 0 : Math.min(seen.size, candidates);
+        if (told) vm.assertEq(rounds.get(round).seats, seats, "who can be drawn is drawn, busy jurors too");
+        bool busy;
+        for (uint8 seat; seen.jury && seat < seats; ++seat) {
+            if (stake.weightOf(rounds.seatOf(round, seat).verifier) == 0) busy = true;
+        }
+        if (busy) ++done[Action.BusyJuror];
         ++done[rounds.get(round).drawnAt != 0 ? Action.Draw : Action.Reschedule];
         _observe(false);
+    }
+
+    /// @return stake behind no open seat
+    function _free(IVerifierStake.Verifier memory seen) private pure returns (uint256) {
+        uint256 locked = uint256(seen.openSeats) * SEAT;
+        return seen.stake > locked ? seen.stake - locked : 0;
     }
 
     function _commitSeat(uint64 round, uint8 seat, uint256 seed) private {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import {IBatchMarket} from "../../../contracts/src/interfaces/IBatchMarket.sol";
 import {ICourt} from "../../../contracts/src/interfaces/ICourt.sol";
 import {IOpenings} from "../../../contracts/src/interfaces/IOpenings.sol";
@@ -12,11 +14,25 @@ import {MarketChecks} from "./MarketChecks.sol";
 /// The steps that move batches and disputes on and that anybody may make, each with its reckoning; made by a stranger.
 /// They are enough to end everything.
 abstract contract PublicSteps is MarketChecks {
-    mapping(Action action => uint256) public done;
+    /// What the close of a dispute must move, by the rules of ICourt.
+    struct Bill {
+        /// the pool, with the jurors' fines
+        uint256 insured;
+        uint256 slashed;
+        /// the challenger's own bond, the appeals that lost, and those that won
+        uint256 own;
+        uint256 lost;
+        uint256 won;
+        uint256 fees;
+        uint256 toChallenger;
+        uint256 wronged;
+    }
 
     function _mayTally(uint64 batch) internal view returns (bool) {
         IBatchMarket.Batch memory seen = market.get(batch);
-        if (market.phaseOf(batch) != IBatchMarket.Phase.InRound || seen.disputes != 0) return false;
+        if (market.phaseOf(batch) != IBatchMarket.Phase.InRound) return false;
+        // Disputes of an attestation before this round may go on; one about its votes decides it.
+        if (seen.disputes != 0 && _narrowed[seen.round]) return false;
         if (rounds.phaseOf(seen.round) != IRounds.Phase.Closed) return false;
         if (!_inConflict(seen.round) || _narrowed[seen.round]) return true;
         return _now() > rounds.endsAt(seen.round) + _parameters().openingWindow;
@@ -95,6 +111,8 @@ abstract contract PublicSteps is MarketChecks {
         court.tallyJury(dispute, leader);
         if (quorum) ++done[Action.JuryDecides];
         else ++done[court.get(dispute).jury != jury ? Action.JuryGrows : Action.JuryGivesUp];
+        bool given = quorum && leader.verdictRoot != MALFORMED && leader.verdictRoot != UNAVAILABLE;
+        if (court.get(dispute).minerWronged && quorum) vm.assertTrue(given, "whom a missing verdict wrongs");
         _observe(false);
     }
 
@@ -113,14 +131,12 @@ abstract contract PublicSteps is MarketChecks {
         if (guilty) _expectConvicted(seen.round, rounds.voteOf(seen.attestation));
         bool voids = falls && seen.rounds == _parameters().maxRounds;
         if (voids) _expectBatchJudged(dispute.batch, 0);
-        uint256 before = ledger.balanceOf(dispute.challenger);
+        uint256[3] memory before =
+            [ledger.balanceOf(dispute.challenger), ledger.balanceOf(seen.miner), court.pool()];
         vm.recordLogs();
         vm.prank(stranger);
         court.close(id);
-        _reckon(address(court));
-        vm.assertLe(
-            ledger.balanceOf(dispute.challenger) - before, _mostFor(id, dispute, seen), "what a challenger may get"
-        );
+        _checkBill(id, dispute, seen, before, _reckon(address(court)), voids);
         if (voids) _closeBatch(dispute.batch, Action.VoidByCourt);
         _finalDispute[id] = _stateOfDispute(id);
         if (guilty) ++done[Action.Convict];
@@ -138,24 +154,89 @@ abstract contract PublicSteps is MarketChecks {
         }
     }
 
-    /// @return most its bonds back, and one seat's part of the fee
-    function _mostFor(uint64 id, ICourt.Dispute memory dispute, IBatchMarket.Batch memory seen)
-        private
-        view
-        returns (uint256 most)
-    {
-        if (dispute.kind != ICourt.Kind.Conflict) most = dispute.bond + _seatPay(seen);
+    /// @param before balances of challenger and miner, and the pool
+    /// @param taken all penalties of the call
+    function _checkBill(
+        uint64 id,
+        ICourt.Dispute memory dispute,
+        IBatchMarket.Batch memory seen,
+        uint256[3] memory before,
+        uint256 taken,
+        bool voids
+    ) private {
+        Bill memory bill = _billOf(id, dispute, seen, before[2]);
+        uint256 got = ledger.balanceOf(dispute.challenger) - before[0];
+        vm.assertEq(got, bill.toChallenger, "what the challenger gets");
+        bool toMiner = bill.slashed == 0 || dispute.minerWronged;
+        got = ledger.balanceOf(seen.miner) - before[1];
+        vm.assertEq(got, (voids ? seen.bond : 0) + (toMiner ? bill.wronged : 0), "what the miner gets");
+        uint256 others = bill.won;
         ICourt.Appeal[] memory appeals = court.appealsOf(id);
         for (uint256 i; i < appeals.length; ++i) {
-            if (appeals[i].appellant == dispute.challenger && appeals[i].against != dispute.standing) {
-                most += appeals[i].bond;
+            bool own = appeals[i].appellant == dispute.challenger && appeals[i].against != dispute.standing;
+            if (own) others -= appeals[i].bond;
+        }
+        uint256 all = before[2] + taken + bill.own + bill.lost + bill.won;
+        vm.assertEq(
+            court.pool() + bill.fees + bill.toChallenger + others + bill.wronged, all, "the rest is the pool's"
+        );
+        bool charged = bill.slashed == 0 && dispute.standing != ICourt.Standing.None && bill.own != 0;
+        if (charged && dispute.standing != ICourt.Standing.Stands) ++done[Action.ChallengerCharged];
+    }
+
+    function _billOf(uint64 id, ICourt.Dispute memory dispute, IBatchMarket.Batch memory seen, uint256 pool)
+        private
+        view
+        returns (Bill memory bill)
+    {
+        uint256 jurors;
+        uint64 jury = dispute.jury;
+        uint256 paid;
+        bill.insured = pool;
+        for (uint256 i; i < dispute.juries; ++i) {
+            bill.insured += _lostIn(jury, false);
+            for (uint8 seat; seat < _seated[jury].length; ++seat) {
+                paid += _paid[jury][seat];
+                if (dispute.standingVote != 0 && rounds.seatOf(jury, seat).vote == dispute.standingVote) ++jurors;
             }
+            jury = rounds.get(jury).previous;
+        }
+        // A dispute of an attestation that fell before convicts nobody.
+        if (!seen.closed && seen.overturned == dispute.attestation) bill.slashed = _lostIn(seen.round, true);
+        ICourt.Appeal[] memory appeals = court.appealsOf(id);
+        for (uint256 i; i < appeals.length; ++i) {
+            bool lost = appeals[i].against == dispute.standing;
+            if (lost) bill.lost += appeals[i].bond;
+            else bill.won += appeals[i].bond;
+            if (!lost && appeals[i].appellant == dispute.challenger) bill.toChallenger += appeals[i].bond;
+        }
+        bool conflict = dispute.kind == ICourt.Kind.Conflict;
+        if (!conflict) bill.own = dispute.bond;
+        bool whole = bill.slashed != 0 || dispute.standing == ICourt.Standing.None;
+        uint256 paying = bill.lost + bill.slashed + (whole ? 0 : bill.own);
+        bill.fees = Math.min(jurors * _parameters().jurorFee, paying + bill.insured);
+        if (jurors != 0) bill.fees -= bill.fees % jurors;
+        vm.assertEq(paid, bill.fees, "coherent jurors are paid, as far as there is money");
+        uint256 left = paying - Math.min(paying, bill.fees);
+        if (whole) bill.toChallenger += bill.own;
+        if (bill.slashed != 0) {
+            left = Math.min(left, bill.slashed);
+            bill.toChallenger += Math.min(left / 4, _seatPay(seen));
+            bill.wronged = Math.min(left / 2, _feeOf(seen));
+        } else if (dispute.standing == ICourt.Standing.Stands) {
+            bill.wronged = left / 2;
+        } else if (!whole && !conflict) {
+            bill.toChallenger += Math.min(bill.own, left);
         }
     }
 
     function _seatPay(IBatchMarket.Batch memory seen) internal view returns (uint256) {
         uint256 seats = rounds.get(seen.round).seats;
-        return seats == 0 ? 0 : uint256(escrow.get(seen.bounty).terms.feePerTrace) * seen.count / seats;
+        return seats == 0 ? 0 : _feeOf(seen) / seats;
+    }
+
+    function _feeOf(IBatchMarket.Batch memory seen) internal view returns (uint256) {
+        return uint256(escrow.get(seen.bounty).terms.feePerTrace) * seen.count;
     }
 
     /// Sixteen draws are made on the way by whatever changes seats; where more may be due somebody makes them before.
