@@ -42,7 +42,7 @@ abstract contract Draws is Scenario {
         vm.expectRevert(reason);
         rounds.judge(drawn, 0);
         vm.expectRevert(reason);
-        rounds.convict(drawn, ROOT);
+        rounds.convict(drawn, ROOT, true);
         vm.stopPrank();
         vm.expectRevert(reason);
         rounds.settleDraws();
@@ -55,7 +55,7 @@ abstract contract Draws is Scenario {
         stake.requestUnstake(1);
         vm.stopPrank();
         vm.startPrank(address(market));
-        rounds.convict(drawn, ROOT);
+        rounds.convict(drawn, ROOT, true);
         rounds.judge(drawn, 0);
         vm.stopPrank();
         rounds.settleDraws();
@@ -332,7 +332,7 @@ contract DrawsTest is Draws {
         } else if (move == 5) {
             bytes32 vote = rounds.voteOf(_verdict(9, 0));
             vm.prank(address(market));
-            rounds.convict(old, vote);
+            rounds.convict(old, vote, true);
         } else if (move == 6) {
             if (rounds.phaseOf(last) == IRounds.Phase.Drawable) rounds.draw(last);
         } else if (move == 7) {

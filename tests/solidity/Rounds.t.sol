@@ -64,7 +64,7 @@ contract RoundsTest is Scenario {
             vm.expectRevert(reason);
             rounds.judge(round, 0);
             vm.expectRevert(reason);
-            rounds.convict(round, 0);
+            rounds.convict(round, 0, true);
             vm.stopPrank();
         }
     }
@@ -78,7 +78,7 @@ contract RoundsTest is Scenario {
         vm.expectRevert(reason);
         rounds.judge(round, 0);
         vm.expectRevert(reason);
-        rounds.convict(jury, 0);
+        rounds.convict(jury, 0, true);
         rounds.judge(jury, 0);
         vm.stopPrank();
         vm.startPrank(address(market));
@@ -568,7 +568,7 @@ contract RoundsTest is Scenario {
         vm.expectEmit(address(rounds));
         emit IRounds.SignersConvicted(round, vote, 300e6);
         vm.prank(address(market));
-        vm.assertEq(rounds.convict(round, vote), 300e6, "a seat and a half of each");
+        vm.assertEq(rounds.convict(round, vote, true), 300e6, "a seat and a half of each");
         vm.assertEq(rounds.payableSeats(round), 1, "after");
         vm.assertEq(court.pool(), 300e6, "to the court");
         for (uint256 i; i < 2; ++i) {
@@ -582,10 +582,10 @@ contract RoundsTest is Scenario {
         vm.startPrank(address(market));
         bytes memory once = abi.encodeWithSelector(IRounds.Rounds_AlreadyJudged.selector, round);
         vm.expectRevert(once);
-        rounds.convict(round, vote);
+        rounds.convict(round, vote, true);
         (address[] memory coherent, uint256 slashed) = rounds.judge(round, rounds.voteOf(_verdict(2, 0)));
         vm.expectRevert(once);
-        rounds.convict(round, vote);
+        rounds.convict(round, vote, true);
         vm.stopPrank();
         vm.assertEq(coherent.length, 1, "who told the truth");
         vm.assertEq(coherent[0], members[2], "is paid");
@@ -600,7 +600,7 @@ contract RoundsTest is Scenario {
         vm.startPrank(address(market));
         rounds.judge(round, vote);
         vm.expectRevert(abi.encodeWithSelector(IRounds.Rounds_AlreadyJudged.selector, round));
-        rounds.convict(round, vote);
+        rounds.convict(round, vote, true);
         vm.stopPrank();
     }
 
@@ -617,7 +617,7 @@ contract RoundsTest is Scenario {
         vm.stopPrank();
         bytes32 vote = rounds.voteOf(lie);
         vm.prank(address(market));
-        vm.assertEq(rounds.convict(round, vote), SEAT + 30e6 + SEAT, "all that can go");
+        vm.assertEq(rounds.convict(round, vote, true), SEAT + 30e6 + SEAT, "all that can go");
         for (uint256 i; i < 2; ++i) {
             vm.assertEq(stake.get(members[i]).stake, SEAT, "the other seat is covered");
             vm.assertEq(stake.get(members[i]).openSeats, 1, "and open");
@@ -642,7 +642,7 @@ contract RoundsTest is Scenario {
         address[] memory members = _draw(id);
         _act(id, seed);
         vm.startPrank(address(market));
-        rounds.convict(id, rounds.voteOf(_verdict(0, 0)));
+        rounds.convict(id, rounds.voteOf(_verdict(0, 0)), true);
         uint256 remaining = rounds.payableSeats(id);
         (address[] memory coherent,) = rounds.judge(id, end == 2 ? bytes32(0) : rounds.voteOf(_verdict(end, 0)));
         vm.stopPrank();

@@ -275,7 +275,7 @@ contract SettlementTest is Scenario {
         _attest(batch, _verdict(8, 0));
         bytes32 vote = rounds.voteOf(_verdict(8, 0));
         vm.prank(address(market));
-        rounds.convict(1, vote);
+        rounds.convict(1, vote, true);
         vm.expectEmit(address(market));
         emit IBatchMarket.BatchSettled(batch, 8 * PRICE, 0, 0, 0);
         _settle(batch);

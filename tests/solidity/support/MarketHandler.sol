@@ -719,14 +719,14 @@ contract MarketHandler is PublicSteps {
             _refused(by, address(rounds), abi.encodeCall(IRounds.draw, (round)));
         }
         _refused(by, address(rounds), abi.encodeCall(IRounds.judge, (round, bytes32(0))));
-        _refused(by, address(rounds), abi.encodeCall(IRounds.convict, (round, bytes32(uint256(1)))));
+        _refused(by, address(rounds), abi.encodeCall(IRounds.convict, (round, bytes32(uint256(1)), true)));
         // Not even its owner judges a round twice, or another's.
         address owner = seen.jury ? address(court) : address(market);
         if (seen.judged) {
             _refused(owner, address(rounds), abi.encodeCall(IRounds.judge, (round, bytes32(0))));
-            _refused(address(market), address(rounds), abi.encodeCall(IRounds.convict, (round, bytes32(uint256(1)))));
+            _refused(address(market), address(rounds), abi.encodeCall(IRounds.convict, (round, bytes32(uint256(1)), true)));
         } else if (_convicted[round] != 0) {
-            _refused(address(market), address(rounds), abi.encodeCall(IRounds.convict, (round, bytes32(uint256(1)))));
+            _refused(address(market), address(rounds), abi.encodeCall(IRounds.convict, (round, bytes32(uint256(1)), true)));
         }
         address other = seen.jury ? address(market) : address(court);
         _refused(other, address(rounds), abi.encodeCall(IRounds.judge, (round, bytes32(0))));
