@@ -8,17 +8,40 @@ Amounts are token base units.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from marketplace.chain.paying import Payment, SigningClient
 from marketplace.chain.records import BountyTerms, ContentAddress, Sent
-from marketplace.protocol.errors import ConfigError
+from marketplace.protocol.disputes import Children, Claim, LeafVerdict, Opened, node_tuple
+from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import ZERO32, bytes32, uint
-from marketplace.protocol.verdict import Attestation
+from marketplace.protocol.verdict import Attestation, SumNode
 
-__all__ = ["MarketClient", "Payment"]
+__all__ = ["Commit", "MarketClient", "Payment", "Reveal"]
 
 _ZERO_ADDRESS: Final = "0x" + "00" * 20
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commitment: protocol.commitments.commitment()."""
+
+    round: int
+    seat: int
+    commitment: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reveal:
+    """What opens one commitment. verdicts: CID of the verdict file."""
+
+    round: int
+    seat: int
+    attestation: Attestation
+    salt: bytes
+    verdicts: ContentAddress
 
 
 class MarketClient(SigningClient):
@@ -110,19 +133,17 @@ class MarketClient(SigningClient):
             _content(content),
         )
         bond = self.bond_for(bounty, traces)
-        chosen = payment or Payment.APPROVE
-        if chosen is Payment.PERMIT:
-            raise ConfigError("a bond can't be paid with a permit", fix="deposit first, or approve")
-        _, sender = self._with_key()
-        with sender.lane.spending:
-            self._cover("commit_batch", bond, chosen, use_balance=True)
-            sent = self._send("commit_batch", "market", "commitBatch", *args)
+        sent = self._send_bonded("commit_batch", bond, payment, "market", "commitBatch", *args)
         return sent.event("BatchCommitted").args["batch"], sent
 
     # --- everybody: each state has a call that moves it on -----------------------------
 
     def draw(self, round: int) -> Sent:
-        """Draw a round's committee, or schedule the draw again where it was missed."""
+        """Make every due draw up to that of a round, in order.
+
+        A draw whose randomness was missed, or that finds too few verifiers, is scheduled again
+        instead: Sent.drew(round) tells which it was.
+        """
         return self._send("draw", "rounds", "draw", uint(round, 64, "round"))
 
     def tally(self, batch: int, leader: Attestation | None = None) -> Sent:
@@ -131,8 +152,7 @@ class MarketClient(SigningClient):
         ident = uint(batch, 64, "batch")
         if leader is None:
             leader = self.leading_attestation(self.batch(batch).round)
-        fields = (leader.root, leader.units, leader.faults) if leader else (ZERO32, 0, 0)
-        return self._send("tally", "market", "tally", ident, fields)
+        return self._send("tally", "market", "tally", ident, _attested(leader))
 
     def void_stalled(self, batch: int) -> Sent:
         """Make a batch void whose committee could not be drawn in time."""
@@ -159,9 +179,12 @@ class MarketClient(SigningClient):
 
     def commit_verdict(self, round: int, seat: int, commitment: bytes) -> Sent:
         """commitment: protocol.commitments.commitment()."""
-        hidden = bytes32(commitment, "commitment")
-        place = (uint(round, 64, "round"), uint(seat, 8, "seat"))
-        return self._send("commit_verdict", "rounds", "commitVerdict", *place, hidden)
+        one = _commit(Commit(round, seat, commitment))
+        return self._send("commit_verdict", "rounds", "commitVerdict", *one)
+
+    def commit_verdicts(self, commits: Sequence[Commit]) -> Sent:
+        """Several commitments of the signer in one transaction; all of them, or none."""
+        return self._send_all("commit_verdicts", "commitVerdict", map(_commit, commits))
 
     def reveal_verdict(
         self,
@@ -172,16 +195,149 @@ class MarketClient(SigningClient):
         verdicts: ContentAddress,
     ) -> Sent:
         """Open a commitment. verdicts: CID of the verdict file."""
-        return self._send(
-            "reveal_verdict",
-            "rounds",
-            "revealVerdict",
-            uint(round, 64, "round"),
-            uint(seat, 8, "seat"),
-            (attestation.root, attestation.units, attestation.faults),
-            bytes32(salt, "salt"),
-            _content(verdicts),
+        one = _reveal(Reveal(round, seat, attestation, salt, verdicts))
+        return self._send("reveal_verdict", "rounds", "revealVerdict", *one)
+
+    def reveal_verdicts(self, reveals: Sequence[Reveal]) -> Sent:
+        """Open several commitments of the signer in one transaction; all of them, or none."""
+        return self._send_all("reveal_verdicts", "revealVerdict", map(_reveal, reveals))
+
+    def _send_all(self, action: str, function: str, calls: Iterable[tuple[Any, ...]]) -> Sent:
+        rounds = self._contracts["rounds"]
+        encoded = [
+            bytes.fromhex(rounds.encode_abi(function, args=list(call))[2:]) for call in calls
+        ]
+        if not encoded:
+            raise InvalidValue(f"there is nothing to send for {action}")
+        return self._send(action, "rounds", "multicall", encoded)
+
+    # --- disputes --------------------------------------------------------------------
+
+    def dispute_leaf(
+        self,
+        batch: int,
+        verdict: LeafVerdict,
+        verdict_proof: Sequence[SumNode],
+        line_hash: bytes,
+        trace_proof: Sequence[bytes],
+        *,
+        payment: Payment | None = None,
+    ) -> tuple[int, Sent]:
+        """Dispute one attested verdict of a batch, with a bond (see dispute_bond).
+
+        verdict, verdict_proof: the attested one in the attested tree. line_hash, trace_proof:
+        keccak256 of the trace's line, and its proof in the batch's tree. Returns the dispute.
+        """
+        return self._dispute(
+            "dispute_leaf",
+            "disputeLeaf",
+            batch,
+            payment,
+            verdict.as_tuple(),
+            [node_tuple(node) for node in verdict_proof],
+            bytes32(line_hash, "line hash"),
+            [bytes32(node, "trace proof") for node in trace_proof],
         )
+
+    def dispute_outcome(self, batch: int, *, payment: Payment | None = None) -> tuple[int, Sent]:
+        """Dispute "malformed" or "unavailable", with a bond. Returns the dispute."""
+        return self._dispute("dispute_outcome", "disputeOutcome", batch, payment)
+
+    def demand_opening(self, batch: int, *, payment: Payment | None = None) -> tuple[int, Sent]:
+        """Demand, with a bond, that a withheld verdict tree be opened to a verdict of the
+        signer's choice. Returns the dispute."""
+        return self._dispute("demand_opening", "demandOpening", batch, payment)
+
+    def _dispute(
+        self, action: str, function: str, batch: int, payment: Payment | None, *args: Any
+    ) -> tuple[int, Sent]:
+        ident = uint(batch, 64, "batch")
+        bond = self.dispute_bond(ident)
+        sent = self._send_bonded(action, bond, payment, "court", function, ident, *args)
+        return sent.event("DisputeOpened").args["dispute"], sent
+
+    def answer(self, dispute: int, children: Children) -> Sent:
+        """Open the node that is asked for to its children; anybody may."""
+        ident = uint(dispute, 64, "dispute")
+        return self._send("answer", "openings", "answer", ident, children.as_tuple())
+
+    def answer_verdict(self, dispute: int, batch: int, verdict: LeafVerdict) -> Sent:
+        """Open the node that is asked for to its verdict. batch: the one that its leaf names."""
+        args = (uint(dispute, 64, "dispute"), uint(batch, 64, "batch"), verdict.as_tuple())
+        return self._send("answer_verdict", "openings", "answerVerdict", *args)
+
+    def ask(self, dispute: int, right: bool) -> Sent:
+        """Go on to the left or the right child; only the challenger."""
+        return self._send("ask", "openings", "ask", uint(dispute, 64, "dispute"), bool(right))
+
+    def conclude_opening(self, dispute: int) -> Sent:
+        """End an opening: its verdict goes to a jury, or the side that did not move loses."""
+        ident = uint(dispute, 64, "dispute")
+        return self._send("conclude_opening", "court", "concludeOpening", ident)
+
+    def prove_fault(self, batch: int, opened: Opened) -> Sent:
+        """Show that an attested tree can't be an honest one; it falls at once. See
+        protocol.disputes.find_fault."""
+        args = (uint(batch, 64, "batch"), opened.as_tuple())
+        return self._send("prove_fault", "court", "proveFault", *args)
+
+    def narrow(self, batch: int, leader: Claim, rival: Claim) -> tuple[int, Sent]:
+        """Narrow a round without a quorum to the first verdict on which its leading vote and
+        another one differ. Returns the dispute."""
+        args = (uint(batch, 64, "batch"), leader.as_tuple(), rival.as_tuple())
+        sent = self._send("narrow", "court", "narrow", *args)
+        return sent.event("DisputeOpened").args["dispute"], sent
+
+    def tally_jury(self, dispute: int, leader: Attestation | None = None) -> Sent:
+        """Count a jury that is closed or stalled. leader: the leading vote; None looks it up."""
+        ident = uint(dispute, 64, "dispute")
+        if leader is None and (jury := self.dispute(ident).jury) is not None:
+            leader = self.leading_attestation(jury)
+        return self._send("tally_jury", "court", "tallyJury", ident, _attested(leader))
+
+    def appeal(self, dispute: int, *, payment: Payment | None = None) -> Sent:
+        """Appeal a decision with twice the bond before it (see appeal_bond)."""
+        ident = uint(dispute, 64, "dispute")
+        bond = self.appeal_bond(ident)
+        return self._send_bonded("appeal", bond, payment, "court", "appeal", ident)
+
+    def close_dispute(self, dispute: int) -> Sent:
+        """End a decided dispute: its decision is carried out and everybody paid."""
+        return self._send("close_dispute", "court", "close", uint(dispute, 64, "dispute"))
+
+    # --- planted batches -------------------------------------------------------------
+
+    def plant_audit(self, root: bytes) -> Sent:
+        """Commit to plantings. root: of a protocol.disputes.PlantingTree."""
+        return self._send("plant_audit", "audits", "plant", bytes32(root, "root"))
+
+    def open_audit(
+        self,
+        batch: int,
+        *,
+        planted: LeafVerdict,
+        salt: bytes,
+        root: bytes,
+        proof: Sequence[bytes],
+        attested: LeafVerdict,
+        attested_proof: Sequence[SumNode],
+    ) -> tuple[bool, Sent]:
+        """Show that an attested batch was planted. planted, salt, root, proof: the planting.
+        attested, attested_proof: the committee's verdict of the trap. Returns whether the
+        committee missed it."""
+        sent = self._send(
+            "open_audit",
+            "audits",
+            "open",
+            uint(batch, 64, "batch"),
+            planted.as_tuple(),
+            bytes32(salt, "salt"),
+            bytes32(root, "root"),
+            [bytes32(node, "planting proof") for node in proof],
+            attested.as_tuple(),
+            [node_tuple(node) for node in attested_proof],
+        )
+        return bool(sent.event("AuditOpened").args["missed"]), sent
 
     # --- trainers ----------------------------------------------------------------------
 
@@ -198,6 +354,28 @@ class MarketClient(SigningClient):
             bytes32(dataset_root, "dataset root"),
         )
         return sent.event("CheckpointRegistered").args["checkpoint"], sent
+
+
+def _attested(leader: Attestation | None) -> tuple[bytes, int, int]:
+    return (leader.root, leader.units, leader.faults) if leader else (ZERO32, 0, 0)
+
+
+def _commit(one: Commit) -> tuple[Any, ...]:
+    return (
+        uint(one.round, 64, "round"),
+        uint(one.seat, 8, "seat"),
+        bytes32(one.commitment, "commitment"),
+    )
+
+
+def _reveal(one: Reveal) -> tuple[Any, ...]:
+    return (
+        uint(one.round, 64, "round"),
+        uint(one.seat, 8, "seat"),
+        _attested(one.attestation),
+        bytes32(one.salt, "salt"),
+        _content(one.verdicts),
+    )
 
 
 def _content(content: ContentAddress) -> tuple[bytes, int]:

@@ -99,6 +99,7 @@ Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[int, Field(ge=0, lt=2**32)]
 Units = Annotated[int, Field(ge=0, lt=2**96)]
 Bps = Annotated[int, Field(ge=0, le=10_000)]
+FraudBps = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class _Strict(BaseModel):
@@ -116,16 +117,25 @@ class _TokenFile(_Strict):
 class _ParametersFile(_Strict):
     committee_size: Count
     max_rounds: Count
+    max_juries: Count
+    min_verifiers: Count
     draw_timeout: Seconds
     commit_window: Seconds
     reveal_window: Seconds
     challenge_window: Seconds
+    appeal_window: Seconds
+    opening_window: Seconds
     unbonding_delay: Seconds
     seat_stake: Units
     absence_bps: Bps
+    late_bps: Bps
     incoherence_bps: Bps
+    fraud_bps: FraudBps
     bond_per_trace: Units
     fault_multiple: Count
+    wrong_bps: Bps
+    min_fee_per_trace: Units
+    juror_fee: Units
     max_traces: Count
 
 
@@ -139,6 +149,10 @@ class _AddressesFile(_Strict):
     assignments: Address
     checkpoints: Address
     market: Address
+    openings: Address
+    evidence: Address
+    court: Address
+    audits: Address
 
 
 class _DeploymentFile(_Strict):

@@ -29,6 +29,8 @@ from marketplace.chain.amounts import format_amount
 from marketplace.chain.artifacts import CONTRACTS, artifact
 from marketplace.chain.records import (
     BatchPhase,
+    DisputePhase,
+    OpeningStatus,
     RandomnessStatus,
     RoundPhase,
     SeatState,
@@ -51,7 +53,16 @@ _PANICS: Final = {
 _TOO_FEW_TOKENS: Final = frozenset({"ERC20InsufficientBalance", "ERC20InsufficientAllowance"})
 _ENUMS: Final[dict[str, type[IntEnum]]] = {
     kind.__name__: kind
-    for kind in (BatchPhase, PayRule, RandomnessStatus, RoundPhase, SeatState, Tier)
+    for kind in (
+        BatchPhase,
+        DisputePhase,
+        OpeningStatus,
+        PayRule,
+        RandomnessStatus,
+        RoundPhase,
+        SeatState,
+        Tier,
+    )
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from enum import StrEnum
@@ -11,6 +12,7 @@ from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
 from marketplace.chain.deployment import Deployment
+from marketplace.chain.errors import ContractError
 from marketplace.chain.permits import sign_permit
 from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import Sent
@@ -18,7 +20,25 @@ from marketplace.chain.sending import GasHook, Sender
 from marketplace.protocol.errors import ConfigError, InsufficientFunds
 from marketplace.protocol.hashing import address20, uint
 
+log = logging.getLogger(__name__)
+
 _PERMIT_SECONDS: Final = 3600
+_MOST_DRAWS: Final = 64
+_DRAW_GAS: Final = 3_000_000
+_SETTLING: Final = frozenset(
+    {
+        ("stake", "stake"),
+        ("stake", "stakeWithPermit"),
+        ("stake", "requestUnstake"),
+        ("market", "tally"),
+        ("market", "voidStalled"),
+        ("market", "settle"),
+        ("court", "close"),
+        ("court", "proveFault"),
+    }
+)
+"""Calls that make the due draws before they change stake or seats. A draw can become due with the
+very block that includes the call, when the gas was estimated without it."""
 
 
 class Payment(StrEnum):
@@ -81,6 +101,10 @@ class SigningClient(MarketReader):
         spender = self.deployment.address("ledger")
         return self._send("approve", "token", "approve", spender, uint(amount, 256, "amount"))
 
+    def draw_due(self, most: int = _MOST_DRAWS) -> Sent:
+        """Make up to `most` due draws, in order; each is drawn, scheduled again or left out."""
+        return self._send("draw_due", "rounds", "drawDue", uint(most, 256, "most"))
+
     # --- parts -------------------------------------------------------------------------
 
     def _with_key(self) -> tuple[LocalAccount, Sender]:
@@ -89,11 +113,24 @@ class SigningClient(MarketReader):
         return self._signer, self._sender
 
     def _send(self, action: str, contract: str, function: str, *args: Any) -> Sent:
+        """Send a call. Where draws are due before it, they are made, and it is sent once more."""
+        try:
+            return self._send_once(action, contract, function, *args)
+        except ContractError as error:
+            if error.name != "Rounds_DrawDue" or not self._read("rounds", "drawDue", _MOST_DRAWS):
+                raise
+        log.info("draws_made_first action=%s", action)
+        self._send_once("draw_due", "rounds", "drawDue", _MOST_DRAWS)
+        return self._send_once(action, contract, function, *args)
+
+    def _send_once(self, action: str, contract: str, function: str, *args: Any) -> Sent:
         _, sender = self._with_key()
         target = self._contracts[contract]
         args = tuple(_checked_address(arg) for arg in args)
         data = target.encode_abi(function, args=list(args))
-        receipt = sender.send(action, str(target.address), data)
+        waiting = (contract, function) in _SETTLING and self.next_draw() is not None
+        spare_gas = _DRAW_GAS if waiting else 0
+        receipt = sender.send(action, str(target.address), data, spare_gas=spare_gas)
         decoded = (self._decoder.decode(entry) for entry in receipt["logs"])
         return Sent(
             tx_hash=bytes(receipt["transactionHash"]),
@@ -123,6 +160,24 @@ class SigningClient(MarketReader):
             if permit is None:
                 return self._send(action, contract, function, *args, units)
             return self._send(action, contract, f"{function}WithPermit", *args, units, permit)
+
+    def _send_bonded(
+        self,
+        action: str,
+        bond: int,
+        payment: Payment | None,
+        contract: str,
+        function: str,
+        *args: Any,
+    ) -> Sent:
+        """Call a function that takes a bond: ledger balance first, then an approval."""
+        chosen = payment or Payment.APPROVE
+        if chosen is Payment.PERMIT:
+            raise ConfigError("a bond can't be paid with a permit", fix="deposit first, or approve")
+        _, sender = self._with_key()
+        with sender.lane.spending:
+            self._cover(action, bond, chosen, use_balance=True)
+            return self._send(action, contract, function, *args)
 
     def _cover(
         self, action: str, amount: int, payment: Payment, *, use_balance: bool

@@ -10,28 +10,39 @@ from eth_utils.address import to_checksum_address
 
 from marketplace.chain.connection import Connection
 from marketplace.chain.records import (
+    Announced,
+    Appeal,
     Assignment,
+    Audit,
     Batch,
     BatchPhase,
     Bounty,
     BountyTerms,
     Checkpoint,
     ContentId,
+    Dispute,
+    DisputePhase,
     Event,
+    Kind,
+    Opening,
+    OpeningStatus,
+    Planting,
     RandomnessStatus,
     Round,
     RoundPhase,
     Seat,
     SeatState,
+    Standing,
     Verifier,
 )
 from marketplace.chain.rpc import node_errors
 from marketplace.protocol import commitments
+from marketplace.protocol.disputes import Children, LeafVerdict, Subtree
 from marketplace.protocol.errors import InvalidValue
-from marketplace.protocol.hashing import ZERO32, address20, uint
+from marketplace.protocol.hashing import ZERO32, address20, bytes32, uint
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier
-from marketplace.protocol.verdict import Attestation
+from marketplace.protocol.verdict import Attestation, SumNode
 
 _ZERO_ADDRESS = "0x" + "00" * 20
 
@@ -60,7 +71,7 @@ class MarketReader(Connection):
         return int(self._read("ledger", "balanceOf", _address(account)))
 
     def held_for(self, module: str) -> int:
-        """What the ledger holds for a module: "escrow", "stake" or "market"."""
+        """What the ledger holds for a module: "escrow", "stake", "market" or "court"."""
         return int(self._read("ledger", "heldFor", self.deployment.address(module)))
 
     def tracked(self) -> int:
@@ -118,7 +129,8 @@ class MarketReader(Connection):
         market = "market"
         data = self._read(market, "get", _id(batch, "batch"))
         phase = BatchPhase(self._read(market, "phaseOf", batch))
-        miner, bounty, count, root, bond, round_, attested_at, rounds, _, task, agreed = data
+        miner, bounty, count, root, bond, round_, attested_at, rounds, _, task, *rest = data
+        agreed, disputes, overturned = rest
         return Batch(
             id=batch,
             phase=phase,
@@ -132,6 +144,8 @@ class MarketReader(Connection):
             first_task=task,
             attested_at=attested_at or None,
             attestation=_attestation(agreed) if attested_at else None,
+            disputes=disputes,
+            overturned=overturned,
         )
 
     def batch_committed(self, batch: int) -> Event:
@@ -173,9 +187,8 @@ class MarketReader(Connection):
         phase = RoundPhase(self._read("rounds", "phaseOf", round))
         if phase is RoundPhase.NONE:
             raise InvalidValue(f"there is no round {round}")
-        subject, point, opened, drawn, all_in, units, size, seats, committed, revealed, judged = (
-            data
-        )
+        subject, point, opened, drawn, all_in, units, size, seats, committed, revealed, *rest = data
+        judged, jury, fresh, previous = rest
         return Round(
             id=round,
             phase=phase,
@@ -190,6 +203,9 @@ class MarketReader(Connection):
             committed=committed,
             revealed=revealed,
             judged=judged,
+            jury=jury,
+            fresh=fresh,
+            previous=previous or None,
         )
 
     def seat(self, round: int, index: int) -> Seat:
@@ -234,6 +250,40 @@ class MarketReader(Connection):
         where = {"round": _id(round, "round")}
         return tuple(self.events_between(found.drawn_at, end, "VerdictRevealed", where))
 
+    def announced(self, round: int) -> tuple[Announced, ...]:
+        """What the members of a round attested and where they say their verdict files are.
+        Nobody vouches that there is such a file: rebuild the tree from what is fetched."""
+        return tuple(
+            Announced(
+                round=round,
+                seat=event.args["seat"],
+                verifier=event.args["verifier"],
+                attestation=revealed_attestation(event),
+                content=ContentId(
+                    event.args["verdicts"]["digest"], event.args["verdicts"]["codec"]
+                ),
+            )
+            for event in self.reveals(round)
+        )
+
+    def verdict_files(self, round: int, attestation: Attestation) -> tuple[ContentId, ...]:
+        """Where members of a round that revealed this attestation say their verdicts are."""
+        found = [one.content for one in self.announced(round) if one.attestation == attestation]
+        return tuple(dict.fromkeys(found))
+
+    def votes_for(self, round: int, attestation: Attestation) -> int:
+        """Seats of a round that revealed this attestation."""
+        vote = commitments.vote(attestation)
+        return int(self._read("rounds", "votesFor", _id(round, "round"), vote))
+
+    def payable_seats(self, round: int) -> int:
+        """Seats of a round whose members were not convicted."""
+        return int(self._read("rounds", "payableSeats", _id(round, "round")))
+
+    def next_draw(self) -> int | None:
+        """The round whose draw is next; None where none is open."""
+        return self._read("rounds", "nextDraw") or None
+
     def drawn_with(self, round: int) -> bytes | None:
         """The randomness (32 bytes) that a round's committee was drawn with; None before that."""
         drawn_at = self.round(round).drawn_at
@@ -243,6 +293,116 @@ class MarketReader(Connection):
         for event in self.events_between(drawn_at, drawn_at, "RoundDrawn", where):
             return bytes(event.args["randomness"])
         raise InvalidValue(f"round {round} was drawn, but its event is not there")
+
+    # --- disputes ---------------------------------------------------------------------
+
+    def dispute_count(self) -> int:
+        return int(self._read("court", "count"))
+
+    def dispute(self, dispute: int) -> Dispute:
+        data = self._read("court", "get", _id(dispute, "dispute"))
+        phase = DisputePhase(self._read("court", "phaseOf", dispute))
+        challenger, batch, index, jury, bond, decided, juries, kind, standing, *rest = data
+        last, _, attestation, paid, wronged, vote, rival, standing_vote = rest
+        return Dispute(
+            id=dispute,
+            phase=phase,
+            kind=Kind(kind),
+            standing=Standing(standing),
+            challenger=challenger,
+            batch=batch,
+            index=index,
+            bond=bond,
+            jury=jury or None,
+            juries=juries,
+            decided_at=decided or None,
+            last=last,
+            attestation=attestation,
+            paid=paid,
+            miner_wronged=wronged,
+            vote=_or_no_hash(vote),
+            rival_vote=_or_no_hash(rival),
+            standing_vote=_or_no_hash(standing_vote),
+        )
+
+    def disputes_of(self, batch: int) -> tuple[int, ...]:
+        """All disputes of a batch, oldest first."""
+        rounds = self.rounds_of(batch)
+        if not rounds:
+            raise InvalidValue(f"there is no batch {batch}", fix="list the batches")
+        opened, now = self.round(rounds[0]).opened_at, self.head().timestamp
+        where = {"batch": _id(batch, "batch")}
+        found = self.events_between(opened, now, "DisputeOpened", where)
+        return tuple(event.args["dispute"] for event in found)
+
+    def juries_of(self, dispute: int) -> tuple[int, ...]:
+        """The rounds of a dispute's juries, oldest first."""
+        found = self.dispute(dispute)
+        rounds: list[int] = []
+        jury = found.jury
+        while jury is not None and len(rounds) < found.juries:
+            rounds.append(jury)
+            jury = self.round(jury).previous
+        return tuple(reversed(rounds))
+
+    def appeals(self, dispute: int) -> tuple[Appeal, ...]:
+        """The appeals of a dispute, oldest first."""
+        return tuple(
+            Appeal(appellant, Standing(against), bond)
+            for appellant, against, bond in self._read(
+                "court", "appealsOf", _id(dispute, "dispute")
+            )
+        )
+
+    def dispute_bond(self, batch: int) -> int:
+        """The bond of a dispute about a batch."""
+        return int(self._read("court", "bondFor", _id(batch, "batch")))
+
+    def appeal_bond(self, dispute: int) -> int:
+        """The bond of the next appeal."""
+        found = self.dispute(dispute)
+        return found.bond << found.juries
+
+    def pool(self) -> int:
+        """What the court holds beside the bonds of open disputes."""
+        return int(self._read("court", "pool"))
+
+    def opening(self, dispute: int) -> Opening | None:
+        """The opening of a withheld tree; None where the dispute never had one."""
+        ident = _id(dispute, "dispute")
+        status = OpeningStatus(self._read("openings", "statusOf", ident))
+        if status is OpeningStatus.NONE:
+            return None
+        (node, first, size), deadline = self._read("openings", "nodeOf", ident)
+        children = verdict = None
+        if status is OpeningStatus.ANSWERED:
+            children = self._children_open(ident, deadline - self.parameters.opening_window)
+        elif status is OpeningStatus.OPENED:
+            index, score, reason, units, faults = self._read("openings", "openedOf", ident)
+            verdict = LeafVerdict(index, score, reason, units, faults)
+        subtree = Subtree(_sum_node(*node), first, size)
+        return Opening(dispute, status, subtree, deadline, children, verdict)
+
+    def _children_open(self, dispute: int, answered_at: int) -> Children:
+        """The children that were answered last: they stand in an event only."""
+        where = {"dispute": dispute}
+        found = [*self.events_between(answered_at, answered_at, "NodeAnswered", where)]
+        if not found:
+            raise InvalidValue(f"the answer in dispute {dispute} is not there")
+        left, right = (found[-1].args["children"][side] for side in ("left", "right"))
+        return Children(_sum_node(**left), _sum_node(**right))
+
+    # --- audits ------------------------------------------------------------------------
+
+    def planting(self, root: bytes) -> Planting | None:
+        """Who planted a root of plantings, and when; None where nobody did."""
+        planter, planted_at = self._read("audits", "plantingOf", bytes32(root, "root"))
+        return None if planted_at == 0 else Planting(root, planter, planted_at)
+
+    def audit(self, batch: int) -> Audit | None:
+        """What came of a planted batch; None where it was not opened as one."""
+        planter, index, missed = self._read("audits", "auditOf", _id(batch, "batch"))
+        return None if planter == _ZERO_ADDRESS else Audit(batch, planter, index, missed)
 
     # --- verifiers and checkpoints -----------------------------------------------------
 
@@ -290,6 +450,10 @@ def revealed_attestation(event: Event) -> Attestation:
 def _attestation(fields: tuple[bytes, int, int]) -> Attestation:
     root, units, faults = fields
     return Attestation(bytes(root), units, faults)
+
+
+def _sum_node(hash: bytes, units: int, faults: int) -> SumNode:
+    return SumNode(bytes(hash), units, faults)
 
 
 def _address(account: str) -> str:

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from marketplace.chain.amounts import format_amount, parse_amount
+from marketplace.protocol.disputes import Children, LeafVerdict, Subtree
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import bytes32, uint
 from marketplace.protocol.payout import PayRule
@@ -26,6 +27,7 @@ class BatchPhase(IntEnum):
     SETTLEABLE = 3
     SETTLED = 4
     VOID = 5
+    DISPUTED = 6
 
 
 class RoundPhase(IntEnum):
@@ -49,6 +51,55 @@ class RandomnessStatus(IntEnum):
     PENDING = 0
     READY = 1
     MISSED = 2
+    AWAITED = 3
+    """may be public, but is not on chain yet: somebody must deliver it"""
+
+
+class DisputePhase(IntEnum):
+    NONE = 0
+    OPENING = 1
+    IN_JURY = 2
+    APPEALABLE = 3
+    DECIDED = 4
+    CLOSED = 5
+
+
+class Kind(IntEnum):
+    """What a dispute is about."""
+
+    LEAF = 0
+    """one verdict, named with its proof"""
+    OPENING = 1
+    """one verdict, opened move by move because its tree was withheld"""
+    MALFORMED = 2
+    """the outcome "malformed" """
+    UNAVAILABLE = 3
+    """the outcome "unavailable" """
+    CONFLICT = 4
+    """two votes of a round without a quorum"""
+
+
+class Standing(IntEnum):
+    """What the last deciding jury of a dispute made of the attestation."""
+
+    NONE = 0
+    STANDS = 1
+    FALLS = 2
+    UNAVAILABLE = 3
+    """the content can't be had: nobody is proven wrong"""
+    RIVAL = 4
+    """in a conflict: the second vote stands"""
+
+
+class OpeningStatus(IntEnum):
+    NONE = 0
+    ASKED = 1
+    ANSWERED = 2
+    OPENED = 3
+    REFUSED = 4
+    """nobody answered in time, or a fault showed"""
+    ABANDONED = 5
+    """the challenger did not go on in time"""
 
 
 class ContentAddress(Protocol):
@@ -147,8 +198,9 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """attestation and attested_at: None until a round agrees. round: its current round; rounds:
-    how many it has had. root: Merkle root of its trace leaves."""
+    """attestation and attested_at: None until a round agrees, and again once it was overturned.
+    round: its current round; rounds: how many it has had. root: Merkle root of its trace leaves.
+    disputes: open ones. overturned: attestations that the court took back."""
 
     id: int
     phase: BatchPhase
@@ -162,12 +214,15 @@ class Batch:
     first_task: int
     attested_at: int | None
     attestation: Attestation | None
+    disputes: int = 0
+    overturned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
     """size: seats wanted; seats: seats drawn (0 before the draw). drawn_at, all_committed_at:
-    None until then."""
+    None until then. jury: the court opened it. fresh: nobody may sit who sat in `previous` or
+    before it. previous: the round before it in the same case; None for the first."""
 
     id: int
     phase: RoundPhase
@@ -182,11 +237,15 @@ class Round:
     committed: int
     revealed: int
     judged: bool
+    jury: bool = False
+    fresh: bool = False
+    previous: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """vote: the commitment, and once revealed the hash of the attestation; None before both."""
+    """vote: the commitment as stored (commitments.stored), and once revealed the vote for the
+    attestation (commitments.vote); None before both."""
 
     round: int
     index: int
@@ -206,6 +265,87 @@ class Verifier:
     claimable_at: int | None
     open_seats: int
     free_seats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A member's reveal: what it attested, and where it says its verdict file is."""
+
+    round: int
+    seat: int
+    verifier: str
+    attestation: Attestation
+    content: ContentId
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """jury: the newest jury's round; None before the first. bond: of the challenger; each appeal
+    doubles the one before. last: the decision is final. attestation: how many attestations of
+    the batch had been overturned before the disputed one. paid: the disputed verdict has a unit.
+    miner_wronged: the jury gives the miner more than the disputed verdict. vote, rival_vote: the
+    disputed verdict or outcome as jurors vote it, and in a conflict the other one.
+    standing_vote: what the last deciding jury voted."""
+
+    id: int
+    phase: DisputePhase
+    kind: Kind
+    standing: Standing
+    challenger: str
+    batch: int
+    index: int
+    bond: int
+    jury: int | None
+    juries: int
+    decided_at: int | None
+    last: bool
+    attestation: int
+    paid: bool
+    miner_wronged: bool
+    vote: bytes | None
+    rival_vote: bytes | None
+    standing_vote: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Appeal:
+    """against: the decision that the appellant wants changed."""
+
+    appellant: str
+    against: Standing
+    bond: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The opening of a withheld tree. node: what is asked for, or whose children lie open.
+    deadline: last second of the present move. children: those that lie open (ANSWERED).
+    verdict: the one that was opened (OPENED)."""
+
+    dispute: int
+    status: OpeningStatus
+    node: Subtree
+    deadline: int
+    children: Children | None
+    verdict: LeafVerdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A planted batch that was opened. missed: the committee's verdict of trace `index` is not
+    the planted one."""
+
+    batch: int
+    planter: str
+    index: int
+    missed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Planting:
+    root: bytes
+    planter: str
+    planted_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,3 +397,10 @@ class Sent:
         if len(found) != 1:
             raise InvalidValue(f"transaction 0x{self.tx_hash.hex()} has {len(found)} {name} events")
         return found[0]
+
+    def drew(self, round: int) -> bool:
+        """Whether it drew the committee of a round; if not, the draw may have been scheduled
+        again (DrawRescheduled)."""
+        return any(
+            event.name == "RoundDrawn" and event.args["round"] == round for event in self.events
+        )

@@ -98,8 +98,12 @@ class Sender:
         self._clock = clock
         self._sleep = sleep
 
-    def send(self, action: str, to: str | None, data: bytes | str) -> Mapping[str, Any]:
+    def send(
+        self, action: str, to: str | None, data: bytes | str, *, spare_gas: int = 0
+    ) -> Mapping[str, Any]:
         """The receipt (as web3 gives it) of a call, or of a creation where `to` is None.
+
+        spare_gas: on top of the estimate, for what only the next block makes due.
 
         Raises ContractError and Reverted (before sending where the node can tell),
         InsufficientFunds, TransactionTimeout (names the hash), ChainError.
@@ -112,7 +116,7 @@ class Sender:
             head = self._w3.eth.get_block("latest")
             fees = self._fees(head.get("baseFeePerGas"))
             balance = self._w3.eth.get_balance(self._account.address)
-        gas = min(int(estimate * _GAS_MARGIN), int(head["gasLimit"]))
+        gas = min(int(estimate * _GAS_MARGIN) + spare_gas, int(head["gasLimit"]))
         worst = gas * int(fees.get("maxFeePerGas", fees.get("gasPrice", 0)))
         if balance < worst:
             raise self._no_gas_money(balance, worst)

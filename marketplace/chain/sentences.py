@@ -53,6 +53,10 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "bounty {bounty} has {available:money} free, this batch needs {needed:money}",
         "fund it or commit fewer traces",
     ),
+    "BountyEscrow_DeadlineTooFar": (
+        "the deadline {deadline:time} is later than {latest:time}",
+        "choose an earlier one; it can be at most a year ahead",
+    ),
     "BountyEscrow_NotMarket": (_MODULE_ONLY, _WRONG_FILE),
     # --- money ---
     "Ledger_InexactTransfer": (
@@ -72,7 +76,10 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "{caller} is not one of the market's own contracts",
         _WRONG_FILE,
     ),
-    "Ledger_ZeroAddress": ("the receiver is the zero address", "give the address to pay to"),
+    "Ledger_InvalidRecipient": (
+        "{to} can't be paid: it is the zero address or the ledger itself",
+        "give the address to pay to",
+    ),
     "SafeERC20FailedOperation": (
         "the token {token} refused the transfer",
         "check the balance and the allowance, and that the token is not paused",
@@ -96,9 +103,9 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "the stake can be claimed from {claimableAt:time} (it is {timestamp:time} on chain)",
         "wait until then",
     ),
-    "VerifierStake_NotEnoughVerifiers": (
-        "{eligible} verifiers have a free seat, the draw needs {needed}",
-        "wait for more stake; past the draw timeout the batch can be made void",
+    "VerifierStake_TooManySeats": (
+        "the stake would be worth {seats} seats, more than the draw can hold",
+        "stake less, or with several keys",
     ),
     "VerifierStake_InvalidParameters": ("the stake of a seat is zero", "set seat_stake above zero"),
     "VerifierStake_NotRounds": (_MODULE_ONLY, _WRONG_FILE),
@@ -129,7 +136,16 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "check the sums of the verdict tree; whole-batch outcomes have none",
     ),
     "Rounds_AlreadyJudged": ("round {round} is already judged", None),
-    "Rounds_NotMarket": (_MODULE_ONLY, _WRONG_FILE),
+    "Rounds_NotAVerdict": (
+        "{verdictRoot:hex} is an answer of jurors only",
+        "attest a verdict root, or that the batch is unavailable or malformed",
+    ),
+    "Rounds_DrawDue": (
+        "the draw of round {round} is due and goes first",
+        "make the due draws; where their randomness is not on chain yet, deliver it",
+    ),
+    "Rounds_NotAuthorized": (_MODULE_ONLY, _WRONG_FILE),
+    "Rounds_NotOpener": (_MODULE_ONLY, _WRONG_FILE),
     # --- assignments ---
     "Assignments_AlreadyRequested": (
         "{miner} is already enrolled in bounty {bounty}",
@@ -165,6 +181,44 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "the randomness of block {point} is {status:RandomnessStatus}",
         "try again later",
     ),
+    "DrandRandomness_InvalidKey": (
+        "{publicKey} is no public key of a beacon",
+        "give the key of the network's chain info",
+    ),
+    "DrandRandomness_InvalidPeriod": (
+        "the beacon's period is {period}",
+        "give the seconds between its rounds",
+    ),
+    "DrandRandomness_InvalidPatience": (
+        "the patience is {patience}",
+        "give the seconds in which a beacon round must be delivered",
+    ),
+    "DrandRandomness_NoSuchRound": (
+        "there is no beacon round {round}",
+        "rounds start at 1",
+    ),
+    "DrandRandomness_NotDue": (
+        "beacon round {round} comes at {time:time}",
+        "deliver it then",
+    ),
+    "DrandRandomness_TooLate": (
+        "beacon round {round} could be delivered until {deadline:time}",
+        "schedule the draw again",
+    ),
+    "DrandRandomness_AlreadyDelivered": ("beacon round {round} is already on chain", None),
+    "DrandRandomness_NotOnCurve": (
+        "{signature} is no point of the curve",
+        "give the two halves of the signature that the network published",
+    ),
+    "DrandRandomness_BadSignature": (
+        "{signature} is not the network's signature of beacon round {round}",
+        "fetch it again, from another relay",
+    ),
+    "BNAddFailed": ("the chain could not add the points {input}", None),
+    "InvalidDSTLength": ("the domain {dst:hex} is too long to hash with", None),
+    "InvalidFieldElement": ("{x} is outside the curve's field", None),
+    "MapToPointFailed": ("{noSqrt} has no square root in the curve's field", None),
+    "ModExpFailed": ("the chain could not raise {base} to {exponent} modulo {modulus}", None),
     # --- batches ---
     "BatchMarket_UnknownBatch": ("there is no batch {batch}", "list the batches"),
     "BatchMarket_ZeroRoot": (
@@ -203,6 +257,126 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "{name} is {linked}: the contracts do not belong together",
         "deploy all of them again, with a key that nothing else uses meanwhile",
     ),
+    "BatchMarket_FeeTooLow": (
+        "the bounty pays {fee:money} for the checking of a trace, the market asks {least:money}",
+        "open a bounty with a higher fee",
+    ),
+    "BatchMarket_BatchTooDear": (
+        "the batch can cost {value:money}, more than the {most:money} that a lying majority loses",
+        "commit fewer traces",
+    ),
+    "BatchMarket_TooFewVerifiers": (
+        "{eligible} verifiers have a free seat, the market asks for {needed}",
+        "wait for more stake",
+    ),
+    "BatchMarket_NarrowFirst": (
+        "the votes on batch {batch} conflict: they can be narrowed until {until:time}",
+        "narrow the conflict, or count again after that",
+    ),
+    "BatchMarket_NoConflict": (
+        "the round of batch {batch} did not end in a conflict that can be narrowed",
+        "look at the batch and its round",
+    ),
+    "BatchMarket_DisputesOpen": (
+        "batch {batch} has {disputes} open disputes",
+        "end them first",
+    ),
+    "BatchMarket_NotCourt": (_MODULE_ONLY, _WRONG_FILE),
+    # --- disputes ---
+    "Court_UnknownDispute": ("there is no dispute {dispute}", "list the disputes"),
+    "Court_WrongPhase": (
+        "dispute {dispute} is {phase:DisputePhase}",
+        "look at the dispute: each call has its phase",
+    ),
+    "Court_NotAttested": (
+        "batch {batch} has no attestation that could still fall",
+        "look at the batch",
+    ),
+    "Court_WholeBatch": (
+        "the attestation {verdictRoot:hex} speaks of the whole batch: it has no verdicts",
+        "dispute the outcome",
+    ),
+    "Court_NoOutcome": (
+        "the attestation {verdictRoot:hex} is no outcome but a tree of verdicts",
+        "dispute one of its verdicts",
+    ),
+    "Court_AlreadyDisputed": (
+        "verdict {index} of batch {batch} is or was disputed",
+        "look at that dispute; a decision can be appealed",
+    ),
+    "Court_JuryNotClosed": (
+        "round {round}, the jury of dispute {dispute}, is not closed",
+        "wait for the reveals or the end of the window",
+    ),
+    "Court_NotTheLeader": (
+        "the attestation hashes to {given:hex}, most jurors revealed {leader:hex}",
+        "give the attestation with most votes",
+    ),
+    "Court_NotAVote": (
+        "{vote:hex} is not the vote of round {round} that it should be",
+        "give the leading vote first and another one that was cast second",
+    ),
+    "Court_OpeningNotOver": (
+        "the opening of dispute {dispute} is not over",
+        "make the next move, or wait until its time has passed",
+    ),
+    "Openings_NotCourt": (_MODULE_ONLY, _WRONG_FILE),
+    "Openings_NotChallenger": (
+        "{caller} is not the challenger of dispute {dispute}",
+        "use the key that opened the dispute",
+    ),
+    "Openings_WrongStatus": (
+        "the opening of dispute {dispute} is {status:OpeningStatus}",
+        "look at the opening: each move has its turn",
+    ),
+    "VerdictFaults_NotTheChildren": (
+        "these are not the children of node {hash:hex} ({size} verdicts from {first} on)",
+        "build them from the attested verdicts",
+    ),
+    "VerdictFaults_NotTheVerdict": (
+        "this is not the verdict of node {hash:hex} (number {index})",
+        "give the attested verdict",
+    ),
+    "Evidence_BadTraceProof": (
+        "the proof does not lead from trace {index} to the root of batch {batch}",
+        "build it from the committed lines",
+    ),
+    "Evidence_BadVerdictProof": (
+        "the proof does not lead from verdict {index} of batch {batch} to its attestation",
+        "build it from the attested verdicts",
+    ),
+    "Evidence_NoFault": (
+        "the nodes show no fault of the verdicts of batch {batch}",
+        "dispute the verdict that is wrong",
+    ),
+    "Evidence_SameVerdict": (
+        "both trees say the same of trace {index}",
+        "give the first verdict on which they differ",
+    ),
+    "Evidence_NotTheFirstDifference": (
+        "the trees differ before trace {index}",
+        "give the first verdict on which they differ",
+    ),
+    # --- planted batches ---
+    "Audits_AlreadyPlanted": ("{root:hex} is already planted", "use another salt"),
+    "Audits_ZeroRoot": ("the root is zero", "give the root of a tree of plantings"),
+    "Audits_NotPlanted": (
+        "{leaf:hex} is not planted under {root:hex}",
+        "give the verdict, salt and proof of the planting",
+    ),
+    "Audits_NotYours": (
+        "{root:hex} was planted by {planter}",
+        "use the key that planted it",
+    ),
+    "Audits_PlantedTooLate": (
+        "it was planted at {plantedAt:time}, the batch was committed at {committedAt:time}",
+        "plant before the batch is committed",
+    ),
+    "Audits_NotAttested": (
+        "batch {batch} has no attested verdicts",
+        "open the audit once it is attested",
+    ),
+    "Audits_AlreadyOpened": ("the audit of batch {batch} is already open", None),
     # --- checkpoints ---
     "CheckpointRegistry_UnknownCheckpoint": (
         "there is no checkpoint {checkpoint}",
@@ -212,6 +386,9 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "the content {digest:hex} with codec {codec} is no raw or dag-pb CID",
         "publish the weights first",
     ),
+    # --- several calls in one ---
+    "AddressEmptyCode": ("there is no contract at {target}", _WRONG_FILE),
+    "FailedCall": ("one of the calls failed without saying why", "send them one by one"),
     # --- numbers and tokens ---
     "SafeCastOverflowedUintDowncast": ("{value} does not fit {bits} bits", "give a smaller amount"),
     "ERC20InsufficientAllowance": (

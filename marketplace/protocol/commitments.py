@@ -30,6 +30,24 @@ def subject(chain_id: int, market: Address, batch: int, batch_root: bytes) -> by
     )
 
 
+def jury_subject(
+    chain_id: int, court: Address, dispute: int, batch: int, index: int, vote: bytes
+) -> bytes:
+    """What a jury judges: H(abi.encode(uint256 chainId, address court, uint64 dispute,
+    uint64 batch, uint32 index, bytes32 vote)); vote is the disputed one."""
+    return abi_hash(
+        ("uint256", "address", "uint64", "uint64", "uint32", "bytes32"),
+        (
+            uint(chain_id, 256, "chain id"),
+            address20(court, "court"),
+            uint(dispute, 64, "dispute"),
+            uint(batch, 64, "batch"),
+            uint(index, 32, "index"),
+            bytes32(vote, "vote"),
+        ),
+    )
+
+
 def commitment(
     chain_id: int,
     rounds: Address,
@@ -41,6 +59,8 @@ def commitment(
 ) -> bytes:
     """H(abi.encode(uint256 chainId, address rounds, uint64 round, bytes32 subject,
     address verifier, bytes32 verdictRoot, uint32 units, uint32 faults, bytes32 salt)).
+
+    The chain keeps it without its last bit (see `stored`).
     """
     return abi_hash(
         (
@@ -70,12 +90,19 @@ def commitment(
 
 def vote(attestation: Attestation) -> bytes:
     """What revealed votes are counted by: H(abi.encode(bytes32 verdictRoot, uint32 units,
-    uint32 faults)).
+    uint32 faults)) with its last bit set, which tells it from a commitment.
     """
-    return abi_hash(
+    digest = abi_hash(
         ("bytes32", "uint32", "uint32"),
         (attestation.root, attestation.units, attestation.faults),
     )
+    return digest[:-1] + bytes([digest[-1] | 1])
+
+
+def stored(commitment: bytes) -> bytes:
+    """A commitment as the chain keeps it: with its last bit cleared."""
+    word = bytes32(commitment, "commitment")
+    return word[:-1] + bytes([word[-1] & 0xFE])
 
 
 def new_salt(randbytes: Callable[[int], bytes]) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import uint
@@ -23,6 +24,8 @@ from marketplace.protocol.verdict import (
     Verdict,
     check_score,
 )
+
+_BPS: Final = 10_000
 
 
 class PayRule(IntEnum):
@@ -110,23 +113,32 @@ class Terms:
     """What a bounty and the market fix for a batch; money in token base units.
 
     price: per payable unit. fee: verification fee per trace. bond_per_trace: the market's miner
-    bond per trace. fault_multiple: how many times bond_per_trace one fault costs.
+    bond per trace. fault_multiple: how many times bond_per_trace one fault costs. wrong_bps:
+    share of the fee of a trace without a unit that its miner bears, in 1/10,000.
     """
 
     price: int
     fee: int
     bond_per_trace: int
     fault_multiple: int
+    wrong_bps: int
 
     def __post_init__(self) -> None:
         uint(self.price, 96, "price")
         uint(self.fee, 96, "fee")
         uint(self.bond_per_trace, 96, "bond per trace")
         uint(self.fault_multiple, 16, "fault multiple")
+        if uint(self.wrong_bps, 16, "wrong bps") > _BPS:
+            raise InvalidValue(f"wrong bps is {self.wrong_bps}, over {_BPS}")
 
     def reserve(self, count: int) -> int:
         """The worst case of count traces, set aside from the bounty at commit."""
         return count * (self.price + self.fee)
+
+    def wrong(self, count: int, units: int) -> int:
+        """What the traces without a unit cost their miner: a share of the fee for checking
+        them."""
+        return (count - units) * self.fee * self.wrong_bps // _BPS
 
     def bond(self, count: int) -> int:
         """What the miner bonds for count traces: never less than their verification fee."""
@@ -157,29 +169,31 @@ def settle(
 ) -> Settlement:
     """The settlement of an attested batch of count traces, as BatchMarket.settle does it.
 
-    seats: seats of all rounds drawn for it (at least one); coherent: those that revealed this
-    attestation. A coherent seat gets fee pool // seats. A fault costs fault_multiple *
-    bond_per_trace, up to the bond. Of an UNAVAILABLE batch the bond pays the fees; of a MALFORMED
-    one all of the bond is forfeited and pays them. InvalidValue if the numbers can't belong
-    together.
+    seats: payable seats of all rounds drawn for it (those of convicted members are not; there may
+    be none left); coherent: those that revealed this attestation. A coherent seat gets fee pool
+    // seats. A fault costs fault_multiple * bond_per_trace, a trace without a unit its part of
+    the fee (see Terms.wrong), both up to the bond. Of an UNAVAILABLE batch the bond pays the
+    fees; of a MALFORMED one all of the bond is forfeited and pays them. InvalidValue if the
+    numbers can't belong together.
     """
     if uint(count, 32, "count") < 1:
         raise InvalidValue("count is 0")
-    if not uint(coherent, 32, "coherent seats") <= uint(seats, 32, "seats") or not seats:
+    if uint(coherent, 32, "coherent seats") > uint(seats, 32, "seats"):
         raise InvalidValue(f"{coherent} coherent seats of {seats}")
     if attestation.units + attestation.faults > count:
         raise InvalidValue(
             f"{attestation.units} units and {attestation.faults} faults in {count} traces"
         )
     bond = terms.bond(count)
-    share = terms.fee * count // seats
+    share = terms.fee * count // seats if seats else 0
     fees = share * coherent
     if attestation == UNAVAILABLE:
         forfeited = fees
     elif attestation == MALFORMED:
         forfeited = bond
     else:
-        forfeited = min(bond, attestation.faults * terms.fault_multiple * terms.bond_per_trace)
+        lies = attestation.faults * terms.fault_multiple * terms.bond_per_trace
+        forfeited = min(bond, lies + terms.wrong(count, attestation.units))
     miner_pay = attestation.units * terms.price
     return Settlement(
         miner_pay=miner_pay,

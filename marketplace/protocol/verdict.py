@@ -150,6 +150,10 @@ UNAVAILABLE: Final = Attestation(keccak(b"tracemarket.outcome.unavailable"), 0, 
 """Nobody could fetch the batch."""
 MALFORMED: Final = Attestation(keccak(b"tracemarket.outcome.malformed"), 0, 0)
 """The batch file can't be read, or does not lead to the committed batch root."""
+SOUND: Final = Attestation(keccak(b"tracemarket.outcome.sound"), 0, 0)
+"""A juror's answer where an outcome is disputed: the content can be had and is a batch file."""
+OUTCOMES: Final = frozenset({UNAVAILABLE, MALFORMED, SOUND})
+"""Attestations that speak of a whole batch, not of verdicts."""
 
 
 def join(left: SumNode, right: SumNode) -> SumNode:
@@ -157,11 +161,19 @@ def join(left: SumNode, right: SumNode) -> SumNode:
 
     Sums are uint32, 4 bytes big-endian (81 bytes in all); InvalidValue if they overflow.
     """
-    packed = TAG_SUM_NODE + b"".join(
-        node.hash + node.units.to_bytes(4, "big") + node.faults.to_bytes(4, "big")
-        for node in (left, right)
+    hash_ = hash_of(left, right)
+    return SumNode(hash_, left.units + right.units, left.faults + right.faults)
+
+
+def hash_of(left: SumNode, right: SumNode) -> bytes:
+    """The hash of their parent, whatever its sums."""
+    return keccak(
+        TAG_SUM_NODE
+        + b"".join(
+            node.hash + node.units.to_bytes(4, "big") + node.faults.to_bytes(4, "big")
+            for node in (left, right)
+        )
     )
-    return SumNode(keccak(packed), left.units + right.units, left.faults + right.faults)
 
 
 def verdict_leaf(batch: int, index: int, verdict: Verdict) -> SumNode:
@@ -170,19 +182,26 @@ def verdict_leaf(batch: int, index: int, verdict: Verdict) -> SumNode:
     H(0x02 || abi.encode(uint64 batch, uint256 index, uint32 score, uint8 reason, uint32 units,
     uint32 faults)).
     """
+    return leaf_of(
+        batch, index, verdict.score_ppm, int(verdict.reason), verdict.units, verdict.faults
+    )
+
+
+def leaf_of(batch: int, index: int, score: int, reason: int, units: int, faults: int) -> SumNode:
+    """The leaf of any numbers, also of those that no honest verdict has."""
     digest = abi_hash(
         ("uint64", "uint256", "uint32", "uint8", "uint32", "uint32"),
         (
             uint(batch, 64, "batch"),
             uint(index, 256, "index"),
-            verdict.score_ppm,
-            int(verdict.reason),
-            verdict.units,
-            verdict.faults,
+            uint(score, 32, "score"),
+            uint(reason, 8, "reason"),
+            uint(units, 32, "units"),
+            uint(faults, 32, "faults"),
         ),
         tag=TAG_VERDICT_LEAF,
     )
-    return SumNode(digest, verdict.units, verdict.faults)
+    return SumNode(digest, units, faults)
 
 
 class VerdictTree:
@@ -205,6 +224,15 @@ class VerdictTree:
     def proof(self, index: int) -> list[SumNode]:
         """The inclusion proof of leaf index: siblings with their sums, from the leaf up."""
         return merkle.siblings(self._levels, index)
+
+    def node(self, first: int, size: int) -> SumNode:
+        """The node over the verdicts [first, first + size), which must be a subtree's."""
+        level = (uint(size, 32, "subtree size") - 1).bit_length()
+        position, rest = divmod(uint(first, 32, "subtree start"), 1 << level)
+        fits = size > 0 and not rest and first + size == min(first + (1 << level), len(self))
+        if not fits:
+            raise InvalidValue(f"the {size} verdicts from {first} on are no subtree")
+        return self._levels[level][position]
 
 
 def batch_verdicts(batch: int, verdicts: Iterable[Verdict]) -> VerdictTree:

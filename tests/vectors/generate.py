@@ -20,6 +20,13 @@ arrays, from the leaf up.
                     vote
     datasetRoots    batches chainId leaves market root units verdictRoots weights
     outcomes        name root
+    jurorOutcomes   name root vote
+    jurySubjects    batch chainId court dispute index subject vote
+    jurorVotes      batch faults index reason score units verdictRoot vote
+    openedPaths     batch count faults index leftFaults leftHashes leftUnits rights rightFaults
+                    rightHashes rightUnits root rootFaults rootUnits reason score units
+    auditLeaves     audits batchRoot chainId faults index leaf reason salt score units
+    plantings       leaf proof root
 """
 
 from __future__ import annotations
@@ -29,7 +36,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from marketplace.protocol import commitments, merkle, seeds, verdict
+from marketplace.protocol import commitments, disputes, merkle, seeds, verdict
+from marketplace.protocol.disputes import LeafVerdict
 from marketplace.protocol.hashing import keccak
 from marketplace.protocol.trace import Trace, encode_line
 from marketplace.protocol.verdict import Attestation, Reason, SumNode, Verdict, VerdictTree
@@ -300,6 +308,114 @@ def _dataset_roots() -> list[dict[str, Any]]:
     return rows
 
 
+def _numbers(given: LeafVerdict) -> dict[str, Any]:
+    return {
+        "index": given.index,
+        "score": given.score_ppm,
+        "reason": given.reason,
+        "units": given.units,
+        "faults": given.faults,
+    }
+
+
+LIES = (
+    LeafVerdict(0, MAX_UINT32, 255, MAX_UINT32, MAX_UINT32),
+    LeafVerdict(MAX_UINT32, 0, 0, 1, 1),
+)
+
+
+def _jury_subjects() -> list[dict[str, Any]]:
+    base = (CHAIN_ID, _address("court"), 1, 2, 3, _word("vote"))
+    cases: list[tuple[Any, ...]] = [base]
+    for place, value in enumerate((1, _address("other court"), 2, 3, 4, _word("other vote"))):
+        cases.append((*base[:place], value, *base[place + 1 :]))
+    cases.append((MAX_UINT64, MARKET, MAX_UINT64, MAX_UINT64, MAX_UINT32, b"\xff" * 32))
+    return [
+        {
+            "chainId": case[0],
+            "court": case[1],
+            "dispute": case[2],
+            "batch": case[3],
+            "index": case[4],
+            "vote": _hex(case[5]),
+            "subject": _hex(commitments.jury_subject(*case)),
+        }
+        for case in cases
+    ]
+
+
+def _juror_votes() -> list[dict[str, Any]]:
+    rows = []
+    for batch, given in [*((7, one) for one in disputes.leaf_verdicts(_CYCLE)), (8, LIES[0])]:
+        said = disputes.juror_attestation(batch, given)
+        vote = _hex(commitments.vote(said))
+        rows.append(
+            {"batch": batch, **_numbers(given), "verdictRoot": _hex(said.root), "vote": vote}
+        )
+    return rows
+
+
+def _opened_paths() -> list[dict[str, Any]]:
+    rows = []
+    for batch, size in enumerate(SIZES, start=1):
+        given = disputes.leaf_verdicts(_CYCLE[index % len(_CYCLE)] for index in range(size))
+        tree = disputes.leaf_tree(batch, given)
+        top = tree.attestation
+        for one in given:
+            path, rights = disputes.open_path(tree, top, one.index)
+            rows.append(
+                {
+                    "batch": batch,
+                    "count": size,
+                    **_numbers(one),
+                    "root": _hex(top.root),
+                    "rootUnits": top.units,
+                    "rootFaults": top.faults,
+                    "rights": [int(right) for right in rights],
+                    "leftHashes": [_hex(children.left.hash) for children in path],
+                    "leftUnits": [children.left.units for children in path],
+                    "leftFaults": [children.left.faults for children in path],
+                    "rightHashes": [_hex(children.right.hash) for children in path],
+                    "rightUnits": [children.right.units for children in path],
+                    "rightFaults": [children.right.faults for children in path],
+                }
+            )
+    return rows
+
+
+_AUDITS = _address("audits")
+
+
+def _audit_leaves() -> list[dict[str, Any]]:
+    base = (CHAIN_ID, _AUDITS, _word("batch root"), LeafVerdict(3, 0, 2, 0, 0), _word("salt"))
+    cases: list[tuple[Any, ...]] = [base]
+    changed = (1, MARKET, _word("other batch root"), LIES[0], _word("other salt"))
+    for place, value in enumerate(changed):
+        cases.append((*base[:place], value, *base[place + 1 :]))
+    return [
+        {
+            "chainId": case[0],
+            "audits": case[1],
+            "batchRoot": _hex(case[2]),
+            **_numbers(case[3]),
+            "salt": _hex(case[4]),
+            "leaf": _hex(disputes.audit_leaf(*case)),
+        }
+        for case in cases
+    ]
+
+
+def _plantings() -> list[dict[str, Any]]:
+    rows = []
+    for size in SIZES:
+        leaves = [_word("planting", size, index) for index in range(size)]
+        tree = disputes.PlantingTree(leaves)
+        for place, leaf in enumerate(leaves):
+            proof = [_hex(one) for one in tree.proof(place)]
+            rows.append({"leaf": _hex(leaf), "proof": proof, "root": _hex(tree.root)})
+    return rows
+
+
 def build() -> dict[str, list[dict[str, Any]]]:
     """All sections. Deterministic."""
     return {
@@ -315,6 +431,23 @@ def build() -> dict[str, list[dict[str, Any]]]:
             {"name": "tracemarket.outcome.unavailable", "root": _hex(verdict.UNAVAILABLE.root)},
             {"name": "tracemarket.outcome.malformed", "root": _hex(verdict.MALFORMED.root)},
         ],
+        "jurorOutcomes": [
+            {
+                "name": f"tracemarket.outcome.{name}",
+                "root": _hex(outcome.root),
+                "vote": _hex(commitments.vote(outcome)),
+            }
+            for name, outcome in (
+                ("unavailable", verdict.UNAVAILABLE),
+                ("malformed", verdict.MALFORMED),
+                ("sound", verdict.SOUND),
+            )
+        ],
+        "jurySubjects": _jury_subjects(),
+        "jurorVotes": _juror_votes(),
+        "openedPaths": _opened_paths(),
+        "auditLeaves": _audit_leaves(),
+        "plantings": _plantings(),
     }
 
 

@@ -24,7 +24,14 @@ ERRORS = {
     for entry in artifact(contract).abi
     if entry["type"] == "error"
 }
-SAMPLES = {"address": SOMEBODY, "bytes32": b"\xab" * 32, "string": "seatStake"}
+SAMPLES = {
+    "address": SOMEBODY,
+    "bytes": b"\xab",
+    "bytes32": b"\xab" * 32,
+    "string": "seatStake",
+    "uint256[2]": [1, 2],
+    "uint256[4]": [1, 2, 3, 4],
+}
 
 
 def revert(name: str, *values) -> bytes:

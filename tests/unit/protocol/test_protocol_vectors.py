@@ -197,12 +197,81 @@ def test_verdict_roots_and_proofs():
             ),
             "commitment",
         ),
-        ("commitments", ("verdictRoot", "units", "faults"), "vote"),
+        (
+            "jurySubjects",
+            ("chainId", "court", "dispute", "batch", "index", "vote"),
+            "subject",
+        ),
     ],
 )
 def test_hashes_of_words(section, names, result):
     for row in DATA[section]:
         assert raw(row[result]) == H(words(*(row[name] for name in names)))
+
+
+def test_votes_are_odd_hashes():
+    for section in ("commitments", "jurorVotes"):
+        votes = set()
+        for row in DATA[section]:
+            digest = H(words(row["verdictRoot"], row["units"], row["faults"]))
+            assert raw(row["vote"]) == odd(digest)
+            votes.add(digest[-1] & 1)
+        assert votes == {0, 1}  # both cases are among them
+
+
+def odd(digest: bytes) -> bytes:
+    return digest[:-1] + bytes([digest[-1] | 1])
+
+
+def test_a_juror_votes_the_leaf_of_a_verdict():
+    for row in DATA["jurorVotes"]:
+        names = ("batch", "index", "score", "reason", "units", "faults")
+        assert raw(row["verdictRoot"]) == H(b"\x02" + words(*(row[name] for name in names)))
+
+
+def test_opened_paths_lead_from_the_root_to_each_verdict():
+    sizes = set()
+    for row in DATA["openedPaths"]:
+        node = (raw(row["root"]), row["rootUnits"], row["rootFaults"])
+        first, size = 0, row["count"]
+        sizes.add(size)
+        for level, right in enumerate(row["rights"]):
+            pair = [
+                (raw(row[f"{s}Hashes"][level]), row[f"{s}Units"][level], row[f"{s}Faults"][level])
+                for s in ("left", "right")
+            ]
+            assert sum_hash(pair) == node
+            k = split(size)
+            node, first, size = (pair[1], first + k, size - k) if right else (pair[0], first, k)
+        assert (first, size) == (row["index"], 1)
+        names = ("batch", "index", "score", "reason", "units", "faults")
+        leaf = H(b"\x02" + words(*(row[name] for name in names)))
+        assert node == (leaf, row["units"], row["faults"])
+    assert sizes == SIZES
+
+
+def test_audit_leaves_are_hashed_twice():
+    names = (
+        "chainId",
+        "audits",
+        "batchRoot",
+        "index",
+        "score",
+        "reason",
+        "units",
+        "faults",
+        "salt",
+    )
+    for row in DATA["auditLeaves"]:
+        assert raw(row["leaf"]) == H(H(words(*(row[name] for name in names))))
+
+
+def test_plantings_prove_with_sorted_pairs():
+    for row in DATA["plantings"]:
+        node = raw(row["leaf"])
+        for sibling in map(raw, row["proof"]):
+            node = H(min(node, sibling) + max(node, sibling))
+        assert node == raw(row["root"])
 
 
 def test_every_binding_changes_the_hash():
@@ -211,6 +280,9 @@ def test_every_binding_changes_the_hash():
         ("taskSeeds", "seed"),
         ("subjects", "subject"),
         ("commitments", "commitment"),
+        ("jurySubjects", "subject"),
+        ("jurorVotes", "vote"),
+        ("auditLeaves", "leaf"),
     ):
         hashes = [row[result] for row in DATA[section]]
         assert len(set(hashes)) == len(hashes)
@@ -232,3 +304,11 @@ def test_dataset_roots():
 def test_outcomes():
     for row in DATA["outcomes"]:
         assert raw(row["root"]) == H(row["name"].encode())
+    assert [row["name"].rsplit(".")[-1] for row in DATA["jurorOutcomes"]] == [
+        "unavailable",
+        "malformed",
+        "sound",
+    ]
+    for row in DATA["jurorOutcomes"]:
+        assert raw(row["root"]) == H(row["name"].encode())
+        assert raw(row["vote"]) == odd(H(words(row["root"], 0, 0)))
