@@ -314,9 +314,7 @@ class Arena:
         bounty = bounty or self.bounty
         seed = self.enrol(miner, bounty)
         task = self.view("assignments", "get", bounty, self.address(miner))[2]
-        done = self.send(
-            miner, "market", "commitBatch", bounty, root, traces, task, seed, content
-        )
+        done = self.send(miner, "market", "commitBatch", bounty, root, traces, task, seed, content)
         return int(done.event("BatchCommitted")["batch"])
 
     def batch(self, batch: int) -> SimpleNamespace:
@@ -370,9 +368,7 @@ class Arena:
 
     def reveal_vote(self, round_: int, seat: int, who: str, vote: Attestation) -> None:
         where = (keccak(vote.root), 0x55)
-        self.send(
-            who, "rounds", "revealVerdict", round_, seat, fields(vote), self.salt(who), where
-        )
+        self.send(who, "rounds", "revealVerdict", round_, seat, fields(vote), self.salt(who), where)
 
     def vote(self, round_: int, ballot: Ballot | Attestation) -> list[str]:
         """Draws, commits and reveals; the members by seat."""

@@ -175,5 +175,3 @@ def leaf_arguments(work: Work, tree: Any, verdict: Any, index: int) -> tuple[Any
         keccak(work.lines[index]),
         work.tree.proof(index),
     )
-
-

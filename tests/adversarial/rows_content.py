@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from arena import FEE, LIAR, POSTER, PRICE, TUSD, VICTIM, Arena, fields
+from arena import FEE, LIAR, POSTER, TUSD, VICTIM, Arena, fields
 from content import (
     Work,
     bounty_on,
@@ -69,7 +69,21 @@ def self_reported_score(arena: Arena, trial: int) -> Outcome:
     return _lies(arena, traces, Reason.FALSE_CLAIM)
 
 
-_TRICKS = ("", " ", "nan", "NaN", "inf", "-inf", "None", "null", "0x", "[]", "{}", "1e999", "\u0664")
+_TRICKS = (
+    "",
+    " ",
+    "nan",
+    "NaN",
+    "inf",
+    "-inf",
+    "None",
+    "null",
+    "0x",
+    "[]",
+    "{}",
+    "1e999",
+    "\u0664",
+)
 
 
 @row("Parse-default exploit", "miner", Ruling.CAUGHT)
@@ -278,7 +292,7 @@ def other_content(arena: Arena, trial: int) -> Outcome:
     liars = arena.watch(LIAR)
     work = commit(arena, LIAR, write(tasks(arena, LIAR, GROUPS), honest))
     right = find(arena, work).attestation
-    path = arena.store._path_of(work.cid)  # noqa: SLF001
+    path = arena.store._path_of(work.cid)
     path.chmod(0o644)
     path.write_bytes(work.data[:-1] + bytes([work.data[-1] ^ 1]))
     served_wrong = find(arena, work).attestation
