@@ -302,7 +302,7 @@ def _judge_clogs(arena: Arena, clogs: list[tuple[int, Case, int]], silent: set[s
         for seat, who in seats:
             arena.commit_vote(round_, seat, who, one.juror(index))
         waiting.append((ident, round_, seats, one, index))
-    waiting.sort(key=lambda entry: len(entry[2]), reverse=True)
+    waiting.sort(key=lambda entry: arena.round(entry[1])["allCommittedAt"] == 0)
     waited = False
     for ident, round_, seats, one, index in waiting:
         if arena.round(round_)["allCommittedAt"] == 0 and not waited:
