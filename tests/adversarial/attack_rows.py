@@ -1,8 +1,11 @@
 """Every row of the matrix, in the order of the table."""
 
-import rows_content  # noqa: F401
-import rows_court  # noqa: F401
-import rows_majority  # noqa: F401
+# ruff: noqa: F401, I001
+import rows_content
+import rows_draws
+import rows_votes
+import rows_majority
+import rows_court
 from matrix import ROWS
 
 __all__ = ["ROWS"]
