@@ -6,6 +6,8 @@ import rows_draws
 import rows_votes
 import rows_majority
 import rows_court
+import rows_escrow
+import rows_tokens
 from matrix import ROWS
 
 __all__ = ["ROWS"]

@@ -213,7 +213,7 @@ def copying_committee(arena: Arena, trial: int) -> Outcome:
         errors == {"Rounds_WrongPhase"},
         copiers.cost,
         copiers.gain,
-        arena.wealth(MINER) < told.honest.before[MINER],
+        max(0, told.honest.before[MINER] - arena.wealth(MINER)),
         {"of them drawn again": again},
     )
 
