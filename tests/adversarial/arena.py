@@ -140,6 +140,8 @@ class Arena:
         for name in self.verifiers:
             self.send(name, "stake", "stake", stake)
         self.bounty = self.open_bounty(2_000 * TUSD)
+        for name in (MINER, LIAR, VICTIM, WATCHER, "keeper"):
+            self.address(name)
         self._first_owned = {name: list(ids) for name, ids in self._owned.items()}
         self._first_funded = set(self._funded)
         self._snapshot = node.snapshot()

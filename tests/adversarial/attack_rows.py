@@ -8,6 +8,7 @@ import rows_majority
 import rows_court
 import rows_escrow
 import rows_tokens
+import rows_chain
 from matrix import ROWS
 
 __all__ = ["ROWS"]
