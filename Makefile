@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM := false
 # Threads that wait must not spin: several processes share the cores.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep slither lint abi vectors clean
+.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep attacks slither lint abi vectors clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -97,6 +97,12 @@ DEEP_RUNS ?= 4000
 
 test-deep: setup test-invariants-deep  ## the invariants for a million calls, and the long Python tests; hours
 	$(PY) -m pytest -m deep
+
+# Most trials of a row; the slow rows say less for themselves.
+TRIALS ?= 20
+
+attacks: setup  ## play the attack matrix; build/attacks.json, build/attacks.md and docs/attacks.md
+	$(PY) tests/adversarial --trials $(TRIALS) --json build/attacks.json --table build/attacks.md --table docs/attacks.md
 
 test-invariants-deep: $(STAMPS)/contracts
 	rm -rf build/deep && mkdir -p build/deep

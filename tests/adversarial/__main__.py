@@ -9,7 +9,7 @@ from pathlib import Path
 
 from arena import VERIFIERS, Arena
 from attack_rows import ROWS
-from matrix import Ruling, markdown, run_row, write_json
+from matrix import TUSD, Ruling, markdown, run_row, write_json
 
 from marketplace.chain.anvil import AnvilNode
 from marketplace.chain.parameters import STANDARD
@@ -23,6 +23,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("build/attacks.json"))
     parser.add_argument("--table", type=Path, action="append", default=[], help="Markdown files")
     options = parser.parse_args()
+    if unknown := set(options.only) - {row.name for row in ROWS}:
+        parser.error(f"there is no row {', '.join(sorted(unknown))}")
     chosen = [row for row in ROWS if not options.only or row.name in options.only]
     results, surprises = [], 0
     with AnvilNode() as node, CheckPool(workers=1) as pool:
@@ -34,8 +36,9 @@ def main() -> int:
             surprise = result.ruling is not row.expected
             surprises += surprise
             print(
-                f"{result.name:32} {result.caught:3}/{result.trials:<3} cost {result.cost / 1e6:9.2f}"
-                f" gain {result.gain / 1e6:8.2f} harm {result.harm / 1e6:7.2f}"
+                f"{result.name:32} {result.caught:3}/{result.trials:<3}"
+                f" cost {result.cost / TUSD:9.2f} gain {result.gain / TUSD:8.2f}"
+                f" harm {result.harm / TUSD:7.2f}"
                 f" {result.ruling:12} {time.monotonic() - started:6.1f} s"
                 + (f"  EXPECTED {row.expected}" if surprise else ""),
                 flush=True,

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
+from eth_abi.abi import decode
 from eth_utils.address import to_checksum_address
 from web3 import Web3
 
@@ -210,7 +211,22 @@ class Arena:
     # --- calls -----------------------------------------------------------------------------
 
     def view(self, contract: str, function: str, *args: Any) -> Any:
-        return self.contracts[contract].functions[function](*args).call()
+        return self._ask(contract, function, args)
+
+    def view_as(self, sender: str, contract: str, function: str, *args: Any) -> Any:
+        """What a call by a contract of the market would return; nothing is changed."""
+        return self._ask(contract, function, args, sender=self.deployment.address(sender))
+
+    def _ask(self, contract: str, function: str, args: Any, **more: str) -> Any:
+        # Not through web3, whose middleware makes three requests of one.
+        target, types = self.contracts[contract], _outputs(contract, function)
+        data = target.encode_abi(function, args=list(args))
+        call = {"to": target.address, "data": data}
+        if more:
+            call["from"] = more["sender"]
+        answer = self.node.rpc("eth_call", call, "latest")
+        found = decode(types, bytes.fromhex(answer[2:]))
+        return found[0] if len(found) == 1 else found
 
     def send(self, who: str, contract: str, function: str, *args: Any) -> Done:
         """A call by an actor; Refused where it reverts."""
@@ -409,6 +425,13 @@ def fields(vote: Attestation) -> tuple[bytes, int, int]:
 def majority(lie: Attestation, truth: Attestation | None, seats: int) -> Ballot:
     """The first seats, one more than half of `seats`, lie; the others tell the truth."""
     return lambda seat, who: lie if seat <= seats // 2 else truth
+
+
+@functools.cache
+def _outputs(contract: str, function: str) -> list[str]:
+    name = TOKEN_CONTRACT if contract == "token" else MARKET_CONTRACTS[contract]
+    (entry,) = (one for one in artifact(name).abi if one.get("name") == function)
+    return [_type(part) for part in entry["outputs"]]
 
 
 @functools.cache

@@ -60,10 +60,19 @@ def case(
 ) -> Case:
     """Commits one; its draw is not made yet."""
     bounty = bounty or arena.bounty
-    market = arena.deployment.address("market")
-    tree = _traces(arena.deployment.chain_id, market, bounty, arena.address(miner), traces)
+    tree = _tree(arena, miner, bounty, traces)
     batch = arena.commit(miner, traces=traces, root=tree.root, bounty=bounty)
     return Case(batch, traces, good, tree)
+
+
+def root_of(arena: Arena, miner: str, bounty: int, traces: int) -> bytes:
+    """The root of such a batch before it is committed."""
+    return _tree(arena, miner, bounty, traces).root
+
+
+def _tree(arena: Arena, miner: str, bounty: int, traces: int) -> Tree:
+    market = arena.deployment.address("market")
+    return _traces(arena.deployment.chain_id, market, bounty, arena.address(miner), traces)
 
 
 def dispute(arena: Arena, who: str, one: Case, index: int, *, attested_true: bool = False) -> int:

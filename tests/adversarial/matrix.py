@@ -20,8 +20,9 @@ TUSD: Final = 10**6
 
 
 class Ruling(StrEnum):
-    """caught: in every trial the market saw or refused the lie, and it earned nothing. unprofitable:
-    no trial earned more than it cost, nor harmed others by more. open: some trial did."""
+    """caught: in every trial the market saw or refused the lie, and it earned no more than it cost.
+    unprofitable: no trial earned more than it cost, nor harmed others by more. open: some trial
+    did."""
 
     CAUGHT = "caught"
     UNPROFITABLE = "unprofitable"
@@ -158,11 +159,12 @@ def markdown(results: Sequence[Result], about: Mapping[str, Any]) -> str:
         f"{about['verifiers']} verifiers) and, where content is judged, against the checkers that "
         "verifiers run.",
         "",
-        "*Cost* and *gain* are what the liars' accounts (wallet, ledger balance, stake, bounty) lost "
-        "and won on chain, *harm* what others lost who had no part in it: means over the trials, in "
-        "test dollars. **caught**: in every trial the market saw or refused the lie, and it earned "
-        "nothing. **unprofitable**: no trial earned more than it cost, nor did more harm. **open**: "
-        "some trial did; the last column says at which price.",
+        "*Cost* and *gain* are what the liars' accounts (wallet, ledger balance, stake, bounty) "
+        "lost and won on chain, *harm* what others lost who had no part in it: means over the "
+        "trials, in test dollars. **caught**: in every trial the market saw or refused the lie, "
+        "and it earned no more than it cost. **unprofitable**: no trial earned more than it cost, "
+        "nor did more harm, but it is not seen as a lie. **open**: some trial earned or harmed "
+        "more than it cost; below is said at which price.",
         "",
         f"{len(results)} rows: {count[Ruling.CAUGHT]} caught, "
         f"{count[Ruling.UNPROFITABLE]} unprofitable, {count[Ruling.OPEN]} open.",

@@ -19,8 +19,8 @@ BLOCK: Final = 30_000_000
 
 @row("A settlement too large for a block", "3 to 6 members", Ruling.CAUGHT, trials=3)
 def dear_settlement(arena: Arena, trial: int) -> Outcome:
-    """Members split their votes so that each round ends in conflict and a larger one follows, up to the
-    last (5, 11, 23 seats); then the batch must be settled in one call."""
+    """Members split their votes so that each round ends in conflict and a larger one follows, up to
+    the last (5, 11, 23 seats); then the batch must be settled in one call."""
     one = case(arena, VICTIM, traces=4, good=True)
     truth = one.truth.attestation
     lies = [Attestation(bytes([7 + number]) * 32, 1, 0) for number in range(2)]
@@ -50,8 +50,8 @@ def dear_settlement(arena: Arena, trial: int) -> Outcome:
 
 @row("A verdict of juries too large for a block", "challenger", Ruling.CAUGHT, trials=1, deep=True)
 def dear_close(arena: Arena, trial: int) -> Outcome:
-    """With 64 more verifiers in the market a frivolous challenger appeals to the last jury the preset
-    allows (11, 23, 47 seats); all of them are judged and paid in one call."""
+    """With 64 more verifiers in the market a frivolous challenger appeals to the last jury the
+    preset allows (11, 23, 47 seats); all of them are judged and paid in one call."""
     more = [f"extra {number}" for number in range(64)]
     for name in more:
         arena.send(name, "stake", "stake", STAKE)
@@ -72,8 +72,8 @@ def dear_close(arena: Arena, trial: int) -> Outcome:
 
 @row("Many due draws before somebody else's call", "miner", Ruling.CAUGHT, trials=3)
 def due_draws(arena: Arena, trial: int) -> Outcome:
-    """24 batches wait for their draws, which whoever stakes must make first. A call makes sixteen at
-    most and says so where more are due; anybody makes them, a few in each call."""
+    """24 batches wait for their draws, which whoever stakes must make first. A call makes sixteen
+    at most and says so where more are due; anybody makes them, a few in each call."""
     for _ in range(24):
         case(arena, LIAR, traces=4)
     arena.mine(arena.preset.randomness_delay + 1)
@@ -91,8 +91,8 @@ def due_draws(arena: Arena, trial: int) -> Outcome:
 
 
 def _lose(arena: Arena, step: Callable[[], object], check: Callable[[], object]) -> bool:
-    """A step is mined, then its blocks are replaced by empty ones: its transactions are lost. True if
-    the state is again what it was before."""
+    """A step is mined, then its blocks are replaced by empty ones: its transactions are lost. True
+    if the state is again what it was before."""
     before, first = check(), arena.node.block_number()
     step()
     depth = arena.node.block_number() - first
@@ -101,8 +101,8 @@ def _lose(arena: Arena, step: Callable[[], object], check: Callable[[], object])
 
 
 def _reorganized(arena: Arena, phase: str) -> Outcome:
-    """A good batch whose life is interrupted once; those whose call was lost make it again. The miner
-    must end as without, and no member may lose."""
+    """A good batch whose life is interrupted once; those whose call was lost make it again. The
+    miner must end as without, and no member may lose."""
     miner, members = arena.watch(MINER), arena.watch(*arena.verifiers)
     arena.enrol(MINER)
     with arena.aside():
@@ -168,21 +168,23 @@ def _reorganized(arena: Arena, phase: str) -> Outcome:
 
 @row("Reorg of a batch's commit", "block proposers", Ruling.CAUGHT, trials=3)
 def reorg_commit(arena: Arena, trial: int) -> Outcome:
-    """The commit and its bond are lost with their block. The miner commits the same batch again, from its
-    spool; nothing of it was published."""
+    """The commit and its bond are lost with their block. The miner commits the same batch again,
+    from its spool; nothing of it was published."""
     return _reorganized(arena, "commit")
 
 
 @row("Reorg of a draw", "block proposers", Ruling.CAUGHT, trials=3)
 def reorg_draw(arena: Arena, trial: int) -> Outcome:
-    """The draw and the block of its hash are replaced: another committee is drawn and does the work."""
+    """The draw and the block of its hash are replaced: another committee is drawn and does the
+    work."""
     return _reorganized(arena, "draw")
 
 
 @row("Reorg of votes, with their draw", "block proposers", Ruling.CAUGHT, trials=3)
 def reorg_vote(arena: Arena, trial: int) -> Outcome:
     """All commitments are lost, and the draw with them. Who sits now commits with the salts of its
-    journal; a commitment names round, content and verifier, so none of the lost ones fits elsewhere."""
+    journal; a commitment names round, content and verifier, so none of the lost ones fits
+    elsewhere."""
     return _reorganized(arena, "vote")
 
 
@@ -201,8 +203,8 @@ def reorg_attestation(arena: Arena, trial: int) -> Outcome:
 
 @row("Reorg of a dispute", "block proposers, for a bribed majority", Ruling.CAUGHT, trials=3)
 def reorg_dispute(arena: Arena, trial: int) -> Outcome:
-    """The only dispute of a false attestation is lost with its block, and its bond comes back with it.
-    It is sent again: the window is far longer than any reorg."""
+    """The only dispute of a false attestation is lost with its block, and its bond comes back with
+    it. It is sent again: the window is far longer than any reorg."""
     from rows_majority import Bribed
 
     told = Bribed(arena)
@@ -220,8 +222,8 @@ def reorg_dispute(arena: Arena, trial: int) -> Outcome:
 
 @row("Reorg that renumbers batches", "block proposers, or a miner", Ruling.CAUGHT, trials=3)
 def reorg_renumber(arena: Arena, trial: int) -> Outcome:
-    """Two commits change places in a reorg, so that a batch's number names another content. A member's
-    commitment binds the content: what it made for the one does not open for the other."""
+    """Two commits change places in a reorg, so that a batch's number names another content. A
+    member's commitment binds the content: what it made for the one does not open for the other."""
     for name in (MINER, VICTIM):
         arena.enrol(name)
     first = arena.node.block_number()

@@ -57,7 +57,8 @@ def tampered_prompt(arena: Arena, trial: int) -> Outcome:
 
 @row("Unassigned task", "miner", Ruling.CAUGHT)
 def unassigned_task(arena: Arena, trial: int) -> Outcome:
-    """Right answers to other tasks of the miner's own list, chosen instead of those that are next."""
+    """Right answers to other tasks of the miner's own list, chosen instead of those that are
+    next."""
     others = tasks(arena, LIAR, GROUPS + 10)[10:]
     return _lies(arena, write(others, honest), Reason.UNASSIGNED)
 
@@ -88,9 +89,9 @@ _TRICKS = (
 
 @row("Parse-default exploit", "miner", Ruling.CAUGHT)
 def parse_default(arena: Arena, trial: int) -> Outcome:
-    """Answers on which sloppy parsers fall back to a default score (empty, NaN, infinite, null ...),
-    in an environment whose checker parses mathematics. Nothing of it is worth a unit, and what is
-    worth nothing is checked at its miner's cost."""
+    """Answers on which sloppy parsers fall back to a default score (empty, NaN, infinite, null
+    ...), in an environment whose checker parses mathematics. Nothing of it is worth a unit, and
+    what is worth nothing is checked at its miner's cost."""
     bounty, env = bounty_on(arena, "math_answer")
     assigned = tasks(arena, LIAR, GROUPS, bounty, env)
     said = iter(_TRICKS[trial % 5 :] * 2)
@@ -192,8 +193,8 @@ def planted_answer(arena: Arena, trial: int) -> Outcome:
 @row("One answer, padded to be different", "miner", Ruling.OPEN)
 def padded_duplicates(arena: Arena, trial: int) -> Outcome:
     """One right answer for each task, told four times with other white space. The same text is paid
-    once in its group, but padded texts are different ones. Price: one right answer for each group of
-    units; posters choose a group of one, or environments whose answer has one form."""
+    once in its group, but padded texts are different ones. Price: one right answer for each group
+    of units; a poster that minds sets the group to one."""
     say = lambda task, place: task.answer + " " * place  # noqa: E731
     liars = arena.watch(LIAR)
     finding = _end(arena, commit(arena, LIAR, write(tasks(arena, LIAR, GROUPS), say)))

@@ -18,8 +18,8 @@ def _attested(arena: Arena, miner: str = VICTIM, **options: object) -> Case:
 
 @row("Frivolous dispute", "challenger", Ruling.CAUGHT)
 def frivolous_dispute(arena: Arena, trial: int) -> Outcome:
-    """A true verdict is disputed. The jury confirms it; the bond pays the jurors, and half of what is
-    left goes to the miner that had to wait."""
+    """A true verdict is disputed. The jury confirms it; the bond pays the jurors, and half of what
+    is left goes to the miner that had to wait."""
     one = _attested(arena)
     victim, liar = arena.watch(VICTIM), arena.watch(LIAR)
     opened = arena.now
@@ -43,8 +43,8 @@ def frivolous_dispute(arena: Arena, trial: int) -> Outcome:
 
 @row("Frivolous dispute, appealed to the end", "challenger", Ruling.CAUGHT, trials=8)
 def frivolous_appeals(arena: Arena, trial: int) -> Outcome:
-    """The challenger appeals each decision with twice the bond, until no larger jury can be drawn. The
-    decision before it stands; all its bonds are lost."""
+    """The challenger appeals each decision with twice the bond, until no larger jury can be drawn.
+    The decision before it stands; all its bonds are lost."""
     one = _attested(arena)
     victim, liar = arena.watch(VICTIM), arena.watch(LIAR)
     opened = arena.now
@@ -92,8 +92,8 @@ def _seat(arena: Arena, ident: int, one: Case) -> bool:
 
 @row("Appeal exhaustion by the guilty", "3 of 5 members, with the miner", Ruling.CAUGHT, trials=8)
 def guilty_appeals(arena: Arena, trial: int) -> Outcome:
-    """The signers of a false attestation lose before the first jury and appeal to the end, to tire the
-    watcher out. The watcher needs no second bond: who appeals pays for the larger jury."""
+    """The signers of a false attestation lose before the first jury and appeal to the end, to tire
+    the watcher out. The watcher needs no second bond: who appeals pays for the larger jury."""
     told = Bribed(arena)
     ident = dispute(arena, WATCHER, told.case, 0)
     appeals = _appeal_to_the_end(arena, ident, told.case, LIAR)
@@ -105,8 +105,8 @@ def guilty_appeals(arena: Arena, trial: int) -> Outcome:
 
 @row("Many leaves disputed at once", "challenger", Ruling.CAUGHT, trials=8)
 def many_leaves(arena: Arena, trial: int) -> Outcome:
-    """Five true verdicts of one batch are disputed at once, to hold its miner up. Each has its bond and
-    its jury; they run side by side, so five delay no longer than one."""
+    """Five true verdicts of one batch are disputed at once, to hold its miner up. Each has its bond
+    and its jury; they run side by side, so five delay no longer than one."""
     one = _attested(arena)
     victim, liar = arena.watch(VICTIM), arena.watch(LIAR)
     opened = arena.now
@@ -159,8 +159,8 @@ def _fields(one: Case, index: int) -> tuple[bytes, int, int]:
 
 @row("Opening demanded and left", "challenger", Ruling.CAUGHT)
 def opening_abandoned(arena: Arena, trial: int) -> Outcome:
-    """A challenger demands the opening of an honest tree, lets the miner answer and says nothing more:
-    the side that does not move loses."""
+    """A challenger demands the opening of an honest tree, lets the miner answer and says nothing
+    more: the side that does not move loses."""
     one = _attested(arena)
     victim, liar = arena.watch(VICTIM), arena.watch(LIAR)
     done = arena.send(LIAR, "court", "demandOpening", one.batch)
@@ -179,8 +179,8 @@ def opening_abandoned(arena: Arena, trial: int) -> Outcome:
 
 @row("A false proof of fraud", "challenger", Ruling.CAUGHT)
 def false_proof(arena: Arena, trial: int) -> Outcome:
-    """Proofs of faults that are none, against an honest tree: true nodes, forged nodes, a true verdict
-    passed off as another's. Each is refused."""
+    """Proofs of faults that are none, against an honest tree: true nodes, forged nodes, a true
+    verdict passed off as another's. Each is refused."""
     one = _attested(arena)
     liar, victim = arena.watch(LIAR), arena.watch(VICTIM)
     path, rights = path_to(one.truth, 4)
@@ -207,9 +207,9 @@ def false_proof(arena: Arena, trial: int) -> Outcome:
 
 @row("Conflict by a splinter vote", "1 of 5 members", Ruling.CAUGHT)
 def splinter(arena: Arena, trial: int) -> Outcome:
-    """Two members are absent by accident, two vote the truth, one votes otherwise, so that no root has a
-    quorum. Anybody narrows the two votes to the first verdict on which they differ, without a bond; the
-    jury's answer becomes the attestation."""
+    """Two members are absent by accident, two vote the truth, one votes otherwise, so that no root
+    has a quorum. Anybody narrows the two votes to the first verdict on which they differ, without a
+    bond; the jury's answer becomes the attestation."""
     one = case(arena, VICTIM, good=True)
     members = arena.draw(arena.batch(one.batch).round)
     liar, victim = arena.watch(members[4]), arena.watch(VICTIM)
@@ -239,13 +239,14 @@ def splinter(arena: Arena, trial: int) -> Outcome:
     "3 of 5 members, with the miner",
     Ruling.OPEN,
     trials=3,
+    deep=True,
 )
 def clogged_jury(arena: Arena, trial: int) -> Outcome:
-    """Before a false attestation can be disputed, its miner disputes true verdicts of small batches of
-    its own, until too few free seats are left for one more jury; its signers, where they are drawn,
-    say nothing, so that these juries last. The watcher disputes at once and again in the last minute:
-    neither jury can be drawn in time, and the attestation stands. Price: one bond for each jury, all
-    lost, and that nobody stakes more in the hour that a jury may wait."""
+    """Before a false attestation can be disputed, its miner disputes true verdicts of small batches
+    of its own, until too few free seats are left for one more jury; its signers, where they are
+    drawn, say nothing, so that these juries last. The watcher disputes at once and again in the
+    last minute: neither jury can be drawn in time, and the attestation stands. Price: one bond for
+    each jury, all lost, and that nobody stakes more in the hour that a jury may wait."""
     miner = arena.watch(LIAR)
     decoys = [case(arena, LIAR, traces=64, good=True) for _ in range(2)]
     for one in decoys:

@@ -16,9 +16,9 @@ FRESH: Final = "newcomer"
 
 
 def _lot(arena: Arena, value: bytes, size: int) -> list[str]:
-    """The members that the contract draws with a value, in the present state; nothing is changed."""
-    drawn = arena.contracts["stake"].functions.draw(value, size, size, [])
-    leaves = drawn.call({"from": arena.deployment.address("rounds")})
+    """The members that the contract draws with a value, in the present state; nothing is
+    changed."""
+    leaves = arena.view_as("rounds", "stake", "draw", value, size, size, [])
     return [_owner(arena, leaf) for leaf in leaves]
 
 
@@ -41,8 +41,9 @@ def _due(arena: Arena, round_: int) -> list[str]:
 
 @row("Predicting the draw", "miner", Ruling.CAUGHT)
 def predicted_draw(arena: Arena, trial: int) -> Outcome:
-    """A miner that wants its friends drawn predicts its committee before it commits, from the newest
-    block. The lot uses the hash of a later block: what it predicts is right as often as chance."""
+    """A miner that wants its friends drawn predicts its committee before it commits, from the
+    newest block. The lot uses the hash of a later block: what it predicts is right as often as
+    chance."""
     liar = arena.watch(LIAR)
     one = case(arena, LIAR, traces=4)
     round_ = arena.batch(one.batch).round
@@ -92,9 +93,10 @@ def lapsed_draw(arena: Arena, trial: int) -> Outcome:
 
 @row("A proposer that chooses its block", "block proposer with a quarter of all stake", Ruling.OPEN)
 def proposer(arena: Arena, trial: int) -> Outcome:
-    """The proposer of the block whose hash decides the lot tries contents until most of the committee
-    is its own, which then attests a lie; nobody looks. Price: one block at the right height, and the
-    stake of its seats, as for any bribed majority. With drand there is no such choice."""
+    """The proposer of the block whose hash decides the lot tries contents until most of the
+    committee is its own, which then attests a lie; nobody looks. Price: one block at the right
+    height, and the stake of its seats, as for any bribed majority. With drand there is no such
+    choice."""
     own = set(arena.verifiers[: len(arena.verifiers) // 4])
     miner, poster = arena.watch(LIAR), arena.watch(POSTER)
     one = case(arena, LIAR)
@@ -123,9 +125,9 @@ def proposer(arena: Arena, trial: int) -> Outcome:
 
 @row("Sybil stake", "verifier", Ruling.CAUGHT, trials=5)
 def sybil_stake(arena: Arena, trial: int) -> Outcome:
-    """The same stake on twenty accounts instead of one is drawn no oftener than its share of all seats
-    (within the noise of these draws). As one account it would be drawn less often, since nobody sits
-    twice in a committee: majorities must be reckoned by seats, not by accounts."""
+    """The same stake on twenty accounts instead of one is drawn no oftener than its share of all
+    seats (within the noise of these draws). As one account it would be drawn less often, since
+    nobody sits twice in a committee: majorities must be reckoned by seats, not by accounts."""
     amount, size = 20 * arena.p.seat_stake, arena.p.committee_size
     values = [keccak(b"draw %d %d" % (trial, number)) for number in range(DRAWS)]
 
@@ -134,10 +136,8 @@ def sybil_stake(arena: Arena, trial: int) -> Outcome:
             for name in names:
                 arena.send(name, "stake", "stake", amount // len(names))
             leaves = {arena.view("stake", "get", arena.address(name))[4] - 1 for name in names}
-            drawn = arena.contracts["stake"].functions
-            rounds = {"from": arena.deployment.address("rounds")}
             found = [
-                len(leaves & set(drawn.draw(value, size, size, []).call(rounds)))
+                len(leaves & set(arena.view_as("rounds", "stake", "draw", value, size, size, [])))
                 for value in values
             ]
         return sum(found) / len(values)

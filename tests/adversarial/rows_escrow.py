@@ -11,8 +11,8 @@ from marketplace.protocol.verdict import UNAVAILABLE
 
 @row("Refund before the deadline", "poster", Ruling.CAUGHT)
 def early_refund(arena: Arena, trial: int) -> Outcome:
-    """A poster takes its money back while miners are at work. Not before the deadline; and a deadline
-    can neither be moved nor lie beyond a year."""
+    """A poster takes its money back while miners are at work. Not before the deadline; and a
+    deadline can neither be moved nor lie beyond a year."""
     bounty = arena.open_bounty(300 * TUSD, poster=LIAR)
     liar = arena.watch(LIAR)
     arena.pass_time(DAY * (trial % 29))
@@ -31,8 +31,9 @@ def early_refund(arena: Arena, trial: int) -> Outcome:
 
 @row("Refund during a pending batch", "poster", Ruling.CAUGHT)
 def pending_refund(arena: Arena, trial: int) -> Outcome:
-    """The deadline passes while a batch is being checked, and the poster takes everything back. What
-    the batch can cost was reserved at its commit: the refund leaves it, and the miner is paid."""
+    """The deadline passes while a batch is being checked, and the poster takes everything back.
+    What the batch can cost was reserved at its commit: the refund leaves it, and the miner is
+    paid."""
     bounty = arena.open_bounty(400 * TUSD, poster=LIAR, deadline=arena.now + 2 * 3600)
     victim = arena.watch(VICTIM)
     one = case(arena, VICTIM, good=True, bounty=bounty)
@@ -51,9 +52,10 @@ def pending_refund(arena: Arena, trial: int) -> Outcome:
 
 @row("Race for the last money of a bounty", "poster that also mines", Ruling.UNPROFITABLE)
 def funding_race(arena: Arena, trial: int) -> Outcome:
-    """A poster sees a miner's commit coming and has an empty batch of its own reserve the money first.
-    The miner's commit is refused before any bond is taken; the poster's batch is unavailable, and its
-    checking comes out of its bond. The miner loses no money, but its work waits."""
+    """A poster sees a miner's commit coming and has an empty batch of its own reserve the money
+    first. The miner's commit is refused before any bond is taken; the poster's batch is
+    unavailable, and its checking comes out of its bond. The miner loses no money, but its work
+    waits."""
     bounty = arena.open_bounty(300 * TUSD, poster=LIAR)
     arena.enrol(VICTIM, bounty)
     arena.enrol("shill", bounty)
@@ -70,8 +72,8 @@ def funding_race(arena: Arena, trial: int) -> Outcome:
 
 @row("Fee too low to be checked for", "poster", Ruling.CAUGHT)
 def starved_fee(arena: Arena, trial: int) -> Outcome:
-    """A bounty that offers verifiers nothing, so that work lies unchecked until its deadline: no batch
-    can be committed to it, so no miner's bond is caught in it."""
+    """A bounty that offers verifiers nothing, so that work lies unchecked until its deadline: no
+    batch can be committed to it, so no miner's bond is caught in it."""
     bounty = arena.open_bounty(300 * TUSD, poster=LIAR, fee=arena.p.min_fee_per_trace - 1)
     seed = arena.enrol(VICTIM, bounty)
     victim, liar = arena.watch(VICTIM), arena.watch(LIAR)
@@ -98,8 +100,8 @@ def too_dear(arena: Arena, trial: int) -> Outcome:
 
 @row("A market too thin for a jury", "miner", Ruling.CAUGHT)
 def thin_market(arena: Arena, trial: int) -> Outcome:
-    """A miner waits until nearly all verifiers have left and only its friends are eligible. Below the
-    least number of verifiers nothing is sold."""
+    """A miner waits until nearly all verifiers have left and only its friends are eligible. Below
+    the least number of verifiers nothing is sold."""
     for who in arena.verifiers[arena.p.min_verifiers - 1 :]:
         staked = arena.view("stake", "get", arena.address(who))[0]
         arena.send(who, "stake", "requestUnstake", staked)
@@ -114,8 +116,8 @@ def thin_market(arena: Arena, trial: int) -> Outcome:
 
 @row("Calls that only modules may make", "stranger", Ruling.CAUGHT)
 def foreign_calls(arena: Arena, trial: int) -> Outcome:
-    """A stranger credits itself, moves holdings, opens rounds, judges, convicts, overturns, attests and
-    closes seats. Every one is refused."""
+    """A stranger credits itself, moves holdings, opens rounds, judges, convicts, overturns, attests
+    and closes seats. Every one is refused."""
     one = case(arena, VICTIM, traces=4, good=True)
     liar = arena.watch(LIAR)
     me = arena.address(LIAR)

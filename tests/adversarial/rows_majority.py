@@ -12,7 +12,7 @@ from arena import (
     Refused,
     majority,
 )
-from cases import Case, again, case, close, dispute, jury, node, path_to
+from cases import Case, again, case, close, dispute, jury, node, path_to, root_of
 from matrix import Outcome, Ruling, row
 
 from marketplace.protocol.hashing import keccak
@@ -76,8 +76,8 @@ def bribed_minority(arena: Arena, trial: int) -> Outcome:
 
 @row("Bribed majority, one verdict disputed", "3 of 5 members, with the miner", Ruling.CAUGHT)
 def bribed_majority(arena: Arena, trial: int) -> Outcome:
-    """A watcher names one leaf; a jury that did not sit before re-checks that trace. The attestation
-    falls, its signers lose twice their seats' stake, a fresh committee pays nothing."""
+    """A watcher names one leaf; a jury that did not sit before re-checks that trace. The
+    attestation falls, its signers lose twice their seats' stake, a fresh committee pays nothing."""
     told = Bribed(arena)
     index = trial * 97 % told.case.count
     ident = dispute(arena, WATCHER, told.case, index)
@@ -110,8 +110,8 @@ def bribed_majority_withheld(arena: Arena, trial: int) -> Outcome:
 
 @row("Bribed majority that opens its tree", "3 of 5 members, with the miner", Ruling.CAUGHT)
 def bribed_majority_opened(arena: Arena, trial: int) -> Outcome:
-    """As above, but the signers answer each move: the game ends on one verdict, and the jury decides
-    it."""
+    """As above, but the signers answer each move: the game ends on one verdict, and the jury
+    decides it."""
     told = Bribed(arena)
     done = arena.send(WATCHER, "court", "demandOpening", told.case.batch)
     ident = done.event("DisputeOpened")["dispute"]
@@ -149,8 +149,8 @@ def false_sum(arena: Arena, trial: int) -> Outcome:
     "Bribed majority with a verdict counted twice", "3 of 5 members, with the miner", Ruling.CAUGHT
 )
 def duplicate_index(arena: Arena, trial: int) -> Outcome:
-    """The tree of a batch with one right trace holds that trace's verdict everywhere. The second one
-    stands at an index that is not its own: its path proves it on chain."""
+    """The tree of a batch with one right trace holds that trace's verdict everywhere. The second
+    one stands at an index that is not its own: its path proves it on chain."""
     batch = arena.view("market", "count") + 1
     right = Case(batch, 2_496, True, None)  # type: ignore[arg-type]
     leaf = right.truth._levels[0][0]
@@ -166,9 +166,9 @@ def duplicate_index(arena: Arena, trial: int) -> Outcome:
 
 @row("Bribed majority, nobody looks", "3 of 5 members, with the miner", Ruling.OPEN)
 def bribed_majority_unwatched(arena: Arena, trial: int) -> Outcome:
-    """The same lie, and nobody disputes it within the window: it is paid. Price: the signers' seats
-    lie open to anybody who re-checks one trace, and a batch may never be worth more than what a
-    majority is sure to lose."""
+    """The same lie, and nobody disputes it within the window: it is paid, and the two honest members
+    lose what incoherence costs. Price: the signers' stake is at the mercy of anybody who re-checks
+    one trace, and a batch may never be worth more than what a majority is sure to lose."""
     told = Bribed(arena)
     arena.settle(told.case.batch)
     staked = sum(
@@ -180,8 +180,8 @@ def bribed_majority_unwatched(arena: Arena, trial: int) -> Outcome:
 @row("All stake lies through all appeals", "every verifier, with the miner", Ruling.OPEN, trials=5)
 def all_stake(arena: Arena, trial: int) -> Outcome:
     """Committee, jury and appeal jury are bribed: nobody is left to draw. The lie is paid, and the
-    watcher loses its bonds. Price: whoever does it must own or bribe every seat of the market, whose
-    stake is measured here, and its worth with it."""
+    watcher loses its bonds. Price: whoever does it must own or bribe every seat of the market,
+    whose stake is measured here, and its worth with it."""
     miner, poster, watcher = (arena.watch(name) for name in (LIAR, POSTER, WATCHER))
     all_of_them = arena.watch(*arena.verifiers)
     one = case(arena)
@@ -205,8 +205,8 @@ def all_stake(arena: Arena, trial: int) -> Outcome:
 
 @row("Lazy majority, nobody looks", "3 of 5 members", Ruling.OPEN)
 def lazy_unwatched(arena: Arena, trial: int) -> Outcome:
-    """Three members sign "all right" without looking, as for every batch; this one is worthless, and
-    nobody disputes it. They earn the fee of honest checking. Price: see the next row."""
+    """Three members sign "all right" without looking, as for every batch; this one is worthless,
+    and nobody disputes it. They earn the fee of honest checking. Price: see the next row."""
     poster = arena.watch(POSTER)
     one = case(arena, VICTIM)
     members = arena.draw(arena.batch(one.batch).round)
@@ -217,11 +217,13 @@ def lazy_unwatched(arena: Arena, trial: int) -> Outcome:
     return Outcome(False, lazy.cost, lazy.gain, poster.cost)
 
 
-@row("Lazy majority, one batch in five planted", "3 of 5 members", Ruling.CAUGHT, trials=6)
+@row(
+    "Lazy majority, one batch in five planted", "3 of 5 members", Ruling.CAUGHT, trials=6, deep=True
+)
 def lazy_audited(arena: Arena, trial: int) -> Outcome:
-    """Of five batches like any other one holds a trace whose verdict its planter knows. Three of each
-    committee sign without looking. The planter disputes that verdict, opens the planting, and gets its
-    fees back; what the lazy ones earn from the other four is less than what they lose."""
+    """Of five batches like any other one holds a trace whose verdict its planter knows. Three of
+    each committee sign without looking. The planter disputes that verdict, opens the planting, and
+    gets its fees back; what the lazy ones earn from the other four is less than what they lose."""
     planter = arena.watch(WATCHER, "planter")
     bounty = arena.open_bounty(1_600 * TUSD, poster=WATCHER)
     trap_at, cost, gain, missed = trial % 5, 0, 0, False
@@ -232,7 +234,7 @@ def lazy_audited(arena: Arena, trial: int) -> Outcome:
             number = arena.view("market", "count") + 1
             known = Case(number, 2_496, False, None)  # type: ignore[arg-type]
             planted = known.verdict(7, true=True)
-            root = _root_of(arena, bounty)
+            root = root_of(arena, "planter", bounty, 2_496)
             leaf = arena.view("audits", "leafOf", root, planted, salt)
             arena.send("planter", "audits", "plant", leaf)
             arena.pass_time(60)
@@ -255,14 +257,6 @@ def lazy_audited(arena: Arena, trial: int) -> Outcome:
         cost, gain = cost + lazy.cost, gain + lazy.gain
     change = (planter.gain - planter.cost) / TUSD
     return Outcome(missed and gain <= cost, cost, gain, 0, {"change of the planter": change})
-
-
-def _root_of(arena: Arena, bounty: int) -> bytes:
-    from cases import _traces
-
-    market = arena.deployment.address("market")
-    chain = arena.deployment.chain_id
-    return _traces(chain, market, bounty, arena.address("planter"), 2_496).root
 
 
 @row("Good content called unavailable", "3 of 5 members", Ruling.UNPROFITABLE)
@@ -333,8 +327,8 @@ def stake_withdrawn(arena: Arena, trial: int) -> Outcome:
 
 @row("Slash to oneself", "3 of 5 members, with miner and challenger", Ruling.CAUGHT)
 def slash_to_oneself(arena: Arena, trial: int) -> Outcome:
-    """The signers' own accomplice challenges first, to keep the challenger's share in the family. It
-    gets no more than what checking one seat's part of the batch would have paid."""
+    """The signers' own accomplice challenges first, to keep the challenger's share in the family.
+    It gets no more than what checking one seat's part of the batch would have paid."""
     accomplice = arena.watch("accomplice")
     told = Bribed(arena)
     ident = dispute(arena, "accomplice", told.case, 0)

@@ -39,8 +39,8 @@ def _stuck(arena: Arena, names: list[str]) -> int:
 
 @row("Token that takes a fee", "token", Ruling.CAUGHT, trials=2)
 def fee_token(arena: Arena, trial: int) -> Outcome:
-    """From some day on each transfer burns a thousandth. Money that would arrive short is refused, in
-    every way in; batches in flight are settled to the unit."""
+    """From some day on each transfer burns a thousandth. Money that would arrive short is refused,
+    in every way in; batches in flight are settled to the unit."""
     odd = odd_market(arena, "FeeToken")
     victim = odd.watch(VICTIM)
     command(odd, odd.deployment.token.address, "charge(bool)", True)
@@ -54,7 +54,8 @@ def fee_token(arena: Arena, trial: int) -> Outcome:
 
 @row("Token that returns nothing", "token", Ruling.CAUGHT, trials=2)
 def silent_token(arena: Arena, trial: int) -> Outcome:
-    """As USDT: transfers return no value. A batch's whole life works, and everybody can withdraw."""
+    """As USDT: transfers return no value. A batch's whole life works, and everybody can
+    withdraw."""
     odd = odd_market(arena, "SilentToken")
     whole = _life(odd)
     return Outcome(whole and _stuck(odd, [MINER, *odd.verifiers]) == 0 and _solvent(odd), 0, 0)
@@ -62,7 +63,8 @@ def silent_token(arena: Arena, trial: int) -> Outcome:
 
 @row("Token that lies about transfers", "token", Ruling.CAUGHT, trials=2)
 def lying_token(arena: Arena, trial: int) -> Outcome:
-    """It says true and moves nothing, or says false instead of reverting. Neither counts as money."""
+    """It says true and moves nothing, or says false instead of reverting. Neither counts as
+    money."""
     plain = arena
     lying = create(plain, "NamedLyingToken")
     try:
@@ -79,8 +81,8 @@ def lying_token(arena: Arena, trial: int) -> Outcome:
 
 @row("Issuer blocks a miner", "token's issuer", Ruling.CAUGHT, trials=2)
 def blocked_miner(arena: Arena, trial: int) -> Outcome:
-    """A blocked miner can't be paid out. The batch is settled all the same (payments are pulled), others
-    withdraw, and the miner sends what is its own elsewhere."""
+    """A blocked miner can't be paid out. The batch is settled all the same (payments are pulled),
+    others withdraw, and the miner sends what is its own elsewhere."""
     odd = odd_market(arena, "BlockingToken")
     token = odd.deployment.token.address
     odd.enrol(MINER)
@@ -99,8 +101,8 @@ def blocked_miner(arena: Arena, trial: int) -> Outcome:
 
 @row("Issuer pauses the token", "token's issuer", Ruling.CAUGHT, trials=2)
 def paused_token(arena: Arena, trial: int) -> Outcome:
-    """Nothing moves while it is paused; batches in flight go on inside the ledger, and once it moves
-    again everybody withdraws in full."""
+    """Nothing moves while it is paused; batches in flight go on inside the ledger, and once it
+    moves again everybody withdraws in full."""
     odd = odd_market(arena, "BlockingToken")
     token = odd.deployment.token.address
     one = case(odd, MINER, traces=8, good=True)
@@ -116,8 +118,8 @@ def paused_token(arena: Arena, trial: int) -> Outcome:
 
 @row("Issuer blocks the ledger", "token's issuer", Ruling.OPEN, trials=2)
 def blocked_ledger(arena: Arena, trial: int) -> Outcome:
-    """The issuer of the stablecoin can freeze all that the market holds. No contract can prevent that.
-    Price: the issuer's name; whoever deploys a market chooses the issuer with the token."""
+    """The issuer of the stablecoin can freeze all that the market holds. No contract can prevent
+    that. Price: the issuer's name; whoever deploys a market chooses the issuer with the token."""
     odd = odd_market(arena, "BlockingToken")
     _life(odd)
     blocked = odd.deployment.address("ledger")
@@ -127,8 +129,8 @@ def blocked_ledger(arena: Arena, trial: int) -> Outcome:
 
 @row("Token that calls back", "recipient", Ruling.CAUGHT, trials=2)
 def reentrant_token(arena: Arena, trial: int) -> Outcome:
-    """As ERC-777: the recipient of a withdrawal is called, and withdraws and deposits again from within.
-    Nothing of it goes through, and it receives its balance once."""
+    """As ERC-777: the recipient of a withdrawal is called, and withdraws and deposits again from
+    within. Nothing of it goes through, and it receives its balance once."""
     odd = odd_market(arena, "CallbackToken")
     ledger, token = odd.deployment.address("ledger"), odd.deployment.token.address
     thief = create(odd, "Reentrant")
@@ -151,9 +153,9 @@ def reentrant_token(arena: Arena, trial: int) -> Outcome:
 
 @row("Token that rebases downwards", "token", Ruling.OPEN, trials=2)
 def rebasing_token(arena: Arena, trial: int) -> Outcome:
-    """The token halves the ledger's balance by itself: who withdraws last gets nothing. No ledger that
-    counts units can prevent that. Price: don't deploy on such a token; where it grows instead, nobody
-    loses."""
+    """The token halves the ledger's balance by itself: who withdraws last gets nothing. No ledger
+    that counts units can prevent that. Price: don't deploy on such a token; where it grows instead,
+    nobody loses."""
     odd = odd_market(arena, "RebasingToken")
     ledger = odd.deployment.address("ledger")
     savers = [f"saver {number}" for number in range(4)]

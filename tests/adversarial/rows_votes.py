@@ -47,8 +47,9 @@ class Round:
 
 @row("Commitment copied from another verifier", "verifier", Ruling.CAUGHT)
 def copied_commitment(arena: Arena, trial: int) -> Outcome:
-    """A member commits what the first one committed, and reveals with that one's vote and salt, read
-    from its reveal. A commitment names its verifier: the copy opens to nothing, and is late."""
+    """A member commits what the first one committed, and reveals with that one's vote and salt,
+    read from its reveal. A commitment names its verifier: the copy opens to nothing, and is
+    late."""
     told = Round(arena)
     told.commit()
     copied = bytes(arena.view("rounds", "seatOf", told.id, 0)[2])
@@ -121,8 +122,8 @@ def replayed_round(arena: Arena, trial: int) -> Outcome:
 
 @row("Withheld reveal", "verifier", Ruling.CAUGHT)
 def withheld_reveal(arena: Arena, trial: int) -> Outcome:
-    """A member sees that its lie will lose and does not reveal it. That is late, which costs more than
-    absence; and the batch goes on without it."""
+    """A member sees that its lie will lose and does not reveal it. That is late, which costs more
+    than absence; and the batch goes on without it."""
     told = Round(arena)
     told.commit()
     arena.commit_vote(told.id, told.last, told.liar, told.case.lie.attestation)
@@ -134,8 +135,9 @@ def withheld_reveal(arena: Arena, trial: int) -> Outcome:
 
 @row("Last-second reveal", "verifier", Ruling.UNPROFITABLE)
 def last_second_reveal(arena: Arena, trial: int) -> Outcome:
-    """A member waits until everybody else's vote is known and reveals in the last second of the window.
-    It can only reveal what it committed: it is paid as always, and holds the batch up by that window."""
+    """A member waits until everybody else's vote is known and reveals in the last second of the
+    window. It can only reveal what it committed: it is paid as always, and holds the batch up by
+    that window."""
     told = Round(arena)
     with arena.aside():
         arena.attest(told.case.batch, told.truth, told.truth)
@@ -165,8 +167,8 @@ def last_second_reveal(arena: Arena, trial: int) -> Outcome:
 
 @row("Vote changed after the first reveal", "verifier", Ruling.CAUGHT)
 def changed_vote(arena: Arena, trial: int) -> Outcome:
-    """A member commits a guess, and after the first reveal tries to reveal that one's vote instead, or
-    to commit again. Both are refused; it stays late."""
+    """A member commits a guess, and after the first reveal tries to reveal that one's vote instead,
+    or to commit again. Both are refused; it stays late."""
     told = Round(arena)
     guess = Attestation(b"\x66" * 32, 1, 0)
     told.commit()
@@ -186,8 +188,8 @@ def changed_vote(arena: Arena, trial: int) -> Outcome:
 
 @row("Everybody copies the first to reveal", "4 of 5 members", Ruling.CAUGHT)
 def copying_committee(arena: Arena, trial: int) -> Outcome:
-    """Four members wait for the fifth to reveal, to vote as it did. Nobody can commit once reveals have
-    begun: there is no quorum, the four were absent, and another committee judges the batch."""
+    """Four members wait for the fifth to reveal, to vote as it did. Nobody can commit once reveals
+    have begun: there is no quorum, the four were absent, and another committee judges the batch."""
     told = Round(arena)
     copiers = arena.watch(*told.members[1:])
     told.commit(range(1))

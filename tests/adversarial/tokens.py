@@ -72,7 +72,7 @@ def create(arena: Arena, contract: str) -> str:
     """The address of a new contract of OddTokens.sol."""
     call = {"from": arena.node.accounts[0].address, "data": "0x" + _compiled()[contract]}
     tx = arena.node.rpc("eth_sendTransaction", call | {"gas": hex(10_000_000)})
-    return str(arena.w3.to_checksum_address(arena._receipt(tx)["contractAddress"]))  # noqa: SLF001
+    return str(arena.w3.to_checksum_address(arena._receipt(tx)["contractAddress"]))
 
 
 def odd_market(arena: Arena, kind: str) -> Arena:
@@ -89,7 +89,7 @@ def command(arena: Arena, target: str, signature: str, *args: Any) -> None:
         "data": "0x" + calldata(signature, *args).hex(),
         "gas": hex(10_000_000),
     }
-    receipt = arena._receipt(arena.node.rpc("eth_sendTransaction", call))  # noqa: SLF001
+    receipt = arena._receipt(arena.node.rpc("eth_sendTransaction", call))
     if int(receipt["status"], 16) != 1:
         raise AssertionError(f"{signature} failed")
 
