@@ -166,9 +166,9 @@ def duplicate_index(arena: Arena, trial: int) -> Outcome:
 
 @row("Bribed majority, nobody looks", "3 of 5 members, with the miner", Ruling.OPEN)
 def bribed_majority_unwatched(arena: Arena, trial: int) -> Outcome:
-    """The same lie, and nobody disputes it within the window: it is paid, and the two honest members
-    lose what incoherence costs. Price: the signers' stake is at the mercy of anybody who re-checks
-    one trace, and a batch may never be worth more than what a majority is sure to lose."""
+    """The same lie, and nobody disputes it within the window: it is paid, and the two honest
+    members lose what incoherence costs. Price: the signers' stake is at the mercy of anybody who
+    re-checks a trace, and no batch may be worth more than what a majority is sure to lose."""
     told = Bribed(arena)
     arena.settle(told.case.batch)
     staked = sum(
