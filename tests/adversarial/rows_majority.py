@@ -308,6 +308,11 @@ def stake_withdrawn(arena: Arena, trial: int) -> Outcome:
     """The signers ask for all of their free stake back as soon as they have voted, and try to claim
     it before the dispute ends. Unbonding stake stays within reach, for longer than any dispute."""
     told = Bribed(arena)
+    with arena.aside():
+        ident = dispute(arena, WATCHER, told.case, 3)
+        jury(arena, ident, told.case.juror(3), told.case.juror(3))
+        close(arena, ident)
+        staying = told.signers.cost
     refused = []
     for who in told.signers.names:
         staked, _, _, seats, _ = arena.view("stake", "get", arena.address(who))
@@ -322,7 +327,8 @@ def stake_withdrawn(arena: Arena, trial: int) -> Outcome:
     arena.send("keeper", "court", "close", ident)
     again(arena, told.case)
     held = {"VerifierStake_InsufficientFreeStake", "VerifierStake_StillUnbonding"}
-    return told.outcome(set(refused) == held and arena.batch(told.case.batch).overturned == 1)
+    kept = set(refused) == held and arena.batch(told.case.batch).overturned == 1
+    return told.outcome(kept and told.signers.cost == staying > 0)
 
 
 @row("Slash to oneself", "3 of 5 members, with miner and challenger", Ruling.CAUGHT)
