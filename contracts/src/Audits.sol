@@ -7,6 +7,7 @@ import {BatchMarket} from "./BatchMarket.sol";
 import {Evidence} from "./Evidence.sol";
 import {IAudits} from "./interfaces/IAudits.sol";
 import {IBatchMarket} from "./interfaces/IBatchMarket.sol";
+import {IEvidence} from "./interfaces/IEvidence.sol";
 import {MerkleProofs} from "./libraries/MerkleProofs.sol";
 import {Outcomes} from "./libraries/Outcomes.sol";
 import {Verdict} from "./libraries/Types.sol";
@@ -45,8 +46,12 @@ contract Audits is IAudits {
             seen.attestedAt != 0 && !Outcomes.wholeBatch(seen.attestation.verdictRoot), Audits_NotAttested(batch)
         );
         _requirePlanted(batch, leafOf(seen.root, planted, salt), root, proof);
+        // Another trace's verdict would make a committee that was right look as if it had missed the trap.
+        require(
+            attested.index == planted.index, IEvidence.Evidence_BadVerdictProof(batch, planted.index)
+        );
         missed = evidence.verdictVote(batch, seen.attestation, seen.count, attested, attestedProof)
-            != evidence.voteOf(batch, planted) || attested.index != planted.index;
+            != evidence.voteOf(batch, planted);
 
         _audits[batch] = Audit(msg.sender, planted.index, missed);
         emit AuditOpened(batch, msg.sender, planted.index, planted, missed);

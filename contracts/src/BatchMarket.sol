@@ -85,6 +85,7 @@ contract BatchMarket is IBatchMarket, Multicall {
         _linked("ledger.court", ledger_.court(), court_);
         _linked("escrow.market", escrow_.market(), address(this));
         _linked("escrow.ledger", address(escrow_.ledger()), address(ledger_));
+        _linked("escrow.court", escrow_.court(), court_);
         _linked("rounds.market", rounds_.market(), address(this));
         _linked("rounds.court", rounds_.court(), court_);
         VerifierStake stake = VerifierStake(address(rounds_.stake()));
@@ -156,7 +157,10 @@ contract BatchMarket is IBatchMarket, Multicall {
     function tally(uint64 id, Attestation calldata leader) external {
         _requirePhase(id, Phase.InRound);
         Stored storage batch = _batches[id];
-        require(batch.disputes == 0, BatchMarket_DisputesOpen(id, batch.disputes));
+        // Disputes about an attestation before this round may go on; one about this round's votes decides it.
+        require(
+            batch.disputes == 0 || batch.narrowed != batch.rounds, BatchMarket_DisputesOpen(id, batch.disputes)
+        );
         uint64 round = batch.round;
         require(rounds.phaseOf(round) == IRounds.Phase.Closed, BatchMarket_RoundNotClosed(id, round));
 
@@ -321,7 +325,9 @@ contract BatchMarket is IBatchMarket, Multicall {
         );
         require(terms.feePerTrace >= _minFee, BatchMarket_FeeTooLow(terms.feePerTrace, _minFee));
         value = _worstCase(terms, traces);
-        require(value <= _maxValue, BatchMarket_BatchTooDear(value, _maxValue));
+        // What a false attestation can take: the bounty's money, or by a false "malformed" the miner's bond.
+        uint256 atRisk = Math.max(value, _bond(terms, traces));
+        require(atRisk <= _maxValue, BatchMarket_BatchTooDear(atRisk, _maxValue));
         uint256 eligible = rounds.stake().eligible();
         require(eligible >= _minVerifiers, BatchMarket_TooFewVerifiers(eligible, _minVerifiers));
     }

@@ -39,6 +39,8 @@ contract Court is ICourt {
     mapping(uint64 id => Attestation[2]) private _rivals;
     /// keccak256(batch, number of the attestation, index) => its dispute
     mapping(bytes32 key => uint64) private _disputeOf;
+    /// disputed verdicts and outcomes that cost the miner its bond
+    mapping(uint64 id => bool) private _accused;
     /// bonds of open disputes, in token base units
     uint256 private _bonds;
     uint64 public count;
@@ -52,6 +54,16 @@ contract Court is ICourt {
         Evidence evidence_,
         Parameters memory parameters
     ) {
+        _linked("market.court", market_.court(), address(this));
+        _linked("market.escrow", address(market_.escrow()), address(escrow_));
+        _linked("market.ledger", address(market_.ledger()), address(ledger_));
+        _linked("market.rounds", address(market_.rounds()), address(rounds_));
+        _linked("openings.court", openings_.court(), address(this));
+        // Of one deployment, or jurors would be judged by one set and paid by another.
+        bool same = keccak256(abi.encode(parameters)) == keccak256(abi.encode(market_.parameters()))
+            && openings_.openingWindow() == parameters.openingWindow;
+        require(same, Court_WrongDeployment("parameters", address(market_)));
+
         market = market_;
         escrow = escrow_;
         ledger = ledger_;
@@ -75,7 +87,7 @@ contract Court is ICourt {
         bytes32 vote =
             evidence.leaf(address(market), batch, seen, verdict, verdictProof, lineHash, traceProof);
         id = _begin(batch, seen, Kind.Leaf, verdict.index);
-        _disputes[id].paid = verdict.units != 0;
+        _remember(id, verdict);
         _openFirstJury(id, verdict.index, vote, 0, seen.round);
         ledger.collect(msg.sender, _disputes[id].bond);
     }
@@ -85,6 +97,7 @@ contract Court is ICourt {
         bytes32 root = seen.attestation.verdictRoot;
         require(Outcomes.wholeBatch(root), Court_NoOutcome(root));
         id = _begin(batch, seen, root == Outcomes.MALFORMED ? Kind.Malformed : Kind.Unavailable, 0);
+        if (root == Outcomes.MALFORMED) _accused[id] = true;
         _openFirstJury(id, 0, Outcomes.voteOf(root), 0, seen.round);
         ledger.collect(msg.sender, _disputes[id].bond);
     }
@@ -104,7 +117,7 @@ contract Court is ICourt {
         if (status == IOpenings.Status.Opened) {
             Verdict memory verdict = openings.openedOf(id);
             uint64 round = market.get(dispute.batch).round;
-            dispute.paid = verdict.units != 0;
+            _remember(id, verdict);
             _openFirstJury(id, verdict.index, evidence.voteOf(dispute.batch, verdict), 0, round);
         } else {
             require(
@@ -165,11 +178,14 @@ contract Court is ICourt {
         if (votes > uint256(seen.seats) / 2) {
             bytes32 given = Outcomes.voteOf(leader);
             require(given == vote, Court_NotTheLeader(given, vote));
-            dispute.minerWronged = !dispute.paid && leader.faults == 0;
+            dispute.minerWronged = _givesMore(id, dispute, leader);
             _decide(id, dispute, _standingOf(dispute, vote), vote, dispute.juries == maxJuries);
         } else if (phase == IRounds.Phase.Closed && dispute.juries < maxJuries) {
             _openJury(id, dispute, 2 * seen.size + 1, jury);
         } else {
+            // An appeal that no jury could be drawn for was not lost.
+            uint256 appeals = _appeals[id].length;
+            if (phase == IRounds.Phase.Stalled && appeals != 0) _appeals[id][appeals - 1].against = Standing.None;
             _decide(id, dispute, dispute.standing, dispute.standingVote, true);
         }
     }
@@ -196,9 +212,9 @@ contract Court is ICourt {
         address[] memory jurors = _judge(dispute);
         uint256 insured = pool();
 
-        (uint256 lost, uint256 back) = _settleBonds(id, dispute);
         market.endDispute(batch);
         uint256 slashed = _carryOut(id, dispute, seen);
+        (uint256 lost, uint256 back) = _settleBonds(id, dispute, slashed != 0);
 
         uint256 fees = Math.min(jurors.length * uint256(jurorFee), lost + slashed + insured);
         if (jurors.length != 0) {
@@ -214,8 +230,9 @@ contract Court is ICourt {
             _credit(dispute.challenger, reward);
         } else if (dispute.standing == Standing.Stands) {
             wronged = left / 2;
-        } else if (dispute.kind == Kind.Unavailable && dispute.standing == Standing.Falls) {
-            // The content may have come late: the challenger gets its bond less what the jurors took.
+        } else if (dispute.kind != Kind.Conflict && dispute.standing != Standing.None) {
+            // Right, but nobody is convicted who could pay the jurors (the content came late, or can't be had, or another
+            // dispute was quicker): the challenger gets its bond less what they took. The pool must not be for the asking.
             back = Math.min(dispute.bond, left);
             _credit(dispute.challenger, back);
         }
@@ -302,6 +319,11 @@ contract Court is ICourt {
         emit JuryOpened(id, jury, size);
     }
 
+    function _remember(uint64 id, Verdict memory verdict) private {
+        _disputes[id].paid = verdict.units != 0;
+        if (verdict.faults != 0) _accused[id] = true;
+    }
+
     function _decide(uint64 id, Dispute storage dispute, Standing standing, bytes32 vote, bool last) private {
         dispute.standing = standing;
         dispute.standingVote = vote;
@@ -329,18 +351,19 @@ contract Court is ICourt {
         }
     }
 
-    /// Gives winners their bonds back.
+    /// Gives winners their bonds back; a challenger's only where signers were convicted, or no jury decided.
     /// @return lost the bonds of the losing side
     /// @return back what the challenger gets of its own
-    function _settleBonds(uint64 id, Dispute storage dispute) private returns (uint256 lost, uint256 back) {
+    function _settleBonds(uint64 id, Dispute storage dispute, bool convicted)
+        private
+        returns (uint256 lost, uint256 back)
+    {
         Standing standing = dispute.standing;
         uint256 all;
         if (dispute.kind != Kind.Conflict) {
             all = dispute.bond;
-            bool charged = standing == Standing.Stands
-                || (dispute.kind == Kind.Unavailable && standing == Standing.Falls);
-            if (charged) lost = all;
-            else back = all;
+            if (convicted || standing == Standing.None) back = all;
+            else lost = all;
             _credit(dispute.challenger, back);
         }
         Appeal[] storage appeals = _appeals[id];
@@ -370,6 +393,16 @@ contract Court is ICourt {
         } else if (standing == Standing.Unavailable) {
             market.attest(batch, Attestation(Outcomes.UNAVAILABLE, 0, 0));
         }
+    }
+
+    /// @return more whether a jury's verdict gives the miner more than the disputed one
+    function _givesMore(uint64 id, Dispute storage dispute, Attestation calldata verdict)
+        private
+        view
+        returns (bool more)
+    {
+        if (dispute.paid || verdict.faults != 0) return false;
+        return verdict.units != 0 || _accused[id];
     }
 
     function _standingOf(Dispute storage dispute, bytes32 vote) private view returns (Standing) {
@@ -405,6 +438,10 @@ contract Court is ICourt {
         if (amount == 0) return;
         ledger.shift(address(escrow), amount);
         escrow.replenish(bounty, amount);
+    }
+
+    function _linked(string memory name, address linked, address expected) private pure {
+        require(linked == expected, Court_WrongDeployment(name, linked));
     }
 
     function _requireVerdicts(Attestation memory attestation) private pure {

@@ -86,6 +86,10 @@ contract Openings is IOpenings {
         return (_treeOf(game), game.deadline);
     }
 
+    function childrenOf(uint64 dispute) external view returns (VerdictFaults.Children memory) {
+        return _games[dispute].children;
+    }
+
     function openedOf(uint64 dispute) external view returns (Verdict memory) {
         return _games[dispute].verdict;
     }

@@ -157,7 +157,7 @@ contract Rounds is IRounds, Multicall {
             members[signers] = _memberAt(id, i);
             penalties[signers++] = fraudPenalty;
         }
-        slashed = _close(members, penalties, signers);
+        slashed = _close(members, penalties, signers, false);
         emit SignersConvicted(id, vote, slashed);
     }
 
@@ -192,7 +192,7 @@ contract Rounds is IRounds, Multicall {
         assembly ("memory-safe") {
             mstore(coherent, agreeing)
         }
-        slashed = _close(members, penalties, open_);
+        slashed = _close(members, penalties, open_, round.jury);
     }
 
     function get(uint64 id) external view returns (Round memory) {
@@ -333,7 +333,7 @@ contract Rounds is IRounds, Multicall {
     function _draw(uint64 id, Round storage round, uint64 point) private returns (bool) {
         bytes32 value = keccak256(abi.encode(randomness.valueAt(point), id, round.subject));
         uint256 least = round.jury ? round.size / 2 + 1 : committeeSize;
-        uint32[] memory members = stake.draw(value, round.size, least, _excluded(round));
+        uint32[] memory members = stake.draw(value, round.size, least, _excluded(round), round.jury);
         if (members.length == 0) return false;
 
         round.drawnAt = uint32(block.timestamp);
@@ -369,7 +369,7 @@ contract Rounds is IRounds, Multicall {
         }
     }
 
-    function _close(uint32[] memory members, uint256[] memory penalties, uint256 length)
+    function _close(uint32[] memory members, uint256[] memory penalties, uint256 length, bool jury)
         private
         returns (uint256)
     {
@@ -378,7 +378,7 @@ contract Rounds is IRounds, Multicall {
             mstore(members, length)
             mstore(penalties, length)
         }
-        return stake.closeSeats(members, penalties, court);
+        return stake.closeSeats(members, penalties, court, jury);
     }
 
     function _votesFor(uint64 id, bytes32 vote) private view returns (uint256 number) {

@@ -31,8 +31,12 @@ contract VerifierStake is IVerifierStake {
     mapping(uint256 leaf => Account) private _accounts;
     /// leaf plus one; zero where the account never staked
     mapping(address account => uint256) private _leafOf;
-    SortitionTree.Tree private _tree;
-    uint256 public eligible;
+    /// free seats: the lot of committees
+    SortitionTree.Tree private _free;
+    /// all seats: the lot of juries, which nobody can empty by keeping seats busy
+    SortitionTree.Tree private _all;
+    uint128 private _eligible;
+    uint128 private _stakers;
 
     modifier onlyRounds() {
         require(msg.sender == address(rounds), VerifierStake_NotRounds(msg.sender));
@@ -63,14 +67,15 @@ contract VerifierStake is IVerifierStake {
         uint256 place = _leafOf[msg.sender];
         require(place != 0, VerifierStake_InsufficientFreeStake(0, amount));
         Account storage account = _accounts[place - 1];
-        uint256 free = account.stake - uint256(account.openSeats) * seatStake;
+        uint256 free = _beyond(account, account.openSeats);
         require(amount <= free, VerifierStake_InsufficientFreeStake(free, amount));
 
         uint256 claimableAt = block.timestamp + unbondingDelay;
         account.stake -= uint96(amount);
         account.unbonding += uint96(amount);
         account.claimableAt = claimableAt.toUint32();
-        _refresh(place - 1, account);
+        _refreshFree(place - 1, account);
+        _refreshAll(place - 1, account);
         emit UnstakeRequested(msg.sender, amount, claimableAt);
     }
 
@@ -92,45 +97,51 @@ contract VerifierStake is IVerifierStake {
         ledger.credit(accounts, amounts);
     }
 
-    function draw(bytes32 randomness, uint256 size, uint256 least, uint32[] calldata excluded)
+    function draw(bytes32 randomness, uint256 size, uint256 least, uint32[] calldata excluded, bool jury)
         external
         onlyRounds
         returns (uint32[] memory members)
     {
-        uint256 candidates = eligible;
+        SortitionTree.Tree storage tree = jury ? _all : _free;
+        uint256 candidates = jury ? _stakers : _eligible;
         uint256[] memory weights = new uint256[](excluded.length);
         for (uint256 i; i < excluded.length; ++i) {
             // Somebody who sat twice has weight zero the second time, and gets it back once.
-            weights[i] = _tree.weightOf(excluded[i]);
+            weights[i] = tree.weightOf(excluded[i]);
             if (weights[i] == 0) continue;
             --candidates;
-            _tree.set(excluded[i], 0);
+            tree.set(excluded[i], 0);
         }
-        if (candidates >= least) members = _draw(randomness, Math.min(size, candidates));
+        if (candidates >= least) {
+            members = _pick(tree, randomness, Math.min(size, candidates));
+            for (uint256 i; i < members.length; ++i) {
+                Account storage account = _accounts[members[i]];
+                uint256 weight = account.stake / seatStake;
+                // Jurors lock nothing: what they can lose stays within reach while it unbonds.
+                if (!jury) {
+                    weight -= ++account.openSeats;
+                    if (weight == 0) --_eligible;
+                }
+                tree.set(members[i], weight);
+            }
+        }
         for (uint256 i; i < excluded.length; ++i) {
-            if (weights[i] != 0) _tree.set(excluded[i], weights[i]);
+            if (weights[i] != 0) tree.set(excluded[i], weights[i]);
         }
     }
 
-    function closeSeats(uint32[] calldata members, uint256[] calldata penalties, address beneficiary)
+    function closeSeats(uint32[] calldata members, uint256[] calldata penalties, address beneficiary, bool jury)
         external
         onlyRounds
         returns (uint256 slashed)
     {
         for (uint256 i; i < members.length; ++i) {
             Account storage account = _accounts[members[i]];
-            uint256 seats = account.openSeats - 1;
-            uint256 fromStake = Math.min(penalties[i], account.stake - seats * seatStake);
-            account.openSeats = uint32(seats);
-            account.stake -= uint96(fromStake);
-            uint256 taken = fromStake;
-            if (fromStake != penalties[i]) {
-                uint256 fromUnbonding = Math.min(penalties[i] - fromStake, account.unbonding);
-                account.unbonding -= uint96(fromUnbonding);
-                taken += fromUnbonding;
-            }
+            if (!jury) --account.openSeats;
+            uint256 taken = _take(account, penalties[i], jury);
             slashed += taken;
-            _refresh(members[i], account);
+            _refreshFree(members[i], account);
+            if (taken != 0) _refreshAll(members[i], account);
             emit SeatClosed(account.owner, taken);
         }
         if (slashed != 0) ledger.shift(beneficiary, slashed);
@@ -149,33 +160,58 @@ contract VerifierStake is IVerifierStake {
         return _accounts[leaf].owner;
     }
 
+    function eligible() external view returns (uint256) {
+        return _eligible;
+    }
+
+    function stakers() external view returns (uint256) {
+        return _stakers;
+    }
+
     function weightOf(address verifier) external view returns (uint256) {
         uint256 place = _leafOf[verifier];
-        return place == 0 ? 0 : _tree.weightOf(place - 1);
+        return place == 0 ? 0 : _free.weightOf(place - 1);
     }
 
     function totalWeight() external view returns (uint256) {
-        return _tree.total();
+        return _free.total();
     }
 
-    function _draw(bytes32 randomness, uint256 size) private returns (uint32[] memory members) {
+    /// Draws without replacement: who is drawn has weight zero in `tree` until it is refreshed.
+    function _pick(SortitionTree.Tree storage tree, bytes32 randomness, uint256 size)
+        private
+        returns (uint32[] memory members)
+    {
         members = new uint32[](size);
         for (uint256 i; i < size; ++i) {
             // A fraction of the total, not a remainder: every ticket is as likely.
             uint256 fraction = uint256(keccak256(abi.encode(randomness, i))) >> 32;
-            uint256 ticket = (fraction * _tree.total()) >> 224;
-            uint256 leaf = _tree.find(ticket);
+            uint256 ticket = (fraction * tree.total()) >> 224;
+            uint256 leaf = tree.find(ticket);
             members[i] = uint32(leaf);
-            // Out of the lot until the whole committee is drawn: without replacement.
-            _tree.set(leaf, 0);
+            tree.set(leaf, 0);
         }
-        for (uint256 i; i < size; ++i) {
-            Account storage account = _accounts[members[i]];
-            uint256 seats = ++account.openSeats;
-            uint256 weight = account.stake / seatStake - seats;
-            if (weight == 0) --eligible;
-            _tree.set(members[i], weight);
-        }
+    }
+
+    /// Takes a penalty: from stake behind no seat, then from what is unbonding, and a juror's last from stake behind seats.
+    function _take(Account storage account, uint256 penalty, bool jury) private returns (uint256 taken) {
+        if (penalty == 0) return 0;
+        taken = Math.min(penalty, _beyond(account, account.openSeats));
+        account.stake -= uint96(taken);
+        if (taken == penalty) return taken;
+        uint256 part = Math.min(penalty - taken, account.unbonding);
+        account.unbonding -= uint96(part);
+        taken += part;
+        if (!jury) return taken;
+        part = Math.min(penalty - taken, account.stake);
+        account.stake -= uint96(part);
+        taken += part;
+    }
+
+    /// @return stake beyond what `seats` seats lock
+    function _beyond(Account storage account, uint256 seats) private view returns (uint256) {
+        uint256 locked = seats * seatStake;
+        return account.stake > locked ? account.stake - locked : 0;
     }
 
     function _stake(uint256 amount) private {
@@ -188,23 +224,37 @@ contract VerifierStake is IVerifierStake {
         uint256 seats = (ledger.heldFor(address(this)) + amount) / seatStake;
         require(seats <= type(uint32).max, VerifierStake_TooManySeats(seats));
         if (place == 0) {
-            place = _tree.add() + 1;
+            place = _free.add() + 1;
+            _all.add();
             _leafOf[msg.sender] = place;
             _accounts[place - 1].owner = msg.sender;
         }
         Account storage account = _accounts[place - 1];
         account.stake = sum.toUint96();
-        _refresh(place - 1, account);
+        _refreshFree(place - 1, account);
+        _refreshAll(place - 1, account);
         emit Staked(msg.sender, amount);
     }
 
-    /// Brings the tree in line with a verifier's stake and seats.
-    function _refresh(uint256 leaf, Account storage account) private {
-        uint256 old = _tree.weightOf(leaf);
-        uint256 weight = account.stake / seatStake - account.openSeats;
+    /// Brings the lot of committees in line with a verifier's stake and seats.
+    function _refreshFree(uint256 leaf, Account storage account) private {
+        uint256 old = _free.weightOf(leaf);
+        uint256 all = account.stake / seatStake;
+        uint256 locked = account.openSeats;
+        uint256 weight = all > locked ? all - locked : 0;
         if (old == weight) return;
-        if (old == 0) ++eligible;
-        if (weight == 0) --eligible;
-        _tree.set(leaf, weight);
+        if (old == 0) ++_eligible;
+        if (weight == 0) --_eligible;
+        _free.set(leaf, weight);
+    }
+
+    /// Brings the lot of juries in line with a verifier's stake.
+    function _refreshAll(uint256 leaf, Account storage account) private {
+        uint256 old = _all.weightOf(leaf);
+        uint256 weight = account.stake / seatStake;
+        if (old == weight) return;
+        if (old == 0) ++_stakers;
+        if (weight == 0) --_stakers;
+        _all.set(leaf, weight);
     }
 }

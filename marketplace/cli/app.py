@@ -16,6 +16,7 @@ from marketplace.cli import (
     bounties,
     chains,
     demo_command,
+    economics,
     environments,
     mining,
     models,
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(chains.chain_app, name="chain")
 app.command("deploy")(chains.deploy_market)
+app.command("economics")(economics.economics)
 app.add_typer(accounts.key_app, name="key")
 app.add_typer(environments.app, name="env")
 app.add_typer(bounties.app, name="bounty")

@@ -12,11 +12,12 @@ from eth_utils import is_address, to_checksum_address
 from web3.types import RPCEndpoint
 
 from marketplace.chain.anvil import LOCAL_CHAIN_ID, AnvilNode, published_account
-from marketplace.chain.deploying import deploy
+from marketplace.chain.deploying import LOCAL_CHAIN_IDS, deploy
 from marketplace.chain.deployment import save_deployment
 from marketplace.chain.parameters import preset
 from marketplace.chain.rpc import connect, node_errors
 from marketplace.cli.context import of
+from marketplace.cli.economics import require_sound
 from marketplace.cli.output import facts, say
 from marketplace.protocol.errors import ConfigError
 
@@ -88,8 +89,12 @@ def deploy_market(
         str | None,
         typer.Option(help="stablecoin address; without it a test token, on local chains only"),
     ] = None,
+    allow_unsound: Annotated[
+        bool, typer.Option("--allow-unsound", help="even where an attack pays (for tests)")
+    ] = False,
 ) -> None:
-    """Deploy a market and write its deployment file."""
+    """Deploy a market and write its deployment file. Refuses parameters under which an attack
+    pays (see `tracemarket economics`)."""
     context = of(ctx)
     if context.deployment_path.exists():
         raise ConfigError(
@@ -97,8 +102,13 @@ def deploy_market(
             fix="name another file with --deployment, or move that one away",
         )
     chosen = preset(preset_name)
+    w3 = connect(context.rpc)
+    if not allow_unsound:
+        with node_errors(w3):
+            local = w3.eth.chain_id in LOCAL_CHAIN_IDS
+        require_sound(chosen, local=local)
     deployment = deploy(
-        connect(context.rpc),
+        w3,
         context.account(),
         chosen,
         token=token,

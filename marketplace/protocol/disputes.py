@@ -7,13 +7,12 @@ nodes: see `find_fault`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from marketplace.protocol import merkle
+from marketplace.protocol import merkle, strict_json
 from marketplace.protocol.errors import InvalidValue, MalformedVerdicts
 from marketplace.protocol.hashing import Address, abi_hash, address20, bytes32, keccak, uint
 from marketplace.protocol.seeds import PPM
@@ -101,9 +100,9 @@ def read_leaves(data: bytes, count: int) -> list[LeafVerdict]:
     found = []
     for place, line in enumerate(lines):
         try:
-            record = json.loads(line)
+            record = strict_json.loads(line.decode("utf-8"), depth=1)
             found.append(LeafVerdict(*(record[name] for name in names)))
-        except (ValueError, KeyError, TypeError, RecursionError, InvalidValue) as error:
+        except (ValueError, KeyError, TypeError, InvalidValue) as error:
             raise MalformedVerdicts(f"verdict {place} can't be read: {error!s:.200}") from None
     return found
 

@@ -133,7 +133,9 @@ def _together(arena: Arena, one: Case, idents: list[int], indices: range) -> Non
     """All juries vote within the same windows, those that can be drawn; the truth."""
     juries = [arena.view("court", "get", ident)[3] for ident in idents]
     arena.mine(arena.preset.randomness_delay + 1)
-    arena.send("keeper", "rounds", "drawDue", len(juries))
+    while arena.view("rounds", "nextDraw"):
+        if arena.send("keeper", "rounds", "drawDue", 4).events.get("RoundDrawn") is None:
+            break
     for act in (arena.commit_vote, arena.reveal_vote):
         for round_, index in zip(juries, indices, strict=True):
             for seat, who in enumerate(arena.members(round_)):
@@ -237,105 +239,35 @@ def splinter(arena: Arena, trial: int) -> Outcome:
 @row(
     "Jury seats taken by frivolous disputes",
     "3 of 5 members, with the miner",
-    Ruling.OPEN,
+    Ruling.CAUGHT,
     trials=3,
     deep=True,
 )
 def clogged_jury(arena: Arena, trial: int) -> Outcome:
-    """Before a false attestation can be disputed, its miner disputes true verdicts of small batches
-    of its own, until too few free seats are left for one more jury; its signers, where they are
-    drawn, say nothing, so that these juries last. The watcher disputes at once and again in the
-    last minute: neither jury can be drawn in time, and the attestation stands. Price: one bond for
-    each jury, all lost, and that nobody stakes more in the hour that a jury may wait."""
+    """Before a false attestation can be disputed, its miner disputes so many true verdicts of a small
+    batch of its own that their juries have more seats than the market. Juries are drawn from all
+    stake, whether its seats are free or not, so the jury of the true dispute is seated all the
+    same; the miner's own bonds are lost."""
     miner = arena.watch(LIAR)
-    decoys = [case(arena, LIAR, traces=64, good=True) for _ in range(2)]
-    for one in decoys:
-        arena.draw(arena.batch(one.batch).round)
-    for one in decoys:
-        truth = one.truth.attestation
-        arena.attest(one.batch, truth, truth)
+    decoy = case(arena, LIAR, traces=64, good=True)
+    truth = decoy.truth.attestation
+    arena.attest(decoy.batch, truth, truth)
     told = Bribed(arena)
-    until = arena.now + arena.p.challenge_window
-
-    clogs: list[tuple[int, Case, int]] = []
-    for place in range(60):
-        if _candidates(arena, told) <= 5:
-            break
-        one, index = decoys[place % 2], place // 2
-        ident = dispute(arena, LIAR, one, index, attested_true=True)
-        if not arena.draw(arena.view("court", "get", ident)[3]):
-            break
-        clogs.append((ident, one, index))
-    first = dispute(arena, WATCHER, told.case, 0)
-    _judge_clogs(arena, clogs, set(told.signers.names))
-    stalled = _stalls(arena, first)
-    if until - 60 > arena.now:
-        arena.pass_time(until - 60 - arena.now)
-    second = dispute(arena, WATCHER, told.case, 1)
-    stalled += _stalls(arena, second)
-    open_ = [ident for ident, _, _ in clogs if not _closed(arena, ident)]
-    if stalled == 2:
-        for ident in (first, second):
-            arena.send("keeper", "court", "close", ident)
-        arena.send("keeper", "market", "settle", told.case.batch)
-    arena.pass_time(arena.p.appeal_window + 1)
-    for ident in open_:
-        arena.send("keeper", "court", "close", ident)
-    gain, cost = told.signers.gain + miner.gain, told.signers.cost + miner.cost
-    return Outcome(
-        stalled < 2,
-        cost,
-        gain,
-        told.poster.cost,
-        {
-            "disputes": len(clogs),
-            "bonds lost": len(clogs) * arena.view("court", "bondFor", 1) / TUSD,
-        },
-    )
-
-
-def _judge_clogs(arena: Arena, clogs: list[tuple[int, Case, int]], silent: set[str]) -> None:
-    """Juries without a silent member end at once, the others when the time to commit has passed."""
-    waiting = []
-    for ident, one, index in clogs:
-        round_ = arena.view("court", "get", ident)[3]
-        seats = [(seat, who) for seat, who in enumerate(arena.members(round_)) if who not in silent]
-        for seat, who in seats:
-            arena.commit_vote(round_, seat, who, one.juror(index))
-        waiting.append((ident, round_, seats, one, index))
-    waiting.sort(key=lambda entry: arena.round(entry[1])["allCommittedAt"] == 0)
-    waited = False
-    for ident, round_, seats, one, index in waiting:
-        if arena.round(round_)["allCommittedAt"] == 0 and not waited:
-            arena.pass_time(arena.p.commit_window + 1)
-            waited = True
-        for seat, who in seats:
-            arena.reveal_vote(round_, seat, who, one.juror(index))
-        if arena.view("rounds", "phaseOf", round_) == 6:
-            arena.send("keeper", "court", "tallyJury", ident, _fields(one, index))
-
-
-def _candidates(arena: Arena, told: Bribed) -> int:
-    """Verifiers with a free seat that could judge the false attestation."""
-    return sum(
-        arena.view("stake", "weightOf", arena.address(who)) > 0
-        for who in arena.verifiers
-        if who not in told.members
-    )
-
-
-def _stalls(arena: Arena, ident: int) -> bool:
-    """Whether a dispute's jury can't be drawn in time; it is counted where so."""
-    round_ = arena.view("court", "get", ident)[3]
-    if arena.round(round_)["drawnAt"] == 0:
-        arena.draw(round_)
+    idents = [dispute(arena, LIAR, decoy, index, attested_true=True) for index in range(16)]
+    ident = dispute(arena, WATCHER, told.case, 0)
+    _together(arena, decoy, idents, range(16))
+    seated = bool(arena.draw(arena.view("court", "get", ident)[3]))
+    if seated:
+        jury(arena, ident, told.case.juror(0), told.case.juror(0))
+        close(arena, ident)
+        again(arena, told.case)
+    else:
         arena.pass_time(arena.p.draw_timeout + 1)
-    if arena.round(round_)["drawnAt"] != 0:
-        return False
-    arena.send("keeper", "court", "tallyJury", ident, (bytes(32), 0, 0))
-    return True
-
-
-def _closed(arena: Arena, ident: int) -> bool:
-    """Closes a dispute if its time has come."""
-    return arena.refusal("keeper", "court", "close", ident) is None
+        arena.send("keeper", "court", "tallyJury", ident, (bytes(32), 0, 0))
+        close(arena, ident)
+        arena.settle(told.case.batch)
+    for one in idents:
+        arena.send("keeper", "court", "close", one)
+    harm = told.poster.cost + told.watcher.cost + told.others.cost
+    cost, gain = told.signers.cost + miner.cost, told.signers.gain + miner.gain
+    return Outcome(seated, cost, gain, harm, {"disputes of the miner's own": len(idents)})

@@ -18,7 +18,7 @@ FRESH: Final = "newcomer"
 def _lot(arena: Arena, value: bytes, size: int) -> list[str]:
     """The members that the contract draws with a value, in the present state; nothing is
     changed."""
-    leaves = arena.view_as("rounds", "stake", "draw", value, size, size, [])
+    leaves = arena.view_as("rounds", "stake", "draw", value, size, size, [], False)
     return [_owner(arena, leaf) for leaf in leaves]
 
 
@@ -137,7 +137,10 @@ def sybil_stake(arena: Arena, trial: int) -> Outcome:
                 arena.send(name, "stake", "stake", amount // len(names))
             leaves = {arena.view("stake", "get", arena.address(name))[4] - 1 for name in names}
             found = [
-                len(leaves & set(arena.view_as("rounds", "stake", "draw", value, size, size, [])))
+                len(
+                    leaves
+                    & set(arena.view_as("rounds", "stake", "draw", value, size, size, [], False))
+                )
                 for value in values
             ]
         return sum(found) / len(values)

@@ -58,9 +58,9 @@ def test_a_batch_from_bounty_to_withdrawal(market, accounts) -> None:
     settled = reader.settle(batch)
     assert reader.batch(batch).phase is BatchPhase.SETTLED
 
-    # 5 units at 0.10; the bond less one fault at 5 x 0.01
+    # 5 units at 0.10; the bond less one fault at 5 x 0.01 and the fees of 3 traces without a unit
     earned = 5 * TUSD // 10
-    forfeited = 5 * TUSD // 100
+    forfeited = 5 * TUSD // 100 + 3 * TUSD // 50
     assert settled.event("BatchSettled").args == {
         "batch": batch,
         "minerPaid": earned,
@@ -201,6 +201,7 @@ def test_stake_goes_in_and_comes_out(market, accounts) -> None:
 
 def test_an_assignment_from_request_to_tasks(market, accounts) -> None:
     bounty = market.open_bounty()
+    market.stake_verifiers(3)
     miner = market.client(accounts.miner)
     assert miner.assignment(bounty, miner.address) is None
     miner.request_assignment(bounty)
@@ -223,6 +224,7 @@ def test_an_assignment_from_request_to_tasks(market, accounts) -> None:
 
 def test_a_batch_for_other_tasks_than_the_next_is_refused(market, accounts) -> None:
     bounty = market.open_bounty()
+    market.stake_verifiers(3)
     assignment = market.open_assignment(bounty)
     miner = market.client(accounts.miner)
     good = {
@@ -255,6 +257,7 @@ def test_a_batch_for_other_tasks_than_the_next_is_refused(market, accounts) -> N
 
 def test_a_batch_that_the_bounty_cannot_pay_names_both_amounts(market) -> None:
     bounty = market.open_bounty(TUSD)
+    market.stake_verifiers(3)
     market.open_assignment(bounty)
     with pytest.raises(ContractError) as caught:
         market.commit_batch(bounty, traces=12)
@@ -282,7 +285,9 @@ def test_rounds_and_seats_as_they_fill(market, accounts) -> None:
     assert reader.seats(round_id) == ()
     with pytest.raises(ContractError, match="is awaiting randomness"):
         reader.draw(round_id)
+    assert market.reader.next_draw() == round_id
     market.draw(batch)
+    assert market.reader.next_draw() is None
     seats = reader.seats(round_id)
     assert [seat.state for seat in seats] == [SeatState.DRAWN] * 3
     drawn = [seat.verifier for seat in seats]
@@ -328,12 +333,38 @@ def test_rounds_without_a_reveal_end_in_a_void_batch(market, accounts) -> None:
     assert reader.balance(accounts.miner.address) == void.bond
 
 
-def test_a_draw_without_verifiers_stalls_and_is_made_void(market, accounts) -> None:
+def test_what_the_market_does_not_sell_is_named(market) -> None:
+    bounty = market.open_bounty(fee_per_trace=100)
+    cheap = market.open_bounty(fee_per_trace=99)
+    dear = market.open_bounty(100_000 * TUSD // 2, price_per_unit=60 * TUSD)
+    for one in (bounty, cheap, dear):
+        market.open_assignment(one)
+    with pytest.raises(ContractError, match="0 verifiers have a free seat, the market asks for 3"):
+        market.commit_batch(bounty)
+    market.stake_verifiers(3)
+    with pytest.raises(ContractError, match=r"pays 0\.000099 tUSD .* asks 0\.0001 tUSD"):
+        market.commit_batch(cheap)
+    with pytest.raises(ContractError, match=r"can cost 240\.08 tUSD, more than the 200\.00 tUSD"):
+        market.commit_batch(dear, traces=4)
+    market.commit_batch(bounty)
+
+
+def test_a_draw_without_verifiers_is_scheduled_again_then_stalls_and_is_made_void(
+    market, accounts
+) -> None:
     bounty = market.open_bounty()
+    keys = market.stake_verifiers(3)
     market.open_assignment(bounty)
     batch = market.commit_batch(bounty)
-    with pytest.raises(ContractError, match="0 verifiers have a free seat, the draw needs 3"):
-        market.draw(batch)
+    for key in keys:
+        market.client(key).request_unstake(500 * TUSD)
+    assert market.reader.next_draw() == 1
+    point = market.reader.round(1).draw_point
+    market.wait_for_randomness(point)
+    sent = market.reader.draw(1)
+    assert not sent.drew(1)
+    later = sent.event("DrawRescheduled").args["drawPoint"]
+    assert later == market.reader.round(1).draw_point > point
     with pytest.raises(ContractError, match="is not stalled"):
         market.reader.void_stalled(batch)
     market.pass_time(market.deployment.parameters.draw_timeout + 1)

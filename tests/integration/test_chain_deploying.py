@@ -61,7 +61,17 @@ def test_links_and_parameters_are_checked(market) -> None:
     other = deploy(
         market.anvil.url, market.accounts.stranger, MINIMAL, token=deployment.token.address
     )
-    for short in ("ledger", "escrow", "stake", "rounds", "assignments", "market"):
+    for short in (
+        "ledger",
+        "escrow",
+        "stake",
+        "rounds",
+        "assignments",
+        "market",
+        "openings",
+        "court",
+        "audits",
+    ):
         mixed = dict(deployment.addresses) | {short: other.address(short)}
         with pytest.raises(ChainError, match="the deployment says"):
             check_links(w3, replace(deployment, addresses=mixed))
@@ -74,8 +84,8 @@ def test_contracts_that_do_not_belong_together_are_not_handed_out(
 
     def wrong(where, *rest):
         arguments = right(where, *rest)
-        ledger, _, market_address = arguments["escrow"]
-        return arguments | {"escrow": (ledger, where["ledger"], market_address)}
+        ledger, _, *modules = arguments["escrow"]
+        return arguments | {"escrow": (ledger, where["ledger"], *modules)}
 
     monkeypatch.setattr(deploying, "_arguments", wrong)
     token = market.deployment.token.address

@@ -97,6 +97,7 @@ def test_attested_content_that_nobody_has_any_more_is_named(loop, market, tmp_pa
 
 def test_the_next_batch_answers_the_next_tasks(loop, market):
     bounty = loop.open_bounty()
+    market.stake_verifiers(3)
     first = loop.miner().mine(bounty, 2, Arithmetic())
     second = loop.miner().mine(bounty, 1, Arithmetic())
     assert (first.first_task, second.first_task) == (0, 2)
@@ -132,9 +133,12 @@ def test_lies_forfeit_the_bond_and_other_traces_are_judged_as_they_are(loop, mar
     # The two groups with a lie are not whole; the third is paid.
     assert (batch.attestation.units, batch.attestation.faults) == (SIZE, 2)
     parameters = market.deployment.parameters
-    fine = 2 * parameters.fault_multiple * parameters.bond_per_trace
+    # Two lies, and the checking of the eight traces without a unit: more than the bond.
+    fine = 2 * parameters.fault_multiple * parameters.bond_per_trace + (TRACES - SIZE) * FEE
+    assert fine > batch.bond
     paid = market.reader.balance(accounts.miner.address)
-    assert paid == SIZE * PRICE + batch.bond - fine
+    assert paid == SIZE * PRICE
+    fine = batch.bond
     spent = SIZE * PRICE + 3 * (FEE * TRACES // 3)
     assert market.reader.bounty(bounty).available == 100 * TUSD - spent + fine
 
@@ -203,10 +207,11 @@ def test_an_absent_member_pays_and_the_others_reach_the_quorum(loop, market):
     penalty = parameters.seat_stake * parameters.absence_bps // 10_000
     assert market.reader.verifier(keys[2].address).stake == 500 * TUSD - penalty
     assert market.reader.balance(keys[2].address) == 0
-    # The absent member's part of the fee and its penalty go to the poster's bounty.
+    # The absent member's part of the fee goes back to the bounty, its penalty to the pool.
     share = FEE * TRACES // 3
-    expected = 100 * TUSD - TRACES * PRICE - 2 * share + penalty
+    expected = 100 * TUSD - TRACES * PRICE - 2 * share
     assert market.reader.bounty(bounty).available == expected
+    assert market.reader.pool() == penalty == market.reader.held_for("court")
 
 
 def test_no_quorum_ends_void_and_everybody_is_made_whole(loop, market, accounts):
@@ -219,6 +224,12 @@ def test_no_quorum_ends_void_and_everybody_is_made_whole(loop, market, accounts)
         round_id = market.draw(mined.batch)
         seats = reader.round(round_id).seats
         market.vote(round_id, [_made_up(number, place) for place in range(seats)])
+        # First there is time to narrow the conflict.
+        with pytest.raises(Reverted, match="conflict"):
+            reader.tally(mined.batch)
+        parameters = market.deployment.parameters
+        windows = (parameters.commit_window, parameters.reveal_window, parameters.opening_window)
+        market.pass_time(sum(windows) + 1)
         reader.tally(mined.batch)
     assert reader.batch(mined.batch).phase is BatchPhase.VOID
     # Sizes: 3, then 7, then as many as there are.
@@ -304,6 +315,7 @@ def test_a_miner_that_dies_after_its_commit_publishes_later(loop, market, monkey
 
 def test_a_miner_that_dies_before_its_commit_commits_later(loop, market, monkeypatch):
     bounty = loop.open_bounty()
+    market.stake_verifiers(3)
     miner = loop.miner()
     client = market.client(market.accounts.miner)
     monkeypatch.setattr(type(client), "commit_batch", _power_cut)
@@ -317,6 +329,7 @@ def test_a_miner_that_dies_before_its_commit_commits_later(loop, market, monkeyp
 
 def test_a_spooled_batch_whose_tasks_are_taken_is_set_aside(loop, market, tmp_path):
     bounty = loop.open_bounty()
+    market.stake_verifiers(3)
     miner = loop.miner()
     terms = market.reader.bounty(bounty)
     assignment = miner.enrol(bounty)
@@ -357,6 +370,7 @@ def test_refund_after_the_deadline_with_a_batch_pending(loop, market, accounts):
 def test_a_bounty_that_can_pay_fewer_groups_gets_fewer(loop, market):
     one_group = SIZE * (PRICE + FEE)
     bounty = loop.open_bounty(amount=2 * one_group + 1)
+    market.stake_verifiers(3)
     assert loop.miner().mine(bounty, 10, Arithmetic()).groups == 2
     with pytest.raises(InsufficientFunds, match=r"has 0\.000001 tUSD free"):
         loop.miner().mine(bounty, 1, Arithmetic())

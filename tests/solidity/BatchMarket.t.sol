@@ -13,6 +13,9 @@ import {Scenario} from "./support/Scenario.sol";
 /// ├── codec not raw or dag-pb                  BatchMarket_InvalidCodec
 /// ├── no such bounty                           BountyEscrow_UnknownBounty
 /// ├── none, too many, or a broken group        BatchMarket_InvalidCount
+/// ├── a bounty that pays checkers too little   BatchMarket_FeeTooLow
+/// ├── worth more than liars would lose         BatchMarket_BatchTooDear
+/// ├── too few verifiers with a free seat       BatchMarket_TooFewVerifiers
 /// ├── assignment not open, other seed or task  Assignments_NotOpen, _OtherSeed, _OtherTask
 /// ├── after the deadline                       BountyEscrow_DeadlinePassed
 /// ├── the worst case is not available          BountyEscrow_InsufficientFunds
@@ -23,14 +26,21 @@ import {Scenario} from "./support/Scenario.sol";
 /// ├── quorum, but another attestation given    BatchMarket_NotTheLeader
 /// ├── quorum: attested
 /// ├── too few votes: a round of the same size
-/// ├── conflicting votes: a round of 2k+1
+/// ├── conflict, and time to narrow it          BatchMarket_NarrowFirst
+/// ├── conflict that is being narrowed          BatchMarket_DisputesOpen
+/// ├── conflict after that: a round of 2k+1
 /// └── after the last round: void
 /// voidStalled, by anybody
 /// ├── not InRound                              BatchMarket_WrongPhase
 /// ├── drawn, or still time                     BatchMarket_RoundNotStalled
 /// └── void, and never drawn after that
 /// settle, by anybody (money: Settlement.t.sol)
-/// └── before its time, again, void             BatchMarket_WrongPhase
+/// └── before its time, again, void, disputed   BatchMarket_WrongPhase
+/// beginDispute, beginConflict, endDispute, overturn, attest (in a case: Court.t.sol)
+/// ├── not the court                            BatchMarket_NotCourt
+/// ├── not Challengeable                        BatchMarket_WrongPhase
+/// ├── no conflict, or narrowed before          BatchMarket_NoConflict
+/// └── overturned: signers convicted, a fresh committee of the same size, or void
 contract BatchMarketTest is Scenario {
     uint64 private bounty;
 
@@ -117,11 +127,11 @@ contract BatchMarketTest is Scenario {
         );
         _commitReverts(
             abi.encodeWithSelector(
-                IBountyEscrow.BountyEscrow_InsufficientFunds.selector, bounty, 100e6, 4_096 * uint256(PRICE + FEE)
+                IBountyEscrow.BountyEscrow_InsufficientFunds.selector, bounty, 100e6, 3_772 * uint256(PRICE + FEE)
             ),
             bounty,
             ROOT,
-            4_096,
+            3_772,
             0,
             seed
         );
@@ -209,7 +219,7 @@ contract BatchMarketTest is Scenario {
         emit IBatchMarket.BatchAttested(batch, round, votes[0]);
         vm.prank(stranger);
         market.tally(batch, votes[0]);
-        vm.assertEq(keccak256(abi.encode(market.get(batch).attestation)), leader, "attestation");
+        vm.assertEq(rounds.voteOf(market.get(batch).attestation), leader, "attestation");
         _assertPhase(batch, IBatchMarket.Phase.Challengeable);
     }
 
@@ -243,6 +253,15 @@ contract BatchMarketTest is Scenario {
         (votes[0], votes[1]) = (_verdict(4, 0), _verdict(3, 0));
         _draw(1);
         _vote(1, votes);
+        // Until the round's last second and five minutes more, the court may narrow it; whoever calls.
+        uint256 until = rounds.get(1).drawnAt + 20 minutes + 5 minutes;
+        bytes memory first = abi.encodeWithSelector(IBatchMarket.BatchMarket_NarrowFirst.selector, batch, until);
+        vm.expectRevert(first);
+        market.tally(batch, votes[0]);
+        vm.warp(until);
+        vm.expectRevert(first);
+        market.tally(batch, votes[0]);
+        vm.warp(until + 1);
         market.tally(batch, votes[0]);
         vm.assertEq(rounds.get(2).size, 7, "2k + 1");
         address[] memory members = _draw(2);
@@ -251,6 +270,11 @@ contract BatchMarketTest is Scenario {
         votes = _same(_verdict(4, 0), 6);
         (votes[3], votes[4], votes[5]) = (_verdict(3, 0), _verdict(3, 0), _verdict(3, 0));
         _vote(2, votes);
+        vm.expectRevert(
+            abi.encodeWithSelector(IBatchMarket.BatchMarket_NarrowFirst.selector, batch, rounds.endsAt(2) + 5 minutes)
+        );
+        market.tally(batch, votes[0]);
+        vm.warp(rounds.endsAt(2) + 5 minutes + 1);
         market.tally(batch, votes[0]);
         vm.assertEq(rounds.get(3).size, 15, "2k + 1 again");
     }
@@ -266,6 +290,7 @@ contract BatchMarketTest is Scenario {
         (votes[1], votes[2]) = (_verdict(3, 0), _verdict(2, 0));
         _draw(1);
         _vote(1, votes);
+        vm.warp(rounds.endsAt(1) + 5 minutes + 1);
         market.tally(batch, votes[0]);
         vm.assertEq(rounds.get(2).size, 7, "seven wanted");
         vm.assertEq(_draw(2).length, 4, "four there are");
@@ -338,7 +363,6 @@ contract BatchMarketTest is Scenario {
     /// A drawn committee can't be voided away by the clock.
     function testDrawnIsNotStalled() external {
         uint64 batch = _commit(bounty, miner, 4);
-        _skip(1 hours + 1);
         _draw(1);
         _skip(30 days);
         vm.expectRevert(abi.encodeWithSelector(IBatchMarket.BatchMarket_RoundNotStalled.selector, batch, 1));
@@ -378,6 +402,226 @@ contract BatchMarketTest is Scenario {
         vm.assertEq(
             keccak256(abi.encode(market.get(batch), rounds.get(1), rounds.seatOf(1, 0))), before, "as it was"
         );
+    }
+
+    /// A bounty may offer less, and be filled up, and yet no batch is taken: nobody would check it.
+    function testFeeTooLow() external {
+        BountyTerms memory terms = _terms();
+        terms.feePerTrace = 0;
+        uint64 free = _bountyWith(terms, 10e6);
+        _enrol(free, miner);
+        bytes32 seed = assignments.get(free, miner).seed;
+        _commitReverts(
+            abi.encodeWithSelector(IBatchMarket.BatchMarket_FeeTooLow.selector, 0, 1), free, ROOT, 4, 0, seed
+        );
+        terms.feePerTrace = 1;
+        _commit(_bountyWith(terms, 10e6), miner, 4);
+    }
+
+    /// Two of three members stand to lose the stake of two seats, 200e6: to the unit, no batch is worth more.
+    function testBatchTooDear() external {
+        BountyTerms memory terms = _terms();
+        (terms.pricePerUnit, terms.feePerTrace) = (50e6 - FEE, FEE);
+        _commit(_bountyWith(terms, 300e6), miner, 4);
+        ++terms.pricePerUnit;
+        uint64 dear = _bountyWith(terms, 300e6);
+        _enrol(dear, miner);
+        bytes32 seed = assignments.get(dear, miner).seed;
+        _commitReverts(
+            abi.encodeWithSelector(IBatchMarket.BatchMarket_BatchTooDear.selector, 200e6 + 4, 200e6),
+            dear,
+            ROOT,
+            4,
+            0,
+            seed
+        );
+        // The fee counts like the price.
+        (terms.pricePerUnit, terms.feePerTrace) = (1, 50e6);
+        dear = _bountyWith(terms, 300e6);
+        _enrol(dear, miner);
+        seed = assignments.get(dear, miner).seed;
+        _commitReverts(
+            abi.encodeWithSelector(IBatchMarket.BatchMarket_BatchTooDear.selector, 200e6 + 4, 200e6),
+            dear,
+            ROOT,
+            4,
+            0,
+            seed
+        );
+    }
+
+    function testTooFewVerifiers() external {
+        _enrol(bounty, miner);
+        _arm(miner, 1e9);
+        bytes32 seed = assignments.get(bounty, miner).seed;
+        for (uint256 i; i < 6; ++i) {
+            vm.prank(verifiers[i]);
+            stake.requestUnstake(SEAT + 1);
+        }
+        _commitReverts(
+            abi.encodeWithSelector(IBatchMarket.BatchMarket_TooFewVerifiers.selector, 2, 3), bounty, ROOT, 4, 0, seed
+        );
+        _staked("ninth", SEAT);
+        _commit(bounty, miner, 4);
+    }
+
+    function testCourtOnly() external {
+        uint64 batch = _commit(bounty, miner, 4);
+        _attest(batch, _verdict(4, 0));
+        address[3] memory others = [stranger, address(rounds), address(escrow)];
+        for (uint256 i; i < 3; ++i) {
+            bytes memory reason = abi.encodeWithSelector(IBatchMarket.BatchMarket_NotCourt.selector, others[i]);
+            vm.startPrank(others[i]);
+            vm.expectRevert(reason);
+            market.beginDispute(batch);
+            vm.expectRevert(reason);
+            market.beginConflict(batch);
+            vm.expectRevert(reason);
+            market.endDispute(batch);
+            vm.expectRevert(reason);
+            market.overturn(batch, true);
+            vm.expectRevert(reason);
+            market.attest(batch, _verdict(0, 0));
+            vm.stopPrank();
+        }
+    }
+
+    /// Disputes can begin in the challenge window only, and then hold settlement up until the last one ends.
+    function testDisputed() external {
+        uint64 batch = _commit(bounty, miner, 4);
+        vm.startPrank(address(court));
+        _refuse(batch, IBatchMarket.Phase.InRound);
+        market.beginDispute(batch);
+        vm.stopPrank();
+        _attest(batch, _verdict(4, 0));
+        vm.startPrank(address(court));
+        market.beginDispute(batch);
+        market.beginDispute(batch);
+        vm.stopPrank();
+        _assertPhase(batch, IBatchMarket.Phase.Challengeable);
+        vm.assertEq(market.get(batch).disputes, 2, "disputes");
+        _skip(30 minutes + 1);
+        _allRefuse(batch, IBatchMarket.Phase.Disputed);
+        vm.startPrank(address(court));
+        _refuse(batch, IBatchMarket.Phase.Disputed);
+        market.beginDispute(batch);
+        market.endDispute(batch);
+        _assertPhase(batch, IBatchMarket.Phase.Disputed);
+        market.endDispute(batch);
+        vm.stopPrank();
+        _assertPhase(batch, IBatchMarket.Phase.Settleable);
+        market.settle(batch);
+    }
+
+    /// The court may narrow a conflict once a round. While it does no round is opened; after it there is no more waiting.
+    function testNarrowing() external {
+        uint64 batch = _commit(bounty, miner, 4);
+        bytes memory none = abi.encodeWithSelector(IBatchMarket.BatchMarket_NoConflict.selector, batch);
+        vm.expectRevert(none);
+        vm.prank(address(court));
+        market.beginConflict(batch);
+        Attestation[] memory votes = new Attestation[](2);
+        (votes[0], votes[1]) = (_verdict(4, 0), _verdict(3, 0));
+        _draw(1);
+        _vote(1, votes);
+        vm.prank(address(court));
+        market.beginConflict(batch);
+        bytes memory open = abi.encodeWithSelector(IBatchMarket.BatchMarket_DisputesOpen.selector, batch, 1);
+        vm.expectRevert(open);
+        market.tally(batch, votes[0]);
+        vm.warp(rounds.endsAt(1) + 5 minutes + 1);
+        vm.expectRevert(open);
+        market.tally(batch, votes[0]);
+        vm.startPrank(address(court));
+        market.endDispute(batch);
+        vm.expectRevert(none);
+        market.beginConflict(batch);
+        vm.stopPrank();
+        market.tally(batch, votes[0]);
+        // The next round has a conflict of its own, and that is narrowed at once.
+        _draw(2);
+        votes = _same(_verdict(4, 0), 6);
+        (votes[3], votes[4], votes[5]) = (_verdict(3, 0), _verdict(3, 0), _verdict(3, 0));
+        _vote(2, votes);
+        vm.startPrank(address(court));
+        market.beginConflict(batch);
+        market.endDispute(batch);
+        vm.stopPrank();
+        vm.assertTrue(_now() <= rounds.endsAt(2) + 5 minutes, "still time to narrow");
+        market.tally(batch, votes[0]);
+        vm.assertEq(rounds.get(3).size, 15, "narrowed in vain");
+    }
+
+    /// A quorum leaves nothing to narrow, nor do too few votes.
+    function testNoConflictToNarrow() external {
+        bytes memory none = abi.encodeWithSelector(IBatchMarket.BatchMarket_NoConflict.selector, 1);
+        _commit(bounty, miner, 4);
+        _draw(1);
+        uint256 before = vm.snapshotState();
+        _vote(1, _same(_verdict(4, 0), 2));
+        vm.expectRevert(none);
+        vm.prank(address(court));
+        market.beginConflict(1);
+        vm.revertToState(before);
+        _vote(1, _same(_verdict(4, 0), 1));
+        vm.expectRevert(none);
+        vm.prank(address(court));
+        market.beginConflict(1);
+        market.tally(1, _verdict(4, 0));
+    }
+
+    function testOverturned() external {
+        uint64 batch = _commit(bounty, miner, 4);
+        Attestation memory lie = _verdict(4, 0);
+        _attest(batch, lie);
+        address[] memory liars = _members(1);
+        vm.expectEmit(address(market));
+        emit IBatchMarket.BatchOverturned(batch, 1, lie, 3 * _fraudPenalty());
+        vm.expectEmit(address(market));
+        emit IBatchMarket.BatchRoundOpened(batch, 2, 3);
+        vm.prank(address(court));
+        vm.assertEq(market.overturn(batch, true), 3 * _fraudPenalty(), "slashed");
+        _assertPhase(batch, IBatchMarket.Phase.InRound);
+        vm.assertEq(market.get(batch).overturned, 1, "counted");
+        vm.assertEq(market.get(batch).attestedAt, 0, "not attested");
+        vm.assertTrue(rounds.get(2).fresh, "a fresh committee");
+        address[] memory others = _draw(2);
+        for (uint256 i; i < 3; ++i) {
+            for (uint256 j; j < 3; ++j) {
+                vm.assertTrue(others[i] != liars[j], "sat before");
+            }
+        }
+        _vote(2, _same(_verdict(1, 0), 3));
+        market.tally(batch, _verdict(1, 0));
+        // Nobody is guilty of what could not be fetched.
+        vm.prank(address(court));
+        vm.assertEq(market.overturn(batch, false), 0, "no conviction");
+        vm.assertEq(stake.get(others[0]).stake, 2 * SEAT, "nothing lost");
+        // The third round is the last: too few others are left for it, and it stalls.
+        _draw(3);
+        _assertRound(3, IRounds.Phase.AwaitingRandomness);
+        _skip(1 hours + 1);
+        market.voidStalled(batch);
+        _assertPhase(batch, IBatchMarket.Phase.Void);
+        for (uint256 i; i < 8; ++i) {
+            vm.assertEq(stake.get(verifiers[i]).openSeats, 0, "all seats are closed");
+        }
+        _checkBooks();
+    }
+
+    function testOverturnedInTheLastRound() external {
+        _verifiers(4, 2 * SEAT);
+        uint64 batch = _commit(bounty, miner, 4);
+        for (uint32 i; i < 3; ++i) {
+            _attest(batch, _verdict(i, 0));
+            vm.prank(address(court));
+            market.overturn(batch, true);
+        }
+        _allRefuse(batch, IBatchMarket.Phase.Void);
+        vm.assertEq(court.pool(), 9 * _fraudPenalty(), "every signer");
+        vm.assertEq(ledger.balanceOf(miner), 40_000, "bond back");
+        vm.assertEq(escrow.get(bounty).available, 100e6, "all of it");
+        _checkBooks();
     }
 
     function _allRefuse(uint64 batch, IBatchMarket.Phase phase) private {

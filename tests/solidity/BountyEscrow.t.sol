@@ -8,6 +8,7 @@ import {Scenario} from "./support/Scenario.sol";
 /// create, createWithPermit
 /// ├── environment not registered               BountyEscrow_UnknownEnvironment
 /// ├── deadline now or before                   BountyEscrow_DeadlinePassed
+/// ├── deadline more than 366 days ahead        BountyEscrow_DeadlineTooFar
 /// ├── no price                                 BountyEscrow_ZeroPrice
 /// ├── group of 0, or of 1 under Informative    BountyEscrow_InvalidGroupSize
 /// ├── tier A or B without a trainer            BountyEscrow_TrainerMissing
@@ -22,7 +23,7 @@ import {Scenario} from "./support/Scenario.sol";
 /// ├── all reserved, or refunded before         BountyEscrow_NothingToRefund
 /// └── again, when a pending batch gave back
 /// reserve, release, replenish
-/// ├── not the market                           BountyEscrow_NotMarket
+/// ├── not the market (replenish: nor the court) BountyEscrow_NotMarket
 /// ├── reserve after the deadline               BountyEscrow_DeadlinePassed
 /// └── more than is available                   BountyEscrow_InsufficientFunds
 contract BountyEscrowTest is Scenario {
@@ -60,6 +61,16 @@ contract BountyEscrowTest is Scenario {
         _createReverts(
             terms, abi.encodeWithSelector(IBountyEscrow.BountyEscrow_DeadlinePassed.selector, _now(), _now())
         );
+        for (uint256 i; i < 2; ++i) {
+            terms = _terms();
+            terms.deadline = i == 0 ? uint64(_now() + 366 days + 1) : type(uint64).max;
+            _createReverts(
+                terms,
+                abi.encodeWithSelector(
+                    IBountyEscrow.BountyEscrow_DeadlineTooFar.selector, terms.deadline, _now() + 366 days
+                )
+            );
+        }
         terms = _terms();
         terms.pricePerUnit = 0;
         _createReverts(terms, abi.encodeWithSelector(IBountyEscrow.BountyEscrow_ZeroPrice.selector));
@@ -92,6 +103,7 @@ contract BountyEscrowTest is Scenario {
         _bountyWith(terms, 1);
         terms.payRule = PayRule.Informative;
         terms.groupSize = 2;
+        terms.deadline = uint64(_now() + 366 days);
         _bountyWith(terms, 1);
     }
 
@@ -249,6 +261,24 @@ contract BountyEscrowTest is Scenario {
         vm.expectRevert(reason);
         escrow.replenish(bounty, 1);
         vm.stopPrank();
+    }
+
+    /// The court gives back what a fallen attestation took from a bounty; it can do nothing else to one.
+    function testCourtReplenishes() external {
+        uint64 bounty = _bounty(1e6);
+        _arm(stranger, 5);
+        vm.startPrank(address(court));
+        ledger.collect(stranger, 5);
+        ledger.shift(address(escrow), 5);
+        escrow.replenish(bounty, 5);
+        bytes memory reason = abi.encodeWithSelector(IBountyEscrow.BountyEscrow_NotMarket.selector, court);
+        vm.expectRevert(reason);
+        escrow.reserve(bounty, 1);
+        vm.expectRevert(reason);
+        escrow.release(bounty, 0, 0);
+        vm.stopPrank();
+        vm.assertEq(escrow.get(bounty).available, 1e6 + 5, "available");
+        _checkBooks();
     }
 
     function _createReverts(BountyTerms memory terms, bytes memory reason) private {

@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IAssignments} from "../../contracts/src/interfaces/IAssignments.sol";
-import {ContentId} from "../../contracts/src/libraries/Types.sol";
+import {BountyTerms, ContentId} from "../../contracts/src/libraries/Types.sol";
 import {Scenario} from "./support/Scenario.sol";
 
 /// A batch costs the same gas whatever its number of traces, from commit to settlement
@@ -14,7 +14,9 @@ contract GasTest is Scenario {
 
     /// What differs is the bytes of larger numbers in calldata and storage.
     function testGasDoesNotGrowWithTheBatch() external {
-        uint64 bounty = _bounty(1_000e6);
+        BountyTerms memory terms = _terms();
+        terms.pricePerUnit = 40_000;
+        uint64 bounty = _bountyWith(terms, 1_000e6);
         _enrol(bounty, miner);
         _arm(miner, 1_000e6);
         uint256 before = vm.snapshotState();

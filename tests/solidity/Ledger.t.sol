@@ -13,7 +13,7 @@ import {Scenario} from "./support/Scenario.sol";
 /// ├── neither                                  ERC20InsufficientAllowance of the token
 /// └── another amount arrives                   Ledger_InexactTransfer (OddTokens.t.sol)
 /// withdraw
-/// ├── to nobody                                Ledger_ZeroAddress
+/// ├── to nobody, to the ledger                 Ledger_InvalidRecipient
 /// ├── more than the balance                    Ledger_InsufficientBalance
 /// └── all or a part, to anybody
 /// collect, collectWithPermit
@@ -34,7 +34,7 @@ contract LedgerTest is Scenario {
 
     function testTokenNeedsCode() external {
         vm.expectRevert(abi.encodeWithSelector(ILedger.Ledger_NoCode.selector, stranger));
-        this.create("Ledger.sol:Ledger", abi.encode(stranger, escrow, stake, market));
+        this.create("Ledger.sol:Ledger", abi.encode(stranger, escrow, stake, market, court));
     }
 
     function testDepositAndWithdraw() external {
@@ -62,9 +62,14 @@ contract LedgerTest is Scenario {
         _arm(miner, 100);
         vm.prank(miner);
         ledger.deposit(100);
-        _expect(ILedger.Ledger_ZeroAddress.selector);
-        vm.prank(miner);
-        ledger.withdraw(address(0), 1);
+        // Tokens that the ledger sends itself would stay for good, owed to nobody.
+        address[2] memory nowhere = [address(0), address(ledger)];
+        for (uint256 i; i < 2; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(ILedger.Ledger_InvalidRecipient.selector, nowhere[i]));
+            vm.prank(miner);
+            ledger.withdraw(nowhere[i], 1);
+        }
+        _checkState(miner, 100, 100);
         vm.expectRevert(abi.encodeWithSelector(ILedger.Ledger_InsufficientBalance.selector, miner, 100, 101));
         vm.prank(miner);
         ledger.withdraw(miner, 101);
@@ -203,6 +208,26 @@ contract LedgerTest is Scenario {
         ledger.credit(to, amounts);
         _checkState(miner, 40, 100);
         vm.assertEq(ledger.heldFor(address(market)), 20, "less");
+    }
+
+    /// Every module holds for itself and can hand to every other one, the court among them.
+    function testTheFourModules() external {
+        address[4] memory modules = [address(escrow), address(stake), address(market), address(court)];
+        for (uint256 i; i < 4; ++i) {
+            _fill(modules[i], 10);
+            address next = modules[(i + 1) % 4];
+            uint256 held = ledger.heldFor(next);
+            vm.prank(modules[i]);
+            ledger.shift(next, 4);
+            vm.assertEq(ledger.heldFor(next), held + 4, "shifted");
+            address[] memory to = new address[](1);
+            uint256[] memory amounts = new uint256[](1);
+            (to[0], amounts[0]) = (miner, 6);
+            vm.prank(modules[i]);
+            ledger.credit(to, amounts);
+        }
+        vm.assertEq(ledger.balanceOf(miner), 24, "credited by all");
+        vm.assertEq(ledger.tracked(), 40, "tracked");
     }
 
     function testHoldingsAreApart() external {

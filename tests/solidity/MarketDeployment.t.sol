@@ -38,30 +38,64 @@ contract MarketDeploymentTest is Scenario {
         p.maxRounds = 6;
         p.committeeSize = 1;
         _refused(p, "maxRounds");
-        p.maxRounds = 3;
-        p.committeeSize = 31; // 31, 63, 127 seats
-        _refused(p, "maxRounds");
         p = _parameters();
-        p.drawTimeout = 0;
-        _refused(p, "windows");
+        p.maxJuries = 0;
+        _refused(p, "maxJuries");
+        p.maxJuries = 5;
+        (p.maxRounds, p.committeeSize) = (1, 1);
+        _refused(p, "maxJuries");
         p = _parameters();
-        p.commitWindow = 0;
-        _refused(p, "windows");
+        (p.committeeSize, p.minVerifiers) = (8, 8); // 8, 17, 35 seats, then juries of 71, 143 and 287
+        _refused(p, "maxJuries");
+        (p.committeeSize, p.minVerifiers) = (255, 255);
+        _refused(p, "maxJuries");
         p = _parameters();
-        p.revealWindow = 0;
-        _refused(p, "windows");
+        p.minVerifiers = 2;
+        _refused(p, "minVerifiers");
+        for (uint256 i; i < 6; ++i) {
+            p = _parameters();
+            if (i == 0) p.drawTimeout = 0;
+            if (i == 1) p.commitWindow = 0;
+            if (i == 2) p.revealWindow = 0;
+            if (i == 3) p.challengeWindow = 0;
+            if (i == 4) p.appealWindow = 0;
+            if (i == 5) p.openingWindow = 0;
+            _refused(p, "windows");
+        }
         p = _parameters();
-        p.unbondingDelay = 3 * (1 hours + 20 minutes) + 30 minutes - 1;
+        p.unbondingDelay = _shortestUnbonding() - 1;
         _refused(p, "unbondingDelay");
         p.unbondingDelay = type(uint32).max;
         (p.drawTimeout, p.commitWindow, p.revealWindow) = (type(uint32).max, type(uint32).max, type(uint32).max);
         _refused(p, "unbondingDelay");
         p = _parameters();
-        p.absenceBps = 10_001;
+        p.seatStake = 0;
+        _refused(p, "seatStake");
+        p = _parameters();
+        (p.absenceBps, p.lateBps) = (10_001, 10_001);
         _refused(p, "absenceBps");
         p = _parameters();
-        p.incoherenceBps = 10_001;
+        p.lateBps = p.absenceBps - 1;
+        _refused(p, "lateBps");
+        p.lateBps = 10_001;
+        _refused(p, "lateBps");
+        p = _parameters();
+        (p.incoherenceBps, p.fraudBps) = (10_001, 10_001);
         _refused(p, "incoherenceBps");
+        p = _parameters();
+        p.fraudBps = p.incoherenceBps - 1;
+        _refused(p, "fraudBps");
+        p.fraudBps = 100_001;
+        _refused(p, "fraudBps");
+        p = _parameters();
+        p.wrongBps = 10_001;
+        _refused(p, "wrongBps");
+        p = _parameters();
+        p.minFeePerTrace = 0;
+        _refused(p, "minFeePerTrace");
+        p = _parameters();
+        p.jurorFee = 0;
+        _refused(p, "jurorFee");
         p = _parameters();
         p.bondPerTrace = 0;
         _refused(p, "bondPerTrace");
@@ -75,13 +109,24 @@ contract MarketDeploymentTest is Scenario {
 
     function testParametersAtTheirLimits() external {
         Parameters memory p = _parameters();
-        p.committeeSize = 30; // 30, 61, 123 seats
-        p.unbondingDelay = 3 * (1 hours + 20 minutes) + 30 minutes;
-        (p.absenceBps, p.incoherenceBps) = (10_000, 10_000);
-        (p.bondPerTrace, p.faultMultiple, p.maxTraces) = (1, 1, 1);
-        p.challengeWindow = 0;
+        (p.committeeSize, p.minVerifiers) = (7, 7); // 7, 15, 31 seats, then juries of 63, 127 and 255
+        p.unbondingDelay = _shortestUnbonding();
+        (p.absenceBps, p.lateBps, p.incoherenceBps, p.fraudBps) = (10_000, 10_000, 10_000, 100_000);
+        (p.wrongBps, p.minFeePerTrace, p.jurorFee) = (10_000, 1, 1);
+        (p.bondPerTrace, p.faultMultiple) = (1, 1);
         _deployLinked(p, 0);
-        this.create("BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, p));
+        _createMarket(p);
+        (p.absenceBps, p.lateBps, p.incoherenceBps, p.fraudBps, p.wrongBps) = (0, 0, 0, 0, 0);
+        (p.maxTraces, p.seatStake) = (1, 1);
+        _deployLinked(p, 0);
+        _createMarket(p);
+    }
+
+    /// The rule once more, in figures: a round and its challenge window, 26 moves of an opening of 4,096 leaves, then
+    /// three juries, each with its draw, its work and its appeal.
+    function _shortestUnbonding() private pure returns (uint32) {
+        uint256 round = 1 hours + 20 minutes;
+        return uint32(round + 30 minutes + 26 * 5 minutes + 3 * (round + 20 minutes));
     }
 
     function testPartsWithOtherParameters() external {
@@ -107,12 +152,18 @@ contract MarketDeploymentTest is Scenario {
         p.absenceBps = 10_001;
         _differs(p, "absenceBps");
         p = _parameters();
+        p.lateBps += 1;
+        _differs(p, "lateBps");
+        p = _parameters();
         p.incoherenceBps = 1;
         _differs(p, "incoherenceBps");
+        p = _parameters();
+        p.fraudBps += 1;
+        _differs(p, "fraudBps");
     }
 
     function testPartsWithOtherLinks() external {
-        string[10] memory names = [
+        string[13] memory names = [
             "ledger.market",
             "ledger.escrow",
             "ledger.stake",
@@ -122,7 +173,10 @@ contract MarketDeploymentTest is Scenario {
             "stake.rounds",
             "stake.ledger",
             "assignments.market",
-            "assignments.escrow"
+            "assignments.escrow",
+            "ledger.court",
+            "rounds.court",
+            "escrow.court"
         ];
         Parameters memory p = _parameters();
         for (uint256 i; i < names.length; ++i) {
@@ -130,15 +184,21 @@ contract MarketDeploymentTest is Scenario {
             vm.expectRevert(
                 abi.encodeWithSelector(IBatchMarket.BatchMarket_WrongDeployment.selector, names[i], OTHER)
             );
-            this.create("BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, p));
+            _createMarket(p);
         }
         _deployLinked(p, 0);
-        this.create("BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, p));
+        _createMarket(p);
     }
 
     function _refused(Parameters memory p, string memory name) private {
         vm.expectRevert(abi.encodeWithSelector(IBatchMarket.BatchMarket_InvalidParameters.selector, name));
-        this.create("BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, p));
+        _createMarket(p);
+    }
+
+    function _createMarket(Parameters memory p) private {
+        this.create(
+            "BatchMarket.sol:BatchMarket", abi.encode(ledger, escrow, rounds, assignments, court, p)
+        );
     }
 
     function _differs(Parameters memory parts, string memory name) private {
@@ -146,7 +206,7 @@ contract MarketDeploymentTest is Scenario {
         _refused(_parameters(), name);
     }
 
-    /// Deploys everything but the market; link number `wrong` (1 to 10, in the order of the names above) leads elsewhere.
+    /// Deploys everything but the market; link number `wrong` (1 to 13, in the order of the names above) leads elsewhere.
     function _deployLinked(Parameters memory p, uint256 wrong) private {
         uint256 nonce = vm.getNonce(address(this));
         address[6] memory next;
@@ -161,18 +221,29 @@ contract MarketDeploymentTest is Scenario {
                 token,
                 wrong == 2 ? OTHER : escrow_,
                 wrong == 3 ? OTHER : stake_,
-                wrong == 1 ? OTHER : market_
+                wrong == 1 ? OTHER : market_,
+                wrong == 11 ? OTHER : address(court)
             )
         );
         create(
             "BountyEscrow.sol:BountyEscrow",
-            abi.encode(wrong == 5 ? OTHER : ledger_, environments, wrong == 4 ? OTHER : market_)
+            abi.encode(
+                wrong == 5 ? OTHER : ledger_,
+                environments,
+                wrong == 4 ? OTHER : market_,
+                wrong == 13 ? OTHER : address(court)
+            )
         );
         create(
             "VerifierStake.sol:VerifierStake",
             abi.encode(wrong == 8 ? OTHER : ledger_, wrong == 7 ? OTHER : rounds_, p)
         );
-        create("Rounds.sol:Rounds", abi.encode(stake_, randomness, wrong == 6 ? OTHER : market_, p));
+        create(
+            "Rounds.sol:Rounds",
+            abi.encode(
+                stake_, randomness, wrong == 6 ? OTHER : market_, wrong == 12 ? OTHER : address(court), p
+            )
+        );
         create(
             "Assignments.sol:Assignments",
             abi.encode(wrong == 10 ? OTHER : escrow_, randomness, wrong == 9 ? OTHER : market_)

@@ -255,7 +255,7 @@ contract OddTokensTest is Scenario {
 
     /// A bond that is called for while the miner is being called back, and a transfer in the middle of a measured one.
     function testReentrantBatch() external {
-        _beginWith(address(new CallbackToken()));
+        _beginStaked(address(new CallbackToken()));
         uint64 bounty = _bounty(10e6);
         Reentrant attacker = _attacker(1e6);
         attacker.execute(address(assignments), abi.encodeCall(IAssignments.request, (bounty)));

@@ -8,20 +8,20 @@ import {Attestation, ContentId} from "../../contracts/src/libraries/Types.sol";
 import {Scenario} from "./support/Scenario.sol";
 import {Vm} from "./support/Vm.sol";
 
-/// open, judge
-/// ├── not the market                           Rounds_NotMarket
-/// └── judged before                            Rounds_AlreadyJudged
-/// draw, by anybody
-/// ├── no such round, drawn, randomness pending Rounds_WrongPhase
-/// ├── too few verifiers                        VerifierStake_NotEnoughVerifiers
-/// ├── randomness missed: scheduled again
-/// └── in time or stalled: a committee
+/// open
+/// ├── not the market, not the court            Rounds_NotOpener
+/// └── numbered from 1; a jury where the court opened it
+/// draw, by anybody (order, fresh rounds: Draws.t.sol)
+/// ├── no such round, drawn, randomness pending,
+/// │   stalled, judged                          Rounds_WrongPhase
+/// ├── randomness missed, or too few verifiers: scheduled again
+/// └── otherwise a committee
 /// commitVerdict
 /// ├── before the draw, after the window        Rounds_WrongPhase
 /// ├── another's seat, no such seat             Rounds_NotYourSeat
 /// ├── twice                                    Rounds_WrongSeatState
-/// ├── nothing                                  Rounds_ZeroCommitment
-/// └── the last one begins the reveals
+/// ├── nothing, or nothing but the last bit     Rounds_ZeroCommitment
+/// └── stored with the last bit cleared; the last one begins the reveals
 /// revealVerdict
 /// ├── before all committed or the window ended,
 /// │   after the reveal window                  Rounds_WrongPhase
@@ -30,11 +30,23 @@ import {Vm} from "./support/Vm.sol";
 /// ├── anything differs from the commitment     Rounds_CommitmentMismatch
 /// ├── sums over the batch, or any sums of a
 /// │   whole-batch outcome                      Rounds_SumsTooLarge
-/// └── the last one closes the round
+/// ├── "sound" by who is no juror               Rounds_NotAVerdict
+/// └── stored with the last bit set; the last one closes the round
+/// convict
+/// ├── not the market                           Rounds_NotAuthorized
+/// ├── judged or convicted before               Rounds_AlreadyJudged
+/// └── signers lose the fraud penalty and their seat; the others are judged later
+/// judge
+/// ├── not who opened it                        Rounds_NotAuthorized
+/// ├── judged before                            Rounds_AlreadyJudged
+/// └── absent < late; penalties go to the court
+/// multicall: several seats in one transaction, each as its caller
 contract RoundsTest is Scenario {
     bytes32 private constant SUBJECT = keccak256("subject");
     uint32 private constant UNITS = 12;
+    bytes32 private constant SOUND = keccak256("tracemarket.outcome.sound");
     uint64 private round;
+    uint8[5] private acts;
 
     function setUp() external {
         _begin();
@@ -42,13 +54,37 @@ contract RoundsTest is Scenario {
         round = _open();
     }
 
-    function testMarketOnly() external {
-        bytes memory reason = abi.encodeWithSelector(IRounds.Rounds_NotMarket.selector, stranger);
-        vm.startPrank(stranger);
+    function testOpenersOnly() external {
+        address[3] memory others = [stranger, address(stake), address(escrow)];
+        for (uint256 i; i < 3; ++i) {
+            vm.startPrank(others[i]);
+            vm.expectRevert(abi.encodeWithSelector(IRounds.Rounds_NotOpener.selector, others[i]));
+            rounds.open(SUBJECT, 3, UNITS, 0, false);
+            bytes memory reason = abi.encodeWithSelector(IRounds.Rounds_NotAuthorized.selector, others[i]);
+            vm.expectRevert(reason);
+            rounds.judge(round, 0);
+            vm.expectRevert(reason);
+            rounds.convict(round, 0);
+            vm.stopPrank();
+        }
+    }
+
+    /// Each judges its own: the market its committees, the court its juries. Only the market convicts.
+    function testEachJudgesItsOwn() external {
+        vm.prank(address(court));
+        uint64 jury = rounds.open(SUBJECT, 3, UNITS, round, false);
+        bytes memory reason = abi.encodeWithSelector(IRounds.Rounds_NotAuthorized.selector, court);
+        vm.startPrank(address(court));
         vm.expectRevert(reason);
-        rounds.open(SUBJECT, 3, UNITS);
+        rounds.judge(round, 0);
         vm.expectRevert(reason);
-        rounds.judge(round, 0, address(escrow));
+        rounds.convict(jury, 0);
+        rounds.judge(jury, 0);
+        vm.stopPrank();
+        vm.startPrank(address(market));
+        vm.expectRevert(abi.encodeWithSelector(IRounds.Rounds_NotAuthorized.selector, market));
+        rounds.judge(jury, 0);
+        rounds.judge(round, 0);
         vm.stopPrank();
     }
 
@@ -57,14 +93,21 @@ contract RoundsTest is Scenario {
         vm.expectEmit(address(rounds));
         emit IRounds.RoundOpened(2, SUBJECT, 7, point);
         vm.prank(address(market));
-        vm.assertEq(rounds.open(SUBJECT, 7, UNITS), 2, "id");
+        vm.assertEq(rounds.open(SUBJECT, 7, UNITS, 0, false), 2, "id");
         IRounds.Round memory seen = rounds.get(2);
+        vm.assertFalse(seen.jury || seen.fresh, "a committee like the first");
+        vm.assertEq(seen.previous, 0, "the first of its case");
         vm.assertEq(seen.subject, SUBJECT, "subject");
         vm.assertEq(seen.size, 7, "size");
         vm.assertEq(seen.maxUnits, UNITS, "units");
         vm.assertEq(seen.drawPoint, point, "point");
         vm.assertEq(rounds.count(), 2, "count");
-        _assertRound(3, IRounds.Phase.None);
+        vm.prank(address(court));
+        vm.assertEq(rounds.open(SUBJECT, 9, 1, 2, true), 3, "id");
+        seen = rounds.get(3);
+        vm.assertTrue(seen.jury && seen.fresh, "a jury of others");
+        vm.assertEq(seen.previous, 2, "after");
+        _assertRound(4, IRounds.Phase.None);
     }
 
     function testPhasesOfAFullRound() external {
@@ -131,7 +174,11 @@ contract RoundsTest is Scenario {
         // The rounds contract asks for exactly this draw; take it on a snapshot to know the members.
         uint256 before = vm.snapshotState();
         vm.prank(address(rounds));
-        address[] memory expected = stake.draw(value, 3, 3);
+        uint32[] memory leaves = stake.draw(value, 3, 3, new uint32[](0));
+        address[] memory expected = new address[](3);
+        for (uint256 i; i < 3; ++i) {
+            expected[i] = stake.ownerOf(leaves[i]);
+        }
         vm.revertToState(before);
 
         vm.expectEmit(address(rounds));
@@ -189,13 +236,45 @@ contract RoundsTest is Scenario {
             vm.prank(verifiers[i]);
             stake.requestUnstake(2 * SEAT);
         }
-        _reach(rounds.get(round).drawPoint);
-        vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotEnoughVerifiers.selector, 2, 3));
+        uint64 missed = rounds.get(round).drawPoint;
+        _reach(missed);
+        uint64 point = randomness.nextPoint();
+        vm.expectEmit(address(rounds));
+        emit IRounds.DrawRescheduled(round, point);
         rounds.draw(round);
-        _assertRound(round, IRounds.Phase.Drawable);
+        _assertRound(round, IRounds.Phase.AwaitingRandomness);
+        vm.assertTrue(point > missed, "a value that nobody knows yet");
+        vm.assertEq(stake.totalWeight(), 4, "nothing is locked");
+        // Whoever comes now does so before the value is known.
         _staked("late verifier", SEAT);
-        rounds.draw(round);
+        _draw(round);
         _assertRound(round, IRounds.Phase.Committing);
+        vm.assertEq(stake.totalWeight(), 2, "a seat of each");
+    }
+
+    /// A larger committee makes do with fewer, down to a first committee's size; a jury with more than half of its own.
+    function testHowFewAreEnough() external {
+        vm.prank(address(market));
+        uint64 large = rounds.open(SUBJECT, 7, UNITS, 0, false);
+        vm.startPrank(address(court));
+        uint64 ten = rounds.open(SUBJECT, 10, 1, 0, false);
+        uint64 eight = rounds.open(SUBJECT, 8, 1, 0, false);
+        uint64 single = rounds.open(SUBJECT, 1, 1, 0, false);
+        vm.stopPrank();
+        _reach(rounds.get(single).drawPoint);
+        rounds.draw(large);
+        vm.assertEq(rounds.get(large).seats, 5, "all there are, of seven");
+        vm.assertEq(stake.eligible(), 2, "with a seat left");
+        rounds.draw(single);
+        _assertRound(ten, IRounds.Phase.AwaitingRandomness);
+        _assertRound(eight, IRounds.Phase.AwaitingRandomness);
+        vm.assertEq(rounds.get(single).seats, 1, "a jury may be smaller than a committee");
+        _verifiers(4, SEAT);
+        vm.assertEq(stake.eligible(), 5, "five now");
+        _reach(rounds.get(eight).drawPoint);
+        rounds.draw(eight);
+        _assertRound(ten, IRounds.Phase.AwaitingRandomness);
+        vm.assertEq(rounds.get(eight).seats, 5, "more than half of eight, and no more than half of ten");
     }
 
     function testMissedRandomnessIsScheduledAgain() external {
@@ -220,12 +299,33 @@ contract RoundsTest is Scenario {
         _assertRound(round, IRounds.Phase.Stalled);
         _wrongPhase(round, IRounds.Phase.Stalled);
         rounds.draw(round);
-        // Late is better than never, also after a missed point.
-        vm.roll(uint256(rounds.get(round).drawPoint) + 257);
+        // For good: no value that comes later, or is missed, makes a committee of it.
+        _reach(rounds.get(round).drawPoint);
+        _wrongPhase(round, IRounds.Phase.Stalled);
         rounds.draw(round);
+        vm.assertEq(rounds.drawDue(9), 1, "left out");
+        vm.assertEq(rounds.nextDraw(), 0, "no draw to come");
+        vm.roll(uint256(rounds.get(round).drawPoint) + 257);
+        _wrongPhase(round, IRounds.Phase.Stalled);
+        rounds.draw(round);
+        vm.assertEq(rounds.get(round).seats, 0, "no committee");
+        vm.assertEq(stake.totalWeight(), 10, "no seat is locked");
+        vm.prank(address(market));
+        rounds.judge(round, 0);
+        _assertRound(round, IRounds.Phase.Closed);
+        _wrongPhase(round, IRounds.Phase.Closed);
+        rounds.draw(round);
+    }
+
+    /// Being scheduled again does not begin the timeout anew.
+    function testStalledCountsFromTheOpening() external {
+        uint256 opened = rounds.get(round).openedAt;
+        vm.roll(uint256(rounds.get(round).drawPoint) + 257);
+        vm.warp(opened + 1 hours);
+        rounds.draw(round);
+        _assertRound(round, IRounds.Phase.AwaitingRandomness);
+        vm.warp(opened + 1 hours + 1);
         _assertRound(round, IRounds.Phase.Stalled);
-        _draw(round);
-        _assertRound(round, IRounds.Phase.Committing);
     }
 
     function testCommitErrors() external {
@@ -243,11 +343,16 @@ contract RoundsTest is Scenario {
         _expect(IRounds.Rounds_ZeroCommitment.selector);
         vm.prank(members[0]);
         rounds.commitVerdict(round, 0, 0);
+        _expect(IRounds.Rounds_ZeroCommitment.selector);
+        vm.prank(members[0]);
+        rounds.commitVerdict(round, 0, bytes32(uint256(1)));
 
+        bytes32 stored = commitment & ~bytes32(uint256(1));
         vm.expectEmit(address(rounds));
-        emit IRounds.VerdictCommitted(round, members[0], 0, commitment);
+        emit IRounds.VerdictCommitted(round, members[0], 0, stored);
         vm.prank(members[0]);
         rounds.commitVerdict(round, 0, commitment);
+        vm.assertEq(rounds.seatOf(round, 0).vote, stored, "last bit cleared");
         vm.expectRevert(
             abi.encodeWithSelector(
                 IRounds.Rounds_WrongSeatState.selector, round, 0, IRounds.SeatState.Committed
@@ -273,7 +378,10 @@ contract RoundsTest is Scenario {
         _revealVote(round, 1, vote);
         IRounds.Seat memory seat1 = rounds.seatOf(round, 1);
         vm.assertEq(uint256(seat1.state), uint256(IRounds.SeatState.Revealed), "state");
-        vm.assertEq(seat1.vote, keccak256(abi.encode(vote.verdictRoot, vote.units, vote.faults)), "vote");
+        bytes32 hash = keccak256(abi.encode(vote.verdictRoot, vote.units, vote.faults));
+        vm.assertEq(seat1.vote, hash | bytes32(uint256(1)), "vote, last bit set");
+        vm.assertEq(rounds.votesFor(round, seat1.vote), 1, "counted");
+        vm.assertEq(seat1.vote, rounds.voteOf(vote), "as voteOf says");
     }
 
     function testRevealErrors() external {
@@ -319,12 +427,12 @@ contract RoundsTest is Scenario {
     function testCopiedCommitmentCannotBeOpened() external {
         address[] memory members = _draw(round);
         Attestation memory vote = _verdict(5, 2);
-        bytes32 copied = rounds.commitmentOf(round, members[0], vote, _salt(round, 0));
+        bytes32 copied = rounds.commitmentOf(round, members[0], vote, _salt(round, 0)) & ~bytes32(uint256(1));
         _commitVote(round, 0, vote);
         vm.prank(members[1]);
         rounds.commitVerdict(round, 1, copied);
         _commitVote(round, 2, vote);
-        bytes32 computed = rounds.commitmentOf(round, members[1], vote, _salt(round, 0));
+        bytes32 computed = rounds.commitmentOf(round, members[1], vote, _salt(round, 0)) & ~bytes32(uint256(1));
         vm.expectRevert(abi.encodeWithSelector(IRounds.Rounds_CommitmentMismatch.selector, copied, computed));
         vm.prank(members[1]);
         rounds.revealVerdict(round, 1, vote, _salt(round, 0), ContentId(0, 0));
@@ -400,33 +508,233 @@ contract RoundsTest is Scenario {
         _vote(round, _same(_verdict(1, 0), 3));
         bytes32 vote = rounds.voteOf(_verdict(1, 0));
         vm.startPrank(address(market));
-        rounds.judge(round, vote, address(escrow));
+        rounds.judge(round, vote);
         vm.expectRevert(abi.encodeWithSelector(IRounds.Rounds_AlreadyJudged.selector, round));
-        rounds.judge(round, vote, address(escrow));
+        rounds.judge(round, vote);
         vm.stopPrank();
         vm.assertEq(stake.totalWeight(), 10, "all seats closed, once");
     }
 
-    /// A member that committed and kept silent is as absent as one that never came.
-    function testSilenceAfterCommitIsAbsence() external {
+    /// A withheld reveal is a choice: it costs more than absence, whatever the end.
+    function testSilenceAfterCommitIsLate() external {
+        bytes32[3] memory ends =
+            [rounds.voteOf(_verdict(1, 0)), rounds.voteOf(Attestation(UNAVAILABLE, 0, 0)), bytes32(0)];
+        for (uint256 i; i < 3; ++i) {
+            uint256 before = vm.snapshotState();
+            address[] memory members = _draw(round);
+            for (uint8 seat; seat < 2; ++seat) {
+                _commitVote(round, seat, _verdict(1, 0));
+            }
+            _skip(10 minutes + 1);
+            _revealVote(round, 0, _verdict(1, 0));
+            _skip(10 minutes + 1);
+            vm.prank(address(market));
+            (address[] memory coherent, uint256 slashed) = rounds.judge(round, ends[i]);
+            vm.assertEq(coherent.length, i == 0 ? 1 : 0, "coherent");
+            vm.assertEq(slashed, _latePenalty() + _absencePenalty(), "slashed");
+            vm.assertEq(stake.get(members[0]).stake, 2 * SEAT, "of the first nothing");
+            vm.assertEq(stake.get(members[1]).stake, 2 * SEAT - _latePenalty(), "of the silent one");
+            vm.assertEq(stake.get(members[2]).stake, 2 * SEAT - _absencePenalty(), "of the absent one");
+            vm.assertTrue(_latePenalty() > _absencePenalty(), "more");
+            vm.revertToState(before);
+        }
+    }
+
+    /// Only a juror is asked whether content is sound.
+    function testSoundIsAJurorsAnswer() external {
+        Attestation memory sound = Attestation(SOUND, 0, 0);
+        vm.prank(address(court));
+        uint64 jury = rounds.open(SUBJECT, 3, 1, 0, false);
         address[] memory members = _draw(round);
         for (uint8 seat; seat < 3; ++seat) {
-            _commitVote(round, seat, _verdict(1, 0));
+            _commitVote(round, seat, sound);
         }
-        _revealVote(round, 0, _verdict(1, 0));
-        _revealVote(round, 1, _verdict(1, 0));
-        _skip(10 minutes + 1);
-        bytes32 vote = rounds.voteOf(_verdict(1, 0));
+        vm.expectRevert(abi.encodeWithSelector(IRounds.Rounds_NotAVerdict.selector, SOUND));
+        vm.prank(members[0]);
+        rounds.revealVerdict(round, 0, sound, _salt(round, 0), ContentId(0, 0));
+        _draw(jury);
+        _vote(jury, _same(sound, 3));
+        (bytes32 vote, uint256 votes) = rounds.leaderOf(jury);
+        vm.assertEq(vote, rounds.voteOf(sound), "sound");
+        vm.assertEq(votes, 3, "all of them");
+    }
+
+    function testConvict() external {
+        (Attestation memory lie, address[] memory members) = _lie();
+        bytes32 vote = rounds.voteOf(lie);
+        vm.assertEq(rounds.payableSeats(round), 3, "before");
+        vm.expectEmit(address(stake));
+        emit IVerifierStake.SeatClosed(members[0], 150e6);
+        vm.expectEmit(address(rounds));
+        emit IRounds.SignersConvicted(round, vote, 300e6);
         vm.prank(address(market));
-        (address[] memory coherent, uint256 slashed) = rounds.judge(round, vote, address(escrow));
-        vm.assertEq(coherent.length, 2, "coherent");
-        vm.assertEq(slashed, _absencePenalty(), "slashed");
-        vm.assertEq(stake.get(members[2]).stake, 2 * SEAT - _absencePenalty(), "of the silent one");
+        vm.assertEq(rounds.convict(round, vote), 300e6, "a seat and a half of each");
+        vm.assertEq(rounds.payableSeats(round), 1, "after");
+        vm.assertEq(court.pool(), 300e6, "to the court");
+        for (uint256 i; i < 2; ++i) {
+            vm.assertEq(stake.get(members[i]).stake, 50e6, "what is left");
+            vm.assertEq(stake.get(members[i]).openSeats, 0, "seat closed");
+            vm.assertEq(stake.weightOf(members[i]), 0, "out of the lot");
+        }
+        vm.assertEq(stake.get(members[2]).openSeats, 1, "the third is judged later");
+        vm.assertEq(stake.get(members[2]).stake, 2 * SEAT, "and lost nothing");
+
+        vm.startPrank(address(market));
+        bytes memory once = abi.encodeWithSelector(IRounds.Rounds_AlreadyJudged.selector, round);
+        vm.expectRevert(once);
+        rounds.convict(round, vote);
+        (address[] memory coherent, uint256 slashed) = rounds.judge(round, rounds.voteOf(_verdict(2, 0)));
+        vm.expectRevert(once);
+        rounds.convict(round, vote);
+        vm.stopPrank();
+        vm.assertEq(coherent.length, 1, "who told the truth");
+        vm.assertEq(coherent[0], members[2], "is paid");
+        vm.assertEq(slashed, 0, "nobody pays twice");
+        vm.assertEq(stake.get(members[2]).openSeats, 0, "closed");
+        _checkBooks();
+    }
+
+    function testNoConvictionOfAJudgedRound() external {
+        (Attestation memory lie,) = _lie();
+        bytes32 vote = rounds.voteOf(lie);
+        vm.startPrank(address(market));
+        rounds.judge(round, vote);
+        vm.expectRevert(abi.encodeWithSelector(IRounds.Rounds_AlreadyJudged.selector, round));
+        rounds.convict(round, vote);
+        vm.stopPrank();
+    }
+
+    /// What a signer moved out of the lot is within reach until it is claimed; what its other seats stand on is not.
+    function testConvictionReachesUnbondingStakeButNoOtherSeat() external {
+        (Attestation memory lie, address[] memory members) = _lie();
+        vm.prank(address(market));
+        uint64 other = rounds.open(keccak256("other subject"), 5, UNITS, 0, false);
+        _draw(other);
+        _arm(members[0], 30e6);
+        vm.startPrank(members[0]);
+        stake.stake(30e6);
+        stake.requestUnstake(30e6);
+        vm.stopPrank();
+        bytes32 vote = rounds.voteOf(lie);
+        vm.prank(address(market));
+        vm.assertEq(rounds.convict(round, vote), SEAT + 30e6 + SEAT, "all that can go");
+        for (uint256 i; i < 2; ++i) {
+            vm.assertEq(stake.get(members[i]).stake, SEAT, "the other seat is covered");
+            vm.assertEq(stake.get(members[i]).openSeats, 1, "and open");
+            vm.assertEq(stake.get(members[i]).unbonding, 0, "nothing leaves");
+        }
+        // The other round goes on as if nothing had happened, with penalties of its own.
+        _vote(other, new Attestation[](0));
+        vm.prank(address(market));
+        (, uint256 slashed) = rounds.judge(other, 0);
+        vm.assertEq(slashed, 5 * _absencePenalty(), "every one of them can pay");
+        _checkBooks();
+    }
+
+    /// Whatever members did and whatever the end: who signed what fell loses the fraud penalty and is paid nothing, who is
+    /// paid loses nothing, the others lose what they lose without a conviction, and no seat stays open.
+    function testFuzz_NobodyIsConvictedAndPaid(uint256 seed, uint8 end) external {
+        end %= 3;
+        vm.startPrank(address(market));
+        uint64 id = rounds.open(SUBJECT, 5, UNITS, 0, false);
+        rounds.judge(round, 0);
+        vm.stopPrank();
+        address[] memory members = _draw(id);
+        _act(id, seed);
+        vm.startPrank(address(market));
+        rounds.convict(id, rounds.voteOf(_verdict(0, 0)));
+        uint256 remaining = rounds.payableSeats(id);
+        (address[] memory coherent,) = rounds.judge(id, end == 2 ? bytes32(0) : rounds.voteOf(_verdict(end, 0)));
+        vm.stopPrank();
+        uint256 lost;
+        for (uint256 i; i < 5; ++i) {
+            (uint256 penalty, bool paid) = _fate(acts[i], end);
+            vm.assertEq(2 * SEAT - stake.get(members[i]).stake, penalty, "penalty");
+            vm.assertEq(_in(members[i], coherent), paid, "paid");
+            vm.assertFalse(paid && penalty != 0, "one or the other");
+            vm.assertEq(stake.get(members[i]).openSeats, 0, "closed");
+            if (acts[i] != 0) --remaining;
+            lost += penalty;
+        }
+        vm.assertEq(remaining, 0, "payable seats are those of the others");
+        vm.assertEq(court.pool(), lost, "to the court");
+        _checkBooks();
+    }
+
+    function testMulticall() external {
+        uint64 second = _open();
+        _reach(rounds.get(second).drawPoint);
+        bytes[] memory calls = new bytes[](2);
+        calls[0] = abi.encodeCall(IRounds.draw, (round));
+        calls[1] = abi.encodeCall(IRounds.draw, (second));
+        _multicall(stranger, calls, "");
+        (uint8 seat, uint8 other) = (0, 0);
+        while (rounds.seatOf(second, other).verifier != rounds.seatOf(round, seat).verifier) {
+            if (++other == 3) (seat, other) = (seat + 1, 0);
+        }
+        address member = rounds.seatOf(round, seat).verifier;
+        calls[0] = abi.encodeCall(IRounds.commitVerdict, (round, seat, ROOT));
+        calls[1] = abi.encodeCall(IRounds.commitVerdict, (second, other, ROOT));
+        // Whoever calls is whoever commits, and one wrong call undoes all.
+        _multicall(stranger, calls, abi.encodeWithSelector(IRounds.Rounds_NotYourSeat.selector, round, seat, stranger));
+        _multicall(member, calls, "");
+        vm.assertEq(rounds.get(round).committed + rounds.get(second).committed, 2, "both");
+        (calls[0], calls[1]) = (abi.encodeCall(IRounds.settleDraws, ()), calls[0]);
+        _multicall(
+            member,
+            calls,
+            abi.encodeWithSelector(IRounds.Rounds_WrongSeatState.selector, round, seat, IRounds.SeatState.Committed)
+        );
+    }
+
+    /// Members 0 to 4 each sign what will fall (0), say otherwise (1), are absent (2) or late (3).
+    function _act(uint64 id, uint256 seed) private {
+        for (uint8 seat; seat < 5; ++seat) {
+            acts[seat] = uint8(uint256(keccak256(abi.encode(seed, seat))) % 4);
+            if (acts[seat] != 2) _commitVote(id, seat, _verdict(acts[seat], 0));
+        }
+        if (rounds.phaseOf(id) == IRounds.Phase.Committing) _skip(10 minutes + 1);
+        for (uint8 seat; seat < 5; ++seat) {
+            if (acts[seat] < 2) _revealVote(id, seat, _verdict(acts[seat], 0));
+        }
+        _skip(10 minutes + 1);
+    }
+
+    /// The rules once more. End 0: what fell is final after all; 1: what the others said; 2: nothing.
+    function _fate(uint8 act, uint8 end) private view returns (uint256 penalty, bool paid) {
+        if (act == 0) return (_fraudPenalty(), false);
+        if (act == 2) return (_absencePenalty(), false);
+        if (act == 3) return (_latePenalty(), false);
+        return (end == 0 ? _incoherencePenalty() : 0, end == 1);
+    }
+
+    function _in(address account, address[] memory list) private pure returns (bool) {
+        for (uint256 i; i < list.length; ++i) {
+            if (list[i] == account) return true;
+        }
+        return false;
+    }
+
+    /// Two of three members say the same wrong thing.
+    function _lie() private returns (Attestation memory lie, address[] memory members) {
+        lie = _verdict(9, 0);
+        members = _draw(round);
+        Attestation[] memory votes = _same(lie, 3);
+        votes[2] = _verdict(2, 0);
+        _vote(round, votes);
+    }
+
+    function _multicall(address caller, bytes[] memory calls, bytes memory reason) private {
+        vm.prank(caller);
+        (bool success, bytes memory result) =
+            address(rounds).call(abi.encodeWithSignature("multicall(bytes[])", calls));
+        vm.assertEq(success, reason.length == 0, "multicall");
+        if (!success) vm.assertEq(keccak256(result), keccak256(reason), "reason");
     }
 
     function _open() private returns (uint64) {
         vm.prank(address(market));
-        return rounds.open(SUBJECT, 3, UNITS);
+        return rounds.open(SUBJECT, 3, UNITS, 0, false);
     }
 
     function _wrongPhase(uint64 id, IRounds.Phase phase) private {
@@ -435,7 +743,7 @@ contract RoundsTest is Scenario {
 
     function _mismatch(Attestation memory vote, bytes32 salt) private {
         address member = rounds.seatOf(round, 0).verifier;
-        bytes32 computed = rounds.commitmentOf(round, member, vote, salt);
+        bytes32 computed = rounds.commitmentOf(round, member, vote, salt) & ~bytes32(uint256(1));
         vm.expectRevert(
             abi.encodeWithSelector(
                 IRounds.Rounds_CommitmentMismatch.selector, rounds.seatOf(round, 0).vote, computed
@@ -448,7 +756,7 @@ contract RoundsTest is Scenario {
     function _checkPenalties(bytes32 finalVote, uint256[5] memory penalties, uint256 paid) private {
         uint256 before = vm.snapshotState();
         vm.prank(address(market));
-        uint64 id = rounds.open(SUBJECT, 5, UNITS);
+        uint64 id = rounds.open(SUBJECT, 5, UNITS, 0, false);
         address[] memory members = _draw(id);
         Attestation[] memory votes = new Attestation[](4);
         (votes[0], votes[1]) = (_verdict(1, 0), _verdict(2, 0));
@@ -456,14 +764,15 @@ contract RoundsTest is Scenario {
         _vote(id, votes);
 
         vm.prank(address(market));
-        (address[] memory coherent, uint256 slashed) = rounds.judge(id, finalVote, address(escrow));
+        (address[] memory coherent, uint256 slashed) = rounds.judge(id, finalVote);
         uint256 sum;
         for (uint256 i; i < 5; ++i) {
             vm.assertEq(stake.get(members[i]).stake, 2 * SEAT - penalties[i], "penalty");
             sum += penalties[i];
         }
         vm.assertEq(slashed, sum, "slashed");
-        vm.assertEq(ledger.heldFor(address(escrow)), sum, "shifted");
+        vm.assertEq(ledger.heldFor(address(court)), sum, "shifted to the court");
+        vm.assertEq(court.pool(), sum, "into its pool");
         vm.assertEq(coherent.length, paid < 5 ? 1 : 0, "number of coherent members");
         if (paid < 5) vm.assertEq(coherent[0], members[paid], "coherent member");
         vm.revertToState(before);

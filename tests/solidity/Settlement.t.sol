@@ -4,16 +4,17 @@ pragma solidity 0.8.37;
 import {IAssignments} from "../../contracts/src/interfaces/IAssignments.sol";
 import {IBatchMarket} from "../../contracts/src/interfaces/IBatchMarket.sol";
 import {IBountyEscrow} from "../../contracts/src/interfaces/IBountyEscrow.sol";
-import {IRounds} from "../../contracts/src/interfaces/IRounds.sol";
-import {Attestation, BountyTerms, ContentId} from "../../contracts/src/libraries/Types.sol";
+import {Attestation, BountyTerms, ContentId, Parameters} from "../../contracts/src/libraries/Types.sol";
 import {Scenario} from "./support/Scenario.sol";
 
 /// Where the money of a batch goes
 /// ├── attested: units x price to the miner, fee shares to coherent members, the rest back
 /// │   ├── faults: faultMultiple x bondPerTrace each from the bond to the bounty, at most the bond
-/// │   ├── absent member: its share back to the bounty, a penalty to the bounty
+/// │   ├── traces without a unit: wrongBps of their fee from the bond to the bounty, faults and all at most the bond
+/// │   ├── absent member: its share back to the bounty, a penalty to the court's pool
 /// │   ├── incoherent member: the same with its own penalty
-/// │   └── two rounds: one fee over the seats of both
+/// │   ├── two rounds: one fee over the seats of both
+/// │   └── convicted members: no seats any more, the others share the fee
 /// ├── unavailable: the bounty pays nothing, fees come out of the bond
 /// ├── malformed: the whole bond goes, fees first, the rest to the bounty
 /// ├── void: everything back, absent members pay
@@ -34,29 +35,32 @@ contract SettlementTest is Scenario {
         address[] memory members = _members(1);
         uint256 share = 8 * uint256(FEE) / 3;
         vm.expectEmit(address(market));
-        emit IBatchMarket.BatchSettled(batch, 5 * PRICE, 3 * share, 0, 0);
+        emit IBatchMarket.BatchSettled(batch, 5 * PRICE, 3 * share, 3 * FEE, 0);
         _settle(batch);
 
-        vm.assertEq(ledger.balanceOf(miner), 5 * PRICE + 80_000, "units and bond");
+        vm.assertEq(ledger.balanceOf(miner), 5 * PRICE + 80_000 - 3 * FEE, "units and bond, less three fees");
         for (uint256 i; i < 3; ++i) {
             vm.assertEq(ledger.balanceOf(members[i]), share, "fee");
         }
-        _checkBounty(FUNDS - 5 * PRICE - 3 * share, 0);
+        _checkBounty(FUNDS - 5 * PRICE - 3 * share + 3 * FEE, 0);
         vm.assertEq(stake.totalWeight(), 12, "seats are free again");
         _checkBooks();
         _everybodyLeaves();
-        vm.assertEq(token.balanceOf(miner), 5 * PRICE + 80_000, "withdrawn");
-        vm.assertEq(token.balanceOf(poster), FUNDS - 5 * PRICE - 3 * share, "refunded and withdrawn");
+        vm.assertEq(token.balanceOf(miner), 5 * PRICE + 80_000 - 3 * FEE, "withdrawn");
+        vm.assertEq(
+            token.balanceOf(poster), FUNDS - 5 * PRICE - 3 * share + 3 * FEE, "refunded and withdrawn"
+        );
     }
 
     function testFaultsForfeitBond() external {
         uint64 batch = _commit(bounty, miner, 40);
         _attest(batch, _verdict(10, 2));
         vm.expectEmit(address(market));
-        emit IBatchMarket.BatchSettled(batch, 10 * PRICE, 40 * FEE, 2 * 10 * 10_000, 0);
+        emit IBatchMarket.BatchSettled(batch, 10 * PRICE, 40 * FEE, 290_000, 0);
         _settle(batch);
-        vm.assertEq(ledger.balanceOf(miner), 10 * PRICE + 400_000 - 200_000, "units, bond less two faults");
-        _checkBounty(FUNDS - 10 * PRICE - 40 * FEE + 200_000, 0);
+        // 2 faults of 10 x 10,000 each, and the checking of 30 traces.
+        vm.assertEq(ledger.balanceOf(miner), 10 * PRICE + 400_000 - 290_000, "units, bond less two faults");
+        _checkBounty(FUNDS - 10 * PRICE - 40 * FEE + 290_000, 0);
         _checkBooks();
         _everybodyLeaves();
     }
@@ -84,7 +88,8 @@ contract SettlementTest is Scenario {
         vm.assertEq(ledger.balanceOf(members[2]), 0, "no work, no fee");
         vm.assertEq(stake.get(members[2]).stake, 3 * SEAT - _absencePenalty(), "penalty");
         vm.assertEq(ledger.balanceOf(members[0]), share, "no more than its share");
-        _checkBounty(FUNDS - 8 * PRICE - 2 * share + _absencePenalty(), 0);
+        _checkBounty(FUNDS - 8 * PRICE - 2 * share, 0);
+        vm.assertEq(court.pool(), _absencePenalty(), "not the bounty's: a poster gains nothing by absence");
         _checkBooks();
         _everybodyLeaves();
     }
@@ -99,7 +104,8 @@ contract SettlementTest is Scenario {
         market.tally(batch, votes[1]);
         _settle(batch);
         vm.assertEq(stake.get(members[0]).stake, 3 * SEAT - _incoherencePenalty(), "penalty");
-        _checkBounty(FUNDS - 8 * PRICE - 2 * (8 * uint256(FEE) / 3) + _incoherencePenalty(), 0);
+        _checkBounty(FUNDS - 8 * PRICE - 2 * (8 * uint256(FEE) / 3), 0);
+        vm.assertEq(court.pool(), _incoherencePenalty(), "pool");
         _checkBooks();
     }
 
@@ -126,7 +132,8 @@ contract SettlementTest is Scenario {
             vm.assertEq(ledger.balanceOf(verifiers[i]), shares * share, "a share a seat");
             paid += shares * share;
         }
-        _checkBounty(FUNDS - 8 * PRICE - paid + 2 * _absencePenalty(), 0);
+        _checkBounty(FUNDS - 8 * PRICE - paid, 0);
+        vm.assertEq(court.pool(), 2 * _absencePenalty(), "pool");
         _checkBooks();
         _everybodyLeaves();
     }
@@ -139,6 +146,7 @@ contract SettlementTest is Scenario {
         Attestation[] memory votes = new Attestation[](3);
         (votes[0], votes[1], votes[2]) = (_verdict(8, 0), _verdict(7, 1), Attestation(UNAVAILABLE, 0, 0));
         _vote(1, votes);
+        vm.warp(rounds.endsAt(1) + 5 minutes + 1);
         market.tally(batch, votes[0]);
         _draw(2);
         _vote(2, _same(_verdict(7, 1), 7));
@@ -201,6 +209,80 @@ contract SettlementTest is Scenario {
         _checkBooks();
     }
 
+    /// The first committee's attestation falls. The second says the same, as if nothing had been proven: the convicted
+    /// stay convicted and unpaid, and their seats take nothing from the others' fee.
+    function testConvictedSeatsShareNothing() external {
+        _verifiers(3, 3 * SEAT);
+        uint64 batch = _commit(bounty, miner, 8);
+        address[] memory first = _draw(1);
+        Attestation[] memory votes = _same(_verdict(8, 0), 3);
+        votes[2] = _verdict(5, 0);
+        _vote(1, votes);
+        market.tally(batch, votes[0]);
+        vm.prank(address(court));
+        market.overturn(batch, true);
+        address[] memory second = _draw(2);
+        _vote(2, _same(_verdict(8, 0), 3));
+        market.tally(batch, votes[0]);
+        uint256 share = 8 * uint256(FEE) / 4;
+        vm.expectEmit(address(market));
+        emit IBatchMarket.BatchSettled(batch, 8 * PRICE, 3 * share, 0, _incoherencePenalty());
+        _settle(batch);
+        for (uint256 i; i < 3; ++i) {
+            vm.assertEq(ledger.balanceOf(first[i]), 0, "nothing for a convicted member, nor for a wrong one");
+            vm.assertEq(ledger.balanceOf(second[i]), share, "a quarter: four seats were not convicted");
+        }
+        uint256 lost = _fraudPenalty();
+        vm.assertEq(stake.get(first[0]).stake, 3 * SEAT - lost, "once");
+        vm.assertEq(stake.get(first[1]).stake, 3 * SEAT - lost, "once");
+        vm.assertEq(stake.get(first[2]).stake, 3 * SEAT - _incoherencePenalty(), "judged with the others");
+        _checkBounty(FUNDS - 8 * PRICE - 3 * share, 0);
+        _checkBooks();
+        _everybodyLeaves();
+    }
+
+    /// Garbage is checked at its miner's cost: a poster that buys nothing pays nothing.
+    function testNothingFoundCostsThePosterNothing() external {
+        uint64 batch = _commit(bounty, miner, 12);
+        _attest(batch, _verdict(0, 0));
+        _settle(batch);
+        vm.assertEq(ledger.balanceOf(miner), 120_000 - 12 * FEE, "the miner pays the fee");
+        _checkBounty(FUNDS, 0);
+        _checkBooks();
+        _everybodyLeaves();
+    }
+
+    /// In every round every signer falls: the batch is void, and no seat is judged twice.
+    function testVoidWithoutPayableSeats() external {
+        _verifiers(5, 3 * SEAT);
+        uint64 batch = _commit(bounty, miner, 8);
+        for (uint64 round = 1; round <= 3; ++round) {
+            _attest(batch, _verdict(8, 0));
+            vm.prank(address(court));
+            market.overturn(batch, true);
+            vm.assertEq(rounds.payableSeats(round), 0, "all convicted");
+        }
+        _assertPhase(batch, IBatchMarket.Phase.Void);
+        vm.assertEq(ledger.balanceOf(miner), 80_000, "bond back");
+        _checkBounty(FUNDS, 0);
+        _checkBooks();
+        _everybodyLeaves();
+    }
+
+    /// Were every seat convicted, nothing would divide by their number, and the fee would stay with the bounty.
+    function testSettledWithoutPayableSeats() external {
+        uint64 batch = _commit(bounty, miner, 8);
+        _attest(batch, _verdict(8, 0));
+        bytes32 vote = rounds.voteOf(_verdict(8, 0));
+        vm.prank(address(market));
+        rounds.convict(1, vote);
+        vm.expectEmit(address(market));
+        emit IBatchMarket.BatchSettled(batch, 8 * PRICE, 0, 0, 0);
+        _settle(batch);
+        _checkBounty(FUNDS - 8 * PRICE, 0);
+        _checkBooks();
+    }
+
     function testVoidMakesEverybodyWholeButTheAbsent() external {
         uint64 batch = _commit(bounty, miner, 8);
         for (uint64 round = 1; round <= 3; ++round) {
@@ -210,7 +292,8 @@ contract SettlementTest is Scenario {
         }
         _assertPhase(batch, IBatchMarket.Phase.Void);
         vm.assertEq(ledger.balanceOf(miner), 80_000, "bond back");
-        _checkBounty(FUNDS + 6 * _absencePenalty(), 0);
+        _checkBounty(FUNDS, 0);
+        vm.assertEq(court.pool(), 6 * _absencePenalty(), "pool");
         _checkBooks();
         _everybodyLeaves();
     }
@@ -223,7 +306,8 @@ contract SettlementTest is Scenario {
         market.tally(batch, _verdict(8, 0));
         _skip(1 hours + 1);
         market.voidStalled(batch);
-        _checkBounty(FUNDS + 2 * _absencePenalty(), 0);
+        _checkBounty(FUNDS, 0);
+        vm.assertEq(court.pool(), 2 * _absencePenalty(), "pool");
         for (uint256 i; i < 4; ++i) {
             vm.assertEq(stake.get(verifiers[i]).openSeats, 0, "free");
         }
@@ -233,6 +317,7 @@ contract SettlementTest is Scenario {
 
     /// The poster can take what is free while a batch is pending, and the rest when it has ended.
     function testRefundAroundAPendingBatch() external {
+        vm.warp(escrow.get(bounty).terms.deadline - 10 minutes);
         uint64 batch = _commit(bounty, miner, 8);
         vm.warp(escrow.get(bounty).terms.deadline + 1);
         uint256 worst = 8 * uint256(PRICE + FEE);
@@ -240,10 +325,9 @@ contract SettlementTest is Scenario {
         vm.expectRevert(abi.encodeWithSelector(IBountyEscrow.BountyEscrow_NothingToRefund.selector, bounty));
         escrow.refund(bounty);
         // The deadline is for commits: the batch goes on and is paid.
-        _assertRound(1, IRounds.Phase.Stalled);
         _attest(batch, _verdict(6, 0));
         _settle(batch);
-        uint256 spent = 6 * uint256(PRICE) + 3 * (8 * uint256(FEE) / 3);
+        uint256 spent = 6 * uint256(PRICE) + 3 * (8 * uint256(FEE) / 3) - 2 * FEE;
         vm.assertEq(escrow.refund(bounty), worst - spent, "what came back");
         vm.assertEq(ledger.balanceOf(poster), FUNDS - spent, "all but what was earned");
         _checkBooks();
@@ -339,11 +423,12 @@ contract SettlementTest is Scenario {
         uint8 dissent
     ) external {
         Plan memory plan;
-        plan.count = GROUP * uint32(_bound(count, 1, 1_000));
+        plan.count = GROUP * uint32(_bound(count, 1, 1_024));
         plan.units = uint32(_bound(units, 0, plan.count));
         plan.faults = uint32(_bound(faults, 0, plan.count - plan.units));
-        plan.price = uint96(_bound(price, 1, 1e18));
-        plan.fee = uint96(_bound(fee, 0, 1e15));
+        // A batch may be worth 200e6 at most.
+        plan.fee = uint96(_bound(fee, 1, 200e6 / plan.count - 1));
+        plan.price = uint96(_bound(price, 1, 200e6 / plan.count - plan.fee));
         (plan.outcome, plan.dissent) = (outcome % 3, dissent % 4);
         _settlePlan(plan);
     }
@@ -380,9 +465,10 @@ contract SettlementTest is Scenario {
         vm.assertEq(fees, plan.coherent * _share(plan), "verifiers");
         vm.assertEq(
             escrow.get(own).available,
-            plan.funds + plan.forfeited + plan.slashed - plan.earned - fees,
+            plan.funds + plan.forfeited - plan.earned - fees,
             "bounty"
         );
+        vm.assertEq(court.pool(), plan.slashed, "pool");
         vm.assertEq(escrow.get(own).reserved, 0, "nothing reserved");
         vm.assertEq(ledger.heldFor(address(market)), 0, "no bond left behind");
     }
@@ -395,7 +481,7 @@ contract SettlementTest is Scenario {
         if (plan.dissent == 3 && plan.outcome != 1) plan.slashed = _absencePenalty();
         if (plan.outcome == 0) {
             plan.earned = uint256(plan.units) * plan.price;
-            plan.forfeited = uint256(plan.faults) * 10 * 10_000;
+            plan.forfeited = uint256(plan.faults) * 10 * 10_000 + uint256(plan.count - plan.units) * plan.fee;
             if (plan.forfeited > plan.bond) plan.forfeited = plan.bond;
         } else {
             plan.forfeited = plan.outcome == 1 ? plan.coherent * _share(plan) : plan.bond;
@@ -411,9 +497,9 @@ contract SettlementTest is Scenario {
         vm.assertEq(escrow.get(bounty).reserved, reserved, "reserved");
     }
 
-    /// After the deadline and the unbonding delay nothing holds anybody: the ledger ends empty.
+    /// After the deadline and the unbonding delay nothing holds anybody: but for the court's pool the ledger ends empty.
     function _everybodyLeaves() private {
-        vm.warp(escrow.get(bounty).terms.deadline + 1);
+        vm.warp(_now() + 7 days + 1);
         if (escrow.get(bounty).available != 0) escrow.refund(bounty);
         for (uint256 i; i < verifiers.length; ++i) {
             uint256 own = stake.get(verifiers[i]).stake;
@@ -430,7 +516,30 @@ contract SettlementTest is Scenario {
             vm.prank(accounts[i]);
             ledger.withdraw(accounts[i], balance);
         }
-        vm.assertEq(ledger.tracked(), 0, "tracked");
-        vm.assertEq(token.balanceOf(address(ledger)), 0, "tokens");
+        vm.assertEq(ledger.tracked(), court.pool(), "tracked");
+        vm.assertEq(token.balanceOf(address(ledger)), court.pool(), "tokens");
+    }
+}
+
+/// The same with a quarter of the fee at the miner's cost
+contract WrongBpsTest is Scenario {
+    function _parameters() internal view override returns (Parameters memory p) {
+        p = super._parameters();
+        p.wrongBps = 2_500;
+    }
+
+    function testAPartOfTheFee() external {
+        _begin();
+        _verifiers(3, SEAT);
+        uint64 bounty = _bounty(10e6);
+        uint64 batch = _commit(bounty, miner, 8);
+        _attest(batch, _verdict(5, 0));
+        vm.expectEmit(address(market));
+        // 3 x 3,000 / 4
+        emit IBatchMarket.BatchSettled(batch, 5 * PRICE, 8 * FEE, 2_250, 0);
+        _settle(batch);
+        vm.assertEq(ledger.balanceOf(miner), 5 * PRICE + 80_000 - 2_250, "miner");
+        vm.assertEq(escrow.get(bounty).available, 10e6 - 5 * PRICE - 8 * FEE + 2_250, "bounty");
+        _checkBooks();
     }
 }

@@ -233,7 +233,7 @@ contract VectorsTest is Deployment {
             vm.assertEq(rounds.voteOf(attestation), row.vote, "vote");
             // The contract's own: the same expression with its address, chain and the round's subject.
             vm.prank(address(market));
-            row.round = rounds.open(row.subject, 3, 1);
+            row.round = rounds.open(row.subject, 3, 1, 0, false);
             (row.chainId, row.rounds) = (block.chainid, address(rounds));
             vm.assertEq(
                 rounds.commitmentOf(row.round, row.verifier, attestation, row.salt), _commitment(row), "commitmentOf"

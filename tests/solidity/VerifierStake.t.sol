@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {IVerifierStake} from "../../contracts/src/interfaces/IVerifierStake.sol";
-import {SortitionTree} from "../../contracts/src/libraries/SortitionTree.sol";
 import {Parameters, Permit} from "../../contracts/src/libraries/Types.sol";
 import {Scenario} from "./support/Scenario.sol";
 
@@ -11,22 +10,26 @@ import {Scenario} from "./support/Scenario.sol";
 /// stake, stakeWithPermit
 /// ├── nothing                                  VerifierStake_ZeroAmount
 /// ├── too little for a seat                    VerifierStake_BelowSeatStake
+/// ├── more seats than the lot can count        VerifierStake_TooManySeats
+/// ├── draws are due that can't be made         Rounds_DrawDue (Draws.t.sol)
 /// └── weight is whole seats, less the open ones
 /// requestUnstake
 /// ├── nothing                                  VerifierStake_ZeroAmount
 /// ├── more than is free of open seats          VerifierStake_InsufficientFreeStake
+/// ├── draws are due that can't be made         Rounds_DrawDue (Draws.t.sol)
 /// └── out of the lot at once; a second request restarts the clock
 /// claim, by anybody
 /// ├── nothing asked for                        VerifierStake_NothingUnbonding
 /// └── before its time                          VerifierStake_StillUnbonding
 /// draw
 /// ├── not rounds                               VerifierStake_NotRounds
-/// ├── too few verifiers                        VerifierStake_NotEnoughVerifiers
-/// ├── different members by weight, a seat of each locked
-/// └── stake that comes late moves few of them
+/// ├── too few verifiers, or too few that are not excluded: nobody, and nothing changes
+/// ├── different members by weight, none of the excluded, a seat of each locked
+/// └── a seat more or less moves few of them
 /// closeSeats
 /// ├── not rounds                               VerifierStake_NotRounds
-/// └── penalties go to the beneficiary; weight follows what is left
+/// ├── a penalty takes free stake, then what is unbonding, and never what other open seats stand on
+/// └── penalties go to the beneficiary, at most what there is; weight follows what is left
 contract VerifierStakeTest is Scenario {
     function setUp() external {
         _begin();
@@ -173,8 +176,8 @@ contract VerifierStakeTest is Scenario {
 
     function testOpenSeatsLockTheirStake() external {
         address verifier = _staked("verifier", 2 * SEAT + 5);
-        address[] memory members = _drawAs(keccak256("r"), 1, 1);
-        vm.assertEq(members[0], verifier, "the only one");
+        uint32[] memory members = _drawAs(keccak256("r"), 1, 1);
+        vm.assertEq(stake.ownerOf(members[0]), verifier, "the only one");
         _check(verifier, 2 * SEAT + 5, 0, 1);
         vm.expectRevert(
             abi.encodeWithSelector(
@@ -187,7 +190,7 @@ contract VerifierStakeTest is Scenario {
         stake.requestUnstake(SEAT + 5);
         _check(verifier, SEAT, SEAT + 5, 0);
         vm.assertEq(stake.eligible(), 0, "no free seat");
-        // What is unbonding is not behind the seat: the penalty can't reach it, and it can be claimed.
+        // What was claimed is out of a penalty's reach.
         _skip(1 days);
         stake.claim(verifier);
         vm.expectEmit(address(stake));
@@ -201,16 +204,57 @@ contract VerifierStakeTest is Scenario {
         _verifiers(2, SEAT);
         vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotRounds.selector, stranger));
         vm.prank(stranger);
-        stake.draw(0, 1, 1);
-        vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotEnoughVerifiers.selector, 2, 3));
-        vm.prank(address(rounds));
-        stake.draw(0, 3, 3);
+        stake.draw(0, 1, 1, new uint32[](0));
+        vm.assertEq(_drawAs(0, 3, 3).length, 0, "two are too few");
+        vm.assertEq(stake.totalWeight(), 2, "nothing is locked");
+        vm.assertEq(stake.eligible(), 2, "nor counted");
         // One verifier with many seats is still one verifier.
         _staked("whale", 50 * SEAT);
-        _drawAs(0, 3, 3);
-        vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotEnoughVerifiers.selector, 1, 3));
+        vm.assertEq(_drawAs(0, 3, 3).length, 3, "three");
+        vm.assertEq(_drawAs(0, 3, 3).length, 0, "the whale alone");
+        vm.assertEq(stake.totalWeight(), 49, "as it was");
+    }
+
+    /// Excluded verifiers count for nothing: not among those there must be, not as members. Afterwards they weigh what
+    /// they weighed, also where one is named twice or has no free seat.
+    function testFuzz_NoneOfTheExcludedIsDrawn(bytes32 randomness_, uint256 mask, uint256 seats, uint256 size)
+        external
+    {
+        for (uint256 i; i < 9; ++i) {
+            _staked(string.concat("verifier ", vm.toString(i)), (1 + uint256(keccak256(abi.encode(seats, i))) % 4) * SEAT);
+        }
+        // Some have open seats, and those of one seat no free one.
+        _drawAs(keccak256(abi.encode(randomness_)), seats % 4, 0);
+        uint32[] memory excluded = new uint32[](2 * 9);
+        uint256 listed;
+        uint256 candidates;
+        uint256[] memory before = new uint256[](9);
+        for (uint32 i; i < 9; ++i) {
+            before[i] = stake.weightOf(verifiers[i]);
+            if (mask >> i & 1 == 0) {
+                if (before[i] != 0) ++candidates;
+                continue;
+            }
+            excluded[listed++] = i;
+            if (mask >> (9 + i) & 1 == 1) excluded[listed++] = i;
+        }
+        assembly ("memory-safe") {
+            mstore(excluded, listed)
+        }
+        size = _bound(size, 1, 9);
+        uint256 least = (size + 1) / 2;
         vm.prank(address(rounds));
-        stake.draw(0, 3, 3);
+        uint32[] memory members = stake.draw(randomness_, size, least, excluded);
+        uint256 expected = candidates < least ? 0 : candidates < size ? candidates : size;
+        vm.assertEq(members.length, expected, "as many as there are");
+        for (uint256 i; i < members.length; ++i) {
+            vm.assertTrue(mask >> members[i] & 1 == 0, "an excluded member");
+            --before[members[i]];
+        }
+        for (uint256 i; i < 9; ++i) {
+            vm.assertEq(stake.weightOf(verifiers[i]), before[i], "weight");
+        }
+        _checkLot();
     }
 
     function testDrawTakesAllWhereMoreAreAskedFor() external {
@@ -234,13 +278,13 @@ contract VerifierStakeTest is Scenario {
         for (uint256 i; i < 9; ++i) {
             before[i] = stake.weightOf(verifiers[i]);
         }
-        address[] memory members = _drawAs(randomness_, size, size);
+        uint32[] memory members = _drawAs(randomness_, size, size);
         vm.assertEq(members.length, size, "size");
         vm.assertEq(stake.totalWeight(), total - size, "a seat of each is locked");
         for (uint256 i; i < 9; ++i) {
             uint256 times;
             for (uint256 j; j < size; ++j) {
-                if (members[j] == verifiers[i]) ++times;
+                if (stake.ownerOf(members[j]) == verifiers[i]) ++times;
             }
             vm.assertLe(times, 1, "drawn twice");
             vm.assertEq(stake.get(verifiers[i]).openSeats, times, "open seats");
@@ -256,8 +300,8 @@ contract VerifierStakeTest is Scenario {
         }
         uint256[] memory hits = new uint256[](8);
         for (uint256 i; i < 1_000; ++i) {
-            address[] memory members = _drawAs(keccak256(abi.encode(i)), 1, 1);
-            ++hits[stake.get(members[0]).leaf - 1];
+            uint32[] memory members = _drawAs(keccak256(abi.encode(i)), 1, 1);
+            ++hits[members[0]];
             _closeAs(members, 0);
         }
         uint256 statistic;
@@ -269,14 +313,15 @@ contract VerifierStakeTest is Scenario {
         vm.assertLe(statistic, 24_300, "chi square, thousandths");
     }
 
-    /// Whoever stakes once the randomness is known must not get a new committee for every amount it tries. A seat more on
-    /// a hundred moves a ticket by at most one seat, over a border between twenty verifiers of five one time in ten.
+    /// Whoever could change the lot once a value is known must not get a new committee for every change it tries. (It
+    /// can't: the draw comes first. This is the second line.) A seat more on a hundred moves a ticket by at most one seat,
+    /// over a border between twenty verifiers of five one time in ten.
     function testLateStakeDoesNotDealAnew() external {
         _verifiers(20, 5 * SEAT);
         uint256 moved;
         for (uint256 i; i < 100; ++i) {
             uint256 before = vm.snapshotState();
-            address[] memory members = _drawAs(bytes32(i), 3, 3);
+            uint32[] memory members = _drawAs(bytes32(i), 3, 3);
             vm.revertToState(before);
             before = vm.snapshotState();
             _staked("late verifier", SEAT);
@@ -288,7 +333,7 @@ contract VerifierStakeTest is Scenario {
 
     function testCloseSeats() external {
         address verifier = _staked("verifier", 2 * SEAT);
-        address[] memory members = _drawAs(0, 1, 1);
+        uint32[] memory members = _drawAs(0, 1, 1);
         vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NotRounds.selector, stranger));
         vm.prank(stranger);
         stake.closeSeats(members, new uint256[](1), address(escrow));
@@ -300,6 +345,70 @@ contract VerifierStakeTest is Scenario {
         members = _drawAs(0, 1, 1);
         vm.assertEq(_closeAs(members, 0), 0, "no penalty");
         _check(verifier, 2 * SEAT - 1, 0, 1);
+    }
+
+    /// A penalty above the seat's stake: first all that no other seat stands on, then what is unbonding.
+    function testPenaltyReachesFreeAndUnbondingStake() external {
+        address verifier = _staked("verifier", 4 * SEAT);
+        uint32[] memory members = _drawAs(0, 1, 1);
+        _drawAs(0, 1, 1);
+        vm.prank(verifier);
+        stake.requestUnstake(SEAT + 10);
+        _check(verifier, 3 * SEAT - 10, SEAT + 10, 0);
+        // Of its stake one seat must stay behind the other seat: 2 SEAT - 10 can go, the rest comes from what is leaving.
+        vm.expectEmit(address(stake));
+        emit IVerifierStake.SeatClosed(verifier, 2 * SEAT + 5);
+        vm.assertEq(_closeAs(members, 2 * SEAT + 5), 2 * SEAT + 5, "slashed in full");
+        _check(verifier, SEAT, SEAT - 5, 0);
+        vm.assertEq(stake.get(verifier).openSeats, 1, "the other seat is covered");
+        _checkHeld(2 * SEAT - 5, 2 * SEAT + 5);
+        _skip(1 days);
+        vm.assertEq(stake.claim(verifier), SEAT - 5, "what is left of it");
+    }
+
+    /// Who has less than the penalty loses all of that, and no seat of another round.
+    function testPenaltyTakesAtMostWhatThereIs() external {
+        address verifier = _staked("verifier", 2 * SEAT + 7);
+        uint32[] memory members = _drawAs(0, 1, 1);
+        _drawAs(0, 1, 1);
+        vm.prank(verifier);
+        stake.requestUnstake(7);
+        vm.expectEmit(address(stake));
+        emit IVerifierStake.SeatClosed(verifier, SEAT + 7);
+        vm.assertEq(_closeAs(members, 9 * SEAT), SEAT + 7, "all that is not behind the other seat");
+        _check(verifier, SEAT, 0, 0);
+        vm.assertEq(_closeAs(members, 9 * SEAT), SEAT, "the other seat in its turn");
+        _check(verifier, 0, 0, 0);
+        _checkHeld(0, 2 * SEAT + 7);
+        vm.expectRevert(abi.encodeWithSelector(IVerifierStake.VerifierStake_NothingUnbonding.selector, verifier));
+        stake.claim(verifier);
+    }
+
+    /// Stake, a split of it between free and unbonding, any number of open seats and any penalty: the sum that is taken
+    /// is the penalty or all there is, and every other open seat stays covered.
+    function testFuzz_PenaltyIsCapped(uint256 own, uint256 leaving, uint256 open, uint256 penalty) external {
+        own = _bound(own, SEAT, 6 * SEAT);
+        open = _bound(open, 1, own / SEAT);
+        leaving = _bound(leaving, 0, own - open * SEAT);
+        penalty = _bound(penalty, 0, 8 * SEAT);
+        address verifier = _staked("verifier", own);
+        uint32[] memory members;
+        for (uint256 i; i < open; ++i) {
+            members = _drawAs(bytes32(i), 1, 1);
+        }
+        if (leaving != 0) {
+            vm.prank(verifier);
+            stake.requestUnstake(leaving);
+        }
+        uint256 most = own - (open - 1) * SEAT;
+        uint256 expected = penalty < most ? penalty : most;
+        vm.assertEq(_closeAs(members, penalty), expected, "taken");
+        IVerifierStake.Verifier memory seen = stake.get(verifier);
+        vm.assertEq(uint256(seen.stake) + seen.unbonding, own - expected, "the rest is its own");
+        vm.assertTrue(
+            seen.unbonding == leaving || seen.stake == (open - 1) * SEAT, "what is leaving goes after the free stake"
+        );
+        _checkLot();
     }
 
     /// A verifier whose stake fell under a seat is out of the lot, not in debt: it can top up or leave.
@@ -342,9 +451,9 @@ contract VerifierStakeTest is Scenario {
             } else if (action == 2 && stake.eligible() != 0) {
                 _drawAs(bytes32(dice), 1 + (dice >> 32) % 3, 1);
             } else if (action == 3 && seen.openSeats != 0) {
-                address[] memory one = new address[](1);
-                one[0] = verifier;
-                _closeAs(one, (dice >> 32) % (SEAT + 1));
+                uint32[] memory one = new uint32[](1);
+                one[0] = seen.leaf - 1;
+                _closeAs(one, (dice >> 32) % (2 * SEAT));
             }
             _checkLot();
         }
@@ -356,7 +465,7 @@ contract VerifierStakeTest is Scenario {
         Parameters memory parameters = _parameters();
         parameters.seatStake = 1;
         stake = IVerifierStake(vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1));
-        address own = create("Ledger.sol:Ledger", abi.encode(token, escrow, stake, market));
+        address own = create("Ledger.sol:Ledger", abi.encode(token, escrow, stake, market, court));
         create("VerifierStake.sol:VerifierStake", abi.encode(own, rounds, parameters));
         address verifier = _actor("verifier");
         token.mint(verifier, uint256(1) << 40);
@@ -368,10 +477,10 @@ contract VerifierStakeTest is Scenario {
 
         vm.prank(verifier);
         stake.stake(1);
-        address[] memory members = _drawAs(0, 1, 1);
+        uint32[] memory members = _drawAs(0, 1, 1);
         // The open seat is not in the sum, yet it will be again.
         vm.expectRevert(
-            abi.encodeWithSelector(SortitionTree.SortitionTree_SumTooLarge.selector, uint256(1) << 32)
+            abi.encodeWithSelector(IVerifierStake.VerifierStake_TooManySeats.selector, uint256(1) << 32)
         );
         vm.prank(stranger);
         stake.stake(type(uint32).max);
@@ -382,12 +491,12 @@ contract VerifierStakeTest is Scenario {
         vm.assertEq(stake.totalWeight(), type(uint32).max, "full, and closed all the same");
     }
 
-    function _drawAs(bytes32 randomness_, uint256 size, uint256 least) private returns (address[] memory) {
+    function _drawAs(bytes32 randomness_, uint256 size, uint256 least) private returns (uint32[] memory) {
         vm.prank(address(rounds));
-        return stake.draw(randomness_, size, least);
+        return stake.draw(randomness_, size, least, new uint32[](0));
     }
 
-    function _closeAs(address[] memory members, uint256 penalty) private returns (uint256) {
+    function _closeAs(uint32[] memory members, uint256 penalty) private returns (uint256) {
         uint256[] memory penalties = new uint256[](members.length);
         for (uint256 i; i < members.length; ++i) {
             penalties[i] = penalty;

@@ -86,7 +86,8 @@ interface IBatchMarket {
     /// - `root` must not be zero (BatchMarket_ZeroRoot); the codec must be raw or dag-pb (BatchMarket_InvalidCodec).
     /// - `traces` must be whole groups, from one group to `maxTraces` (BatchMarket_InvalidCount).
     /// - The bounty must pay at least the least fee for checking (BatchMarket_FeeTooLow).
-    /// - The batch may not be worth more than a lying majority would lose (BatchMarket_BatchTooDear): smaller batches.
+    /// - Neither its worst-case cost nor its bond may exceed what a lying majority would lose (BatchMarket_BatchTooDear):
+    ///   smaller batches.
     /// - Enough verifiers must have a free seat (BatchMarket_TooFewVerifiers).
     /// - The bounty must be open and have the funds (BountyEscrow_DeadlinePassed, BountyEscrow_InsufficientFunds).
     /// - The caller's assignment must be open (Assignments_NotOpen), have this seed (Assignments_OtherSeed) and this next

@@ -15,13 +15,16 @@ import {IEvidence} from "./IEvidence.sol";
 ///           \-----------/ (an appeal: a larger jury)
 /// None -> Opening -> InJury (the verdict was opened) | Decided (a side did not move)
 /// The last jury's decision is Decided at once. A jury that could not be drawn in time, or the last one without a quorum,
-/// leaves the decision before it; where there is none, the attestation stands and everybody keeps their bonds.
+/// leaves the decision before it; where there is none, the attestation stands and everybody keeps their bonds. An appeal
+/// whose jury could not be drawn keeps its bond too.
 ///
 /// A juror re-checks one trace and votes its verdict: an Attestation of the verdict's leaf hash, units and faults. Where it
 /// can't have the content it votes "unavailable"; where an outcome of the whole batch is disputed, that outcome or "sound".
 ///
 /// All that the ledger holds for this contract is bonds of open disputes and the pool. Every penalty of a member or signer
-/// goes in here; jurors, challengers and the wronged side are paid from what the losers lost, the rest stays in the pool.
+/// goes in here; jurors, challengers and the wronged side are paid from what the losers lost, the rest stays in the pool. A
+/// challenger that is right where nobody is convicted (another dispute was quicker, the content can't be had or came late)
+/// bears the jurors' fees.
 interface ICourt {
     enum Phase {
         None,
@@ -86,6 +89,7 @@ interface ICourt {
 
     struct Appeal {
         address appellant;
+        /// the decision that was appealed, None where no jury could be drawn for it
         Standing against;
         /// token base units
         uint88 bond;
@@ -116,6 +120,7 @@ interface ICourt {
         uint256 wrongedPaid
     );
 
+    error Court_WrongDeployment(string name, address linked);
     error Court_UnknownDispute(uint64 dispute);
     error Court_WrongPhase(uint64 dispute, Phase phase);
     error Court_NotAttested(uint64 batch);
@@ -193,7 +198,7 @@ interface ICourt {
     function tallyJury(uint64 dispute, Attestation calldata leader) external;
 
     /// Appeals a decision with twice the bond before it; a jury of twice the size and one more is drawn from those who have
-    /// not sat. Anybody may call it. The bond is lost if the decision remains.
+    /// not sat. Anybody may call it. The bond is lost if a jury leaves the decision as it is.
     ///
     /// Requirements:
     /// - The dispute must be Appealable (Court_WrongPhase).

@@ -58,6 +58,9 @@ interface IOpenings {
     /// @return deadline last second of the present move
     function nodeOf(uint64 dispute) external view returns (VerdictFaults.Subtree memory, uint256 deadline);
 
+    /// @return the children that lie open, where the opening is Answered
+    function childrenOf(uint64 dispute) external view returns (VerdictFaults.Children memory);
+
     /// @return the verdict that was opened
     function openedOf(uint64 dispute) external view returns (Verdict memory);
 }

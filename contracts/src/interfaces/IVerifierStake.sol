@@ -3,8 +3,11 @@ pragma solidity 0.8.37;
 
 import {Permit} from "../libraries/Types.sol";
 
-/// Verifier stake and the lot. A verifier's weight in the draw is its number of free seats: stake / seatStake, rounded
-/// down, less its open seats. Stake behind an open seat can't leave; stake in unbonding can still be slashed.
+/// Verifier stake and two lots. A verifier's weight in the draw of a committee is its number of free seats: stake /
+/// seatStake, rounded down, less its open seats. Stake behind an open seat can't leave; stake in unbonding can still be
+/// slashed. In the draw of a jury every seat counts, open or free, and jurors lock none: so nobody can keep a jury from
+/// being drawn by keeping seats busy. What a juror loses is taken from wherever it has stake, so stake may come to cover
+/// fewer seats than are open.
 ///
 /// Whatever changes a weight makes the due draws first (see IRounds), and reverts with Rounds_DrawDue where it can't.
 interface IVerifierStake {
@@ -55,21 +58,23 @@ interface IVerifierStake {
     /// - Something must be unbonding (VerifierStake_NothingUnbonding) and due (VerifierStake_StillUnbonding).
     function claim(address verifier) external returns (uint256 amount);
 
-    /// Draws up to `size` different verifiers by weight, without replacement, and locks a seat of each. Only rounds.
+    /// Draws up to `size` different verifiers by weight, without replacement, and for a committee locks a seat of each. Only
+    /// rounds.
     ///
     /// Requirements:
     /// - The caller must be the rounds contract (VerifierStake_NotRounds).
     /// @param least with fewer verifiers to draw from nobody is drawn
     /// @param excluded leaves of those who may not be drawn
     /// @return members their leaves in the lot, none where there are too few
-    function draw(bytes32 randomness, uint256 size, uint256 least, uint32[] calldata excluded)
+    function draw(bytes32 randomness, uint256 size, uint256 least, uint32[] calldata excluded, bool jury)
         external
         returns (uint32[] memory members);
 
     /// Closes a seat of each member and takes its penalty: from its stake as far as that does not uncover its other
-    /// seats, then from what is unbonding. The sum is shifted to `beneficiary`, a module. Only rounds.
+    /// seats, then from what is unbonding, and a juror's from the rest of its stake. The sum is shifted to `beneficiary`, a
+    /// module. Only rounds.
     /// @return slashed what was taken; less than the penalties where there was less
-    function closeSeats(uint32[] calldata members, uint256[] calldata penalties, address beneficiary)
+    function closeSeats(uint32[] calldata members, uint256[] calldata penalties, address beneficiary, bool jury)
         external
         returns (uint256 slashed);
 
@@ -86,6 +91,9 @@ interface IVerifierStake {
 
     /// @return verifiers with at least one free seat
     function eligible() external view returns (uint256);
+
+    /// @return verifiers with at least one seat, open or free
+    function stakers() external view returns (uint256);
 
     /// @return token base units locked by one seat
     function seatStake() external view returns (uint96);

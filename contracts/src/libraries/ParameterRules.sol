@@ -49,9 +49,11 @@ library ParameterRules {
         );
         _require(p.seatStake != 0, "seatStake");
         _require(p.absenceBps <= BPS, "absenceBps");
-        // A withheld reveal is a choice, absence may be an accident.
-        _require(p.lateBps >= p.absenceBps && p.lateBps <= BPS, "lateBps");
         _require(p.incoherenceBps <= BPS, "incoherenceBps");
+        // Who sees that it loses must not come off cheaper by withholding its reveal.
+        _require(
+            p.lateBps >= p.absenceBps && p.lateBps >= p.incoherenceBps && p.lateBps <= BPS, "lateBps"
+        );
         _require(p.fraudBps >= p.incoherenceBps && p.fraudBps <= 10 * BPS, "fraudBps");
         _require(p.bondPerTrace != 0, "bondPerTrace");
         _require(p.faultMultiple != 0, "faultMultiple");

@@ -65,7 +65,7 @@ abstract contract Deployment is Test {
             unbondingDelay: 1 days,
             seatStake: SEAT,
             absenceBps: 500,
-            lateBps: 1_000,
+            lateBps: 2_500,
             incoherenceBps: 2_000,
             fraudBps: 15_000,
             bondPerTrace: 10_000,
@@ -97,6 +97,10 @@ abstract contract Deployment is Test {
         return uint256(p.seatStake) * p.incoherenceBps / 10_000;
     }
 
+    function _source() internal virtual returns (IRandomness) {
+        return IRandomness(create("BlockHashRandomness.sol:BlockHashRandomness", abi.encode(DELAY)));
+    }
+
     function _deploy() internal {
         _deployWith(create("TestStablecoin.sol:TestStablecoin", ""));
     }
@@ -106,7 +110,7 @@ abstract contract Deployment is Test {
         Parameters memory parameters = _parameters();
         environments = IEnvironmentRegistry(create("EnvironmentRegistry.sol:EnvironmentRegistry", ""));
         checkpoints = ICheckpointRegistry(create("CheckpointRegistry.sol:CheckpointRegistry", ""));
-        randomness = IRandomness(create("BlockHashRandomness.sol:BlockHashRandomness", abi.encode(DELAY)));
+        randomness = _source();
 
         uint256 nonce = vm.getNonce(address(this));
         ledger = ILedger(vm.computeCreateAddress(address(this), nonce));

@@ -227,7 +227,8 @@ abstract contract Scenario is Deployment {
         for (uint256 i; i < accounts.length; ++i) {
             balances += ledger.balanceOf(accounts[i]);
         }
-        vm.assertEq(ledger.tracked(), funds + staked + bonds + balances, "tracked = holdings + balances");
+        uint256 ofCourt = ledger.heldFor(address(court));
+        vm.assertEq(ledger.tracked(), funds + staked + bonds + ofCourt + balances, "tracked = holdings + balances");
         vm.assertGe(token.balanceOf(address(ledger)), ledger.tracked(), "tokens >= tracked");
     }
 

@@ -9,10 +9,19 @@ interface Vm {
         address emitter;
     }
 
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     function addr(uint256 key) external pure returns (address);
     function chainId(uint256 id) external;
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function envOr(string calldata name, uint256 otherwise) external view returns (uint256);
+    function envOr(string calldata name, bool otherwise) external view returns (bool);
     function expectEmit(address emitter) external;
     function expectRevert() external;
     function expectRevert(bytes calldata data) external;
@@ -22,7 +31,9 @@ interface Vm {
     function getNonce(address account) external view returns (uint64);
     function getRecordedLogs() external returns (Log[] memory);
     function label(address account, string calldata name) external;
+    function lastCallGas() external view returns (Gas memory gas);
     function parseJson(string calldata json, string calldata key) external pure returns (bytes memory);
+    function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function prank(address sender) external;
     function readFile(string calldata path) external view returns (string memory);
     function recordLogs() external;
@@ -36,6 +47,7 @@ interface Vm {
     function toString(uint256 value) external pure returns (string memory);
     function warp(uint256 timestamp) external;
     function writeLine(string calldata path, string calldata line) external;
+    function writeFile(string calldata path, string calldata data) external;
 
     function assertEq(uint256 left, uint256 right, string calldata message) external pure;
     function assertEq(address left, address right, string calldata message) external pure;

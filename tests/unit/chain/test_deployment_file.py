@@ -77,6 +77,11 @@ def _without_market(content):
     del content["addresses"]["market"]
 
 
+def _without_court(content):
+    # as in a file from before there was one
+    del content["addresses"]["court"]
+
+
 def _set(*path_and_value):
     *path, last, value = path_and_value
 
@@ -100,6 +105,9 @@ def _set(*path_and_value):
         (_set("block", -1), "block.*-1"),
         (_set("token", "decimals", 6.5), "token.decimals.*6.5"),
         (_set("parameters", "absence_bps", 10_001), "parameters.absence_bps.*10001"),
+        (_set("parameters", "fraud_bps", 100_001), "parameters.fraud_bps.*100001"),
+        (_set("parameters", "juror_fee", "1"), "parameters.juror_fee.*'1'"),
+        (_without_court, "addresses.court"),
     ],
 )
 def test_a_wrong_file_names_the_field_and_the_value(file, change, said) -> None:
@@ -140,10 +148,10 @@ def test_money_of_a_preset_follows_the_token() -> None:
 
 @pytest.mark.parametrize("chosen", PRESETS.values(), ids=PRESETS)
 def test_stake_outlasts_any_batch(chosen) -> None:
-    longest = chosen.max_rounds * (
-        chosen.draw_timeout + chosen.commit_window + chosen.reveal_window
-    )
-    assert chosen.unbonding_delay >= longest + chosen.challenge_window
+    # A signer can be convicted until the last dispute about its round has ended.
+    attested = chosen.draw_timeout + chosen.commit_window + chosen.reveal_window
+    dispute = chosen.challenge_window + chosen.longest_dispute
+    assert chosen.unbonding_delay >= attested + dispute
 
 
 def test_presets_by_name() -> None:
