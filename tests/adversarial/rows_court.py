@@ -44,7 +44,7 @@ def frivolous_dispute(arena: Arena, trial: int) -> Outcome:
 @row("Frivolous dispute, appealed to the end", "challenger", Ruling.CAUGHT, trials=8)
 def frivolous_appeals(arena: Arena, trial: int) -> Outcome:
     """The challenger appeals each decision with twice the bond, until no larger jury can be drawn.
-    The decision before it stands; all its bonds are lost."""
+    The decision before it stands; every bond that a jury was drawn for is lost."""
     one = _attested(arena)
     victim, liar = arena.watch(VICTIM), arena.watch(LIAR)
     opened = arena.now
@@ -244,10 +244,10 @@ def splinter(arena: Arena, trial: int) -> Outcome:
     deep=True,
 )
 def clogged_jury(arena: Arena, trial: int) -> Outcome:
-    """Before a false attestation can be disputed, its miner disputes so many true verdicts of a small
-    batch of its own that their juries have more seats than the market. Juries are drawn from all
-    stake, whether its seats are free or not, so the jury of the true dispute is seated all the
-    same; the miner's own bonds are lost."""
+    """Before a false attestation can be disputed, its miner disputes so many true verdicts of a
+    small batch of its own that their juries have more seats than the market. Juries are drawn
+    from all stake, whether its seats are free or not, so the jury of the true dispute is seated
+    all the same; the miner's own bonds are lost."""
     miner = arena.watch(LIAR)
     decoy = case(arena, LIAR, traces=64, good=True)
     truth = decoy.truth.attestation

@@ -135,7 +135,7 @@ def foreign_calls(arena: Arena, trial: int) -> Outcome:
         ("market", "beginDispute", one.batch),
         ("market", "endDispute", one.batch),
         ("escrow", "replenish", arena.bounty, TUSD),
-        ("stake", "closeSeats", [0], [TUSD], me),
+        ("stake", "closeSeats", [0], [TUSD], me, False),
         ("assignments", "take", arena.bounty, me, 1, 0, bytes(32)),
         ("openings", "start", 1, one.batch, me, vote, 4),
     ]
