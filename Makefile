@@ -60,7 +60,7 @@ demo-quick: setup  ## the same loop, smaller; shows no gain
 	$(BIN)/tracemarket demo --quick --out build/demo-quick
 
 test: setup lint slither test-solidity  ## everything that must pass before a merge
-	$(PY) -m pytest
+	$(PY) -m pytest -m "not deep"
 
 lint: $(STAMPS)/contracts  ## style, imports, generated files
 	$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
