@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM := false
 # Threads that wait must not spin: several processes share the cores.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep \
+.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep attacks \
   slither lint abi faults vectors snapshots bench-gas bench-audits clean
 
 help:  ## show the targets
@@ -60,7 +60,7 @@ demo-quick: setup  ## the same loop, smaller; shows no gain
 	$(BIN)/tracemarket demo --quick --out build/demo-quick
 
 test: setup lint slither test-solidity  ## everything that must pass before a merge
-	$(PY) -m pytest
+	$(PY) -m pytest -m "not deep"
 
 lint: $(STAMPS)/contracts  ## style, imports, generated files
 	$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
@@ -99,6 +99,12 @@ DEEP_RUNS ?= 4000
 
 test-deep: setup test-invariants-deep  ## the invariants for a million calls, and the long Python tests; hours
 	$(PY) -m pytest -m deep
+
+# Most trials of a row; the slow rows say less for themselves.
+TRIALS ?= 20
+
+attacks: setup  ## play the attack matrix; build/attacks.json, build/attacks.md and docs/attacks.md
+	$(PY) tests/adversarial --trials $(TRIALS) --json build/attacks.json --table build/attacks.md --table docs/attacks.md
 
 test-invariants-deep: $(STAMPS)/contracts
 	rm -rf build/deep && mkdir -p build/deep
