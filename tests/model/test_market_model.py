@@ -53,7 +53,7 @@ class MarketMachine(RuleBasedStateMachine):
 
     # --- what moves a case on, most of the time ---------------------------------------
 
-    @rule(who=st.integers(0, 1), bounty=st.integers(1, 2), groups=st.integers(1, 3))
+    @rule(who=st.integers(0, 1), bounty=st.integers(1, 3), groups=st.integers(1, 3))
     def commit_batch(self, who: int, bounty: int, groups: int) -> None:
         self.play.new_batch(who, bounty, 2 * groups)
 
