@@ -127,10 +127,21 @@ def test_busy_seats_dont_keep_a_jury_away(play: Play) -> None:
                 play.push_batch(batch - 1, everybody(ABSENT), 0)
     assert play.model.stake.eligible < 4
     play.any_leaf(4, lied - 1, 1, 1, False)
-    dispute_until(play, 1, court.CLOSED, [OTHERWISE, OTHERWISE, OTHERWISE, OTHERWISE, ABSENT] * 7)
-    assert play.model.court[1].standing == court.FALLS
+    play.push_dispute(0, [], 0)  # the draw
+    jurors = [seat.member for seat in play.model.rounds[play.model.court[1].jury].seats]
     stake, each = play.model.stake, play.twins.rules.seat_stake
-    assert any(one.stake < one.open_seats * each for one in stake.verifiers.values())
+    absent = max(jurors, key=lambda who: stake.verifiers[who].open_seats)
+    play.push_dispute(0, [ABSENT if who == absent else OTHERWISE for who in jurors], 0)
+    # It takes away all that it can.
+    one = stake.verifiers[absent]
+    if beyond := one.stake - one.open_seats * each:
+        play.twins.unstake(absent, beyond)
+        play.twins.wait(play.twins.rules.unbonding_delay)
+        play.twins.claim(absent, absent)
+    dispute_until(play, 1, court.CLOSED, [])
+    assert play.model.court[1].standing == court.FALLS
+    one = play.model.stake.verifiers[absent]
+    assert one.stake < one.open_seats * each
 
 
 def test_a_bond_may_be_worth_more_than_its_batch(play: Play) -> None:
