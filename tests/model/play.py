@@ -36,10 +36,10 @@ USUAL = Preset(
     # Sums that don't divide evenly, so that every rounding shows.
     seat_stake="100.000007",
     absence_bps=501,
-    late_bps=1003,
+    late_bps=2503,
     incoherence_bps=2003,
     fraud_bps=20_001,
-    bond_per_trace="0.700001",
+    bond_per_trace="6.300001",
     fault_multiple=2,
     wrong_bps=7_001,
     min_fee_per_trace="0.5",
@@ -52,7 +52,8 @@ NOBODY = "0x" + "00" * 20
 
 
 def setting(chain: DrivenChain) -> Play:
-    """A market with two bounties, two enrolled miners and twenty verifiers."""
+    """A market with three bounties, two enrolled miners and twenty verifiers. A fee above the bond
+    for a trace, one below it, and a price so low that a bond is worth more than its batch."""
     accounts = [one.address.lower() for one in chain.node.accounts]
     twins = Twins(chain, accounts)
     for place, who in enumerate(accounts):
@@ -67,10 +68,11 @@ def setting(chain: DrivenChain) -> Play:
     twins.wait(1)
     play = Play(twins)
     now = twins.model.now.time
-    for fee, life in ((1_000_003, 400_000), (500_001, 4_000)):
-        terms = Terms(ENVIRONMENT, None, now + life, 2, 2, 0, 10 * TUSD + 1, fee)
+    bounties = ((10 * TUSD + 1, 6_500_003, 400_000), (10 * TUSD + 1, 500_001, 4_000))
+    for price, fee, life in (*bounties, (1, 500_003, 400_000)):
+        terms = Terms(ENVIRONMENT, None, now + life, 2, 2, 0, price, fee)
         assert twins.create_bounty(accounts[1], terms, 2_000 * TUSD)
-    for bounty in (1, 2):
+    for bounty in (1, 2, 3):
         for miner in accounts[2:4]:
             assert twins.request(miner, bounty)
             twins.wait(1, blocks=2)
@@ -272,6 +274,8 @@ class Play:
             return
         batch = batch % len(self.model.market.batches) + 1
         forest = self.twins.forests[batch]
+        if not forest.trees:
+            return
         said = forest.trees[tree % len(forest.trees)]
         place %= forest.count
         if len(verdicts(said)) != forest.count:
@@ -328,7 +332,7 @@ class Play:
                 twins.ask(caller, target, True)
             case 6 if trees:
                 twins.answer(caller, target, trees[0])
-            case 7 if known:
+            case 7 if known and trees:
                 claims = [Claim(trees[i], twins.forests[target].count, 0) for i in (0, 2)]
                 twins.narrow(caller, target, *claims)
 

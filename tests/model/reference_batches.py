@@ -107,7 +107,8 @@ class Market(Part):
         check(whole, "BatchMarket_InvalidCount")
         check(terms.fee >= rules.min_fee_per_trace, "BatchMarket_FeeTooLow")
         value = self.worst_case(terms, count)
-        check(value <= self.least_loss, "BatchMarket_BatchTooDear")
+        at_risk = max(value, self.bond(terms, count))
+        check(at_risk <= self.least_loss, "BatchMarket_BatchTooDear")
         check(world.stake.eligible >= rules.min_verifiers, "BatchMarket_TooFewVerifiers")
         entry = world.escrow.get(bounty)
         check(world.now.time <= terms.deadline, "BountyEscrow_DeadlinePassed")
@@ -132,8 +133,10 @@ class Market(Part):
         agreed = votes >= seen.quorum
         conflict = not agreed and seen.revealed >= seen.quorum
         check(not agreed or leader == vote, "BatchMarket_NotTheLeader")
-        waits = conflict or "tally waits for every dispute" in AS_BUILT
-        check(not (waits and one.disputes), "BatchMarket_DisputesOpen")
+        if one.narrowed:
+            every = "a narrowed round waits for every dispute" in AS_BUILT
+            waits = one.disputes if every else self.world.court.in_conflict(batch)
+            check(not waits, "BatchMarket_DisputesOpen")
         if conflict and not one.narrowed:
             until = self.world.rounds.ends_at(one.round) + self.world.rules.opening_window
             check(self.world.now.time > until, "BatchMarket_NarrowFirst")
@@ -144,7 +147,7 @@ class Market(Part):
         elif one.rounds < self.world.rules.max_rounds:
             # Others where members were absent, more where they disagreed.
             size = 2 * seen.size + 1 if conflict else seen.size
-            self._open_round(batch, size, fresh=False)
+            self._open_round(batch, size, fresh=one.overturned > 0)
         else:
             self._void(one)
 

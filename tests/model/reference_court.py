@@ -136,6 +136,12 @@ class Court(Part):
         )
         return self.world.ledger.held["court"] - bonds
 
+    def in_conflict(self, batch: int) -> bool:
+        """Whether a dispute between two votes of the batch is open."""
+        return any(
+            one.batch == batch and one.kind == CONFLICT and not one.closed for one in self.disputes
+        )
+
     def bond_for(self, batch: int) -> int:
         size = self.world.rounds[self.world.market.get(batch).round].size
         return 2 * (2 * size + 1) * self.world.rules.juror_fee
@@ -291,14 +297,14 @@ class Court(Part):
         elif phase == ROUND_CLOSED and one.juries < most:
             self._open_jury(dispute, 2 * jury.size + 1, one.jury)
         else:
+            if phase == STALLED and one.appeals:
+                one.appeals[-1].against = UNDECIDED  # an appeal that nobody heard is not lost
             self._decide(one, one.standing, one.standing_vote, last=True)
 
     def appeal(self, who: str, dispute: int) -> None:
         need(self.phase(dispute) == APPEALABLE, "Court_WrongPhase")
         one = self[dispute]
-        bond = 2 * (one.appeals[-1].bond if one.appeals else one.bond)
-        if "a bond doubles with every jury" in AS_BUILT:
-            bond = one.bond << one.juries
+        bond = one.bond * 2**one.juries
         self.world.ledger.collect("court", who, bond)
         one.appeals.append(Appeal(who, one.standing, bond))
         one.decided_at = 0
@@ -318,11 +324,21 @@ class Court(Part):
     @staticmethod
     def _gives_more(one: Dispute, vote: Attestation) -> bool:
         """Whether the jury's verdict gives the miner more than the disputed one."""
-        if one.said is None:
-            return vote != one.vote
-        if "a verdict that gives the same wrongs the miner" in AS_BUILT:
-            return not one.said.units and not vote.faults
-        return vote.units > one.said.units or vote.faults < one.said.faults
+        if vote in (MALFORMED, UNAVAILABLE):
+            return False
+        # "Malformed" takes the miner's bond, "unavailable" only pays nothing.
+        units, faults = (
+            (one.said.units, one.said.faults) if one.said else (0, one.vote == MALFORMED)
+        )
+        if one.kind == CONFLICT and "a conflict forgets its first verdict" in AS_BUILT:
+            units = faults = 0
+        return (vote.units, -vote.faults) > (units, -faults)
+
+    @staticmethod
+    def paid(one: Dispute) -> bool:
+        """Whether the disputed verdict has a unit."""
+        forgotten = one.kind == CONFLICT and "a conflict forgets its first verdict" in AS_BUILT
+        return bool(one.said and one.said.units and not forgotten)
 
     # --- the end ---------------------------------------------------------------------
 
@@ -337,20 +353,19 @@ class Court(Part):
         ]
         pool = self.pool
         one.closed = True
+        seen.disputes -= 1
+        slashed = self._carry_out(one, seen)
 
-        # Bonds: winners get theirs back. Where "unavailable" falls, the content may have come
-        # late: the challenger bears the jurors' fees.
-        came_late = one.kind == UNAVAILABLE_KIND and one.standing == FALLS
+        # Winners get their bonds back. A challenger that is right where nobody is convicted bears
+        # the jurors' fees: its bond is laid out like a lost one, and what is left goes back.
         losing = [appeal.bond for appeal in one.appeals if appeal.against == one.standing]
-        if one.standing == STANDS or came_late:
-            losing.append(one.own_bond)
-        else:
-            ledger.credit("court", one.challenger, one.own_bond)
         for appeal in one.appeals:
             if appeal.against != one.standing:
                 ledger.credit("court", appeal.appellant, appeal.bond)
-        seen.disputes -= 1
-        slashed = self._carry_out(one, seen)
+        if slashed or one.standing == UNDECIDED:
+            ledger.credit("court", one.challenger, one.own_bond)
+        else:
+            losing.append(one.own_bond)
 
         # Jurors: from lost bonds, then the slash, then the pool.
         lost, fees = sum(losing), 0
@@ -372,7 +387,7 @@ class Court(Part):
                 self.world.escrow.replenish("court", seen.bounty, wronged)
         elif one.standing == STANDS:
             ledger.credit("court", seen.miner, left_bonds // 2)
-        elif came_late:
+        elif one.standing != UNDECIDED:
             ledger.credit("court", one.challenger, min(one.own_bond, left_bonds))
 
     def _carry_out(self, one: Dispute, seen: Batch) -> int:

@@ -52,10 +52,15 @@ class Stake(Part):
     world: Reference
     verifiers: dict[str, Verifier] = field(default_factory=dict)
 
-    def weight(self, who: str) -> int:
-        """Free seats."""
+    def seats(self, who: str) -> int:
+        """All seats, open or free: the weight in the lot of juries."""
         one = self.verifiers.get(who)
-        return 0 if one is None else one.stake // self.world.rules.seat_stake - one.open_seats
+        return 0 if one is None else one.stake // self.world.rules.seat_stake
+
+    def weight(self, who: str) -> int:
+        """Free seats: the weight in the lot of committees. A juror's fine may uncover open ones."""
+        one = self.verifiers.get(who)
+        return 0 if one is None else max(0, self.seats(who) - one.open_seats)
 
     @property
     def total(self) -> int:
@@ -64,6 +69,10 @@ class Stake(Part):
     @property
     def eligible(self) -> int:
         return sum(self.weight(who) > 0 for who in self.verifiers)
+
+    @property
+    def stakers(self) -> int:
+        return sum(self.seats(who) > 0 for who in self.verifiers)
 
     def stake(self, who: str, amount: int) -> None:
         check, rules = Needs(), self.world.rules
@@ -80,8 +89,8 @@ class Stake(Part):
         check(amount > 0, "VerifierStake_ZeroAmount")
         self.world.rounds.settle_draws(check)
         one = self.verifiers.get(who)
-        seats = one.open_seats * self.world.rules.seat_stake if one else 0
-        check(one and amount <= one.stake - seats, "VerifierStake_InsufficientFreeStake")
+        free = self._behind_no_seat(one) if one else 0
+        check(amount <= free, "VerifierStake_InsufficientFreeStake")
         check.settle()
         assert one is not None
         one.stake -= amount
@@ -96,9 +105,13 @@ class Stake(Part):
         self.world.ledger.credit("stake", who, one.unbonding)
         one.unbonding = 0
 
-    def draw(self, value: bytes, size: int, least: int, excluded: set[str]) -> list[str]:
-        """Members by weight without replacement; none where there are fewer than `least`."""
-        lot = {who: self.weight(who) for who in self.verifiers if who not in excluded}
+    def draw(
+        self, value: bytes, size: int, least: int, excluded: set[str], jury: bool
+    ) -> list[str]:
+        """Members by weight without replacement; none where there are fewer than `least`. Jurors
+        lock no seat."""
+        weight = self.seats if jury else self.weight
+        lot = {who: weight(who) for who in self.verifiers if who not in excluded}
         lot = {who: weight for who, weight in lot.items() if weight}
         members: list[str] = []
         if len(lot) < least:
@@ -110,19 +123,24 @@ class Stake(Part):
             members.append(next(who for end, who in ends if ticket < end))
             del lot[members[-1]]
         for who in members:
-            self.verifiers[who].open_seats += 1
+            self.verifiers[who].open_seats += not jury
         return members
 
-    def close_seat(self, who: str, penalty: int) -> int:
-        """What was taken: from stake that covers no other seat, then from what is unbonding."""
+    def close_seat(self, who: str, penalty: int, jury: bool) -> int:
+        """What was taken: from stake that covers no other seat, then from what is unbonding, then
+        a juror's from the rest of its stake."""
         one = self.verifiers[who]
-        one.open_seats -= 1
-        taken = min(penalty, one.stake - one.open_seats * self.world.rules.seat_stake)
-        one.stake -= taken
-        late = min(penalty - taken, one.unbonding)
-        one.unbonding -= late
-        self.world.ledger.shift("stake", "court", taken + late)
-        return taken + late
+        one.open_seats -= not jury
+        free = min(penalty, self._behind_no_seat(one))
+        unbonding = min(penalty - free, one.unbonding)
+        covering = min(penalty - free - unbonding, one.stake - free) if jury else 0
+        one.stake -= free + covering
+        one.unbonding -= unbonding
+        self.world.ledger.shift("stake", "court", free + unbonding + covering)
+        return free + unbonding + covering
+
+    def _behind_no_seat(self, one: Verifier) -> int:
+        return max(0, one.stake - one.open_seats * self.world.rules.seat_stake)
 
 
 @dataclass
@@ -266,7 +284,8 @@ class Rounds(Part):
         )
         sat = {seat.member for other in self.chain(one.previous) for seat in self[other].seats}
         least = one.size // 2 + 1 if one.jury else self.world.rules.committee_size
-        members = self.world.stake.draw(value, one.size, least, sat if one.fresh else set())
+        sat = sat if one.fresh else set()
+        members = self.world.stake.draw(value, one.size, least, sat, one.jury)
         if members:
             one.drawn_at = self.world.now.time
             one.seats = [Seat(member) for member in members]
@@ -351,7 +370,7 @@ class Rounds(Part):
         one.convicted = vote
         penalty = self.world.rules.seat_stake * self.world.rules.fraud_bps // BPS
         signers = [seat.member for seat in one.seats if seat.vote == vote]
-        return sum(self.world.stake.close_seat(member, penalty) for member in signers)
+        return sum(self.world.stake.close_seat(member, penalty, False) for member in signers)
 
     def judge(self, number: int, final: Attestation | None) -> list[str]:
         """Closes the other seats against the final vote; the coherent members, by seat."""
@@ -364,7 +383,7 @@ class Rounds(Part):
         for seat in one.seats:
             if seat.vote and seat.vote == one.convicted:
                 continue
-            self.world.stake.close_seat(seat.member, self._penalty(seat, final))
+            self.world.stake.close_seat(seat.member, self._penalty(seat, final), one.jury)
             if seat.vote and seat.vote == final:
                 coherent.append(seat.member)
         return coherent

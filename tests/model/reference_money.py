@@ -18,15 +18,13 @@ if TYPE_CHECKING:
 
 AS_BUILT = frozenset(
     {
-        # NatSpec of tally: a dispute about the conflict must be over. Built: every dispute of the
-        # batch, also one about an attestation that fell long ago.
-        "tally waits for every dispute",
-        # NatSpec of appeal: twice the bond before it. Built: doubled for every jury, so four times
-        # the first bond after a jury without quorum.
-        "a bond doubles with every jury",
-        # NatSpec of minerWronged: the jury's verdict gives the miner more. Built: the disputed one
-        # has no unit and the jury's no fault, so also where both give the same.
-        "a verdict that gives the same wrongs the miner",
+        # NatSpec of tally: a dispute about the conflict must be over. Built: once the round was
+        # narrowed, every dispute of the batch, also one about an attestation that fell before.
+        "a narrowed round waits for every dispute",
+        # NatSpec of minerWronged: the jury's verdict gives the miner more than the disputed one.
+        # Built: in a conflict the leader's verdict is taken for one without unit and fault, and
+        # `paid` is never set. Nobody is slashed there, so no money depends on it.
+        "a conflict forgets its first verdict",
     }
 )
 """Where the contracts do something else than their NatSpec says, and the model follows them. When

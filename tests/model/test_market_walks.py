@@ -14,7 +14,8 @@ import reference_court as court
 from play import Play
 
 # Papers of a committee, see Play.papers.
-HONEST, GENEROUS, HARSH, UNAVAILABLE, MALFORMED, PARTIAL, SUM, INNER = 0, 1, 2, 3, 4, 6, 8, 12
+HONEST, GENEROUS, HARSH, UNAVAILABLE, MALFORMED, PARTIAL, ACCUSING = 0, 1, 2, 3, 4, 6, 7
+SUM, INNER = 8, 12
 ABSENT, LATE = -1, -2
 LONGEST = 60
 """Pushes after which a walk is stuck."""
@@ -71,6 +72,7 @@ def test_rounds_without_quorum_end_void(play: Play) -> None:
         (GENEROUS, 2),
         (HARSH, OTHERWISE),
         (PARTIAL, OTHERWISE),
+        (ACCUSING, OTHERWISE),
     ],
 )
 def test_a_verdict_is_disputed(play: Play, lie: int, jury: int) -> None:
@@ -103,11 +105,56 @@ def test_an_appeal_after_a_jury_without_quorum(play: Play) -> None:
     dispute_until(play, 1, court.CLOSED, everybody(OTHERWISE))
 
 
+def test_an_appeal_that_no_jury_hears(play: Play) -> None:
+    attested(play, everybody(GENEROUS))
+    play.any_leaf(4, 0, 1, 1, False)
+    dispute_until(play, 1, court.APPEALABLE, everybody(OTHERWISE))
+    before = play.model.ledger.balances.get(play.accounts[1], 0)
+    play.push_dispute(0, [], 1)
+    play.twins.wait(play.twins.rules.draw_timeout + 1)
+    dispute_until(play, 1, court.CLOSED, [])
+    bond = play.model.court[1].appeals[0].bond
+    assert play.model.ledger.balances[play.accounts[1]] == before + bond
+
+
+def test_busy_seats_dont_keep_a_jury_away(play: Play) -> None:
+    """Nor from being fined: what they lose then uncovers seats that are open."""
+    lied = attested(play, everybody(GENEROUS))
+    for batch in range(2, 12):
+        play.new_batch(0, 1, 2)
+        for _ in range(3):
+            if not play.model.rounds[batch].drawn_at:
+                play.push_batch(batch - 1, everybody(ABSENT), 0)
+    assert play.model.stake.eligible < 4
+    play.any_leaf(4, lied - 1, 1, 1, False)
+    play.push_dispute(0, [], 0)  # the draw
+    jurors = [seat.member for seat in play.model.rounds[play.model.court[1].jury].seats]
+    stake, each = play.model.stake, play.twins.rules.seat_stake
+    absent = max(jurors, key=lambda who: stake.verifiers[who].open_seats)
+    play.push_dispute(0, [ABSENT if who == absent else OTHERWISE for who in jurors], 0)
+    # It takes away all that it can.
+    one = stake.verifiers[absent]
+    if beyond := one.stake - one.open_seats * each:
+        play.twins.unstake(absent, beyond)
+        play.twins.wait(play.twins.rules.unbonding_delay)
+        play.twins.claim(absent, absent)
+    dispute_until(play, 1, court.CLOSED, [])
+    assert play.model.court[1].standing == court.FALLS
+    one = play.model.stake.verifiers[absent]
+    assert one.stake < one.open_seats * each
+
+
+def test_a_bond_may_be_worth_more_than_its_batch(play: Play) -> None:
+    assert not play.twins.commit_batch(play.accounts[2], 3, 32)
+    assert play.twins.commit_batch(play.accounts[2], 3, 30)
+
+
+@pytest.mark.parametrize("leader", [HONEST, GENEROUS])
 @pytest.mark.parametrize("winner", [AS_DISPUTED, OTHERWISE, 3, ABSENT])
-def test_a_conflict_is_narrowed(play: Play, winner: int) -> None:
+def test_a_conflict_is_narrowed(play: Play, leader: int, winner: int) -> None:
     play.new_batch(0, 1, 4)
     for _ in range(2):  # draw, vote
-        play.push_batch(0, [HONEST, GENEROUS, UNAVAILABLE] * 11, 0)
+        play.push_batch(0, [leader, HONEST + GENEROUS - leader, UNAVAILABLE] * 11, 0)
     assert play.model.market.conflict(1)
     play.push_batch(0, [], 1)
     dispute_until(play, 1, court.CLOSED, everybody(winner))
@@ -145,10 +192,36 @@ def test_the_quicker_of_two_disputes_decides(play: Play) -> None:
     play.any_leaf(4, 0, 1, 1, False)
     play.any_leaf(3, 0, 0, 1, False)
     dispute_until(play, 1, court.CLOSED, everybody(OTHERWISE))
-    # The other one is about an attestation that is gone, but the next tally waits for it.
-    for _ in range(3):
-        play.push_batch(0, everybody(HONEST), 0)
+    # The other one is about an attestation that is gone: the next tally doesn't wait for it, and
+    # its challenger bears the fees of its jurors.
+    batch_until(play, batch, batches.CHALLENGEABLE, everybody(HONEST))
+    bond = play.model.court[2].bond
+    before = play.model.ledger.balances.get(play.accounts[3], 0)
     dispute_until(play, 2, court.CLOSED, everybody(OTHERWISE))
+    assert before < play.model.ledger.balances[play.accounts[3]] < before + bond
+    batch_until(play, batch, batches.SETTLED, everybody(HONEST))
+
+
+def test_a_narrowed_round_with_an_older_dispute(play: Play) -> None:
+    batch = attested(play, everybody(GENEROUS))
+    play.any_leaf(4, 0, 1, 1, False)
+    play.any_leaf(3, 0, 0, 1, False)
+    dispute_until(play, 1, court.CLOSED, everybody(OTHERWISE))
+    for _ in range(2):  # draw, vote
+        play.push_batch(0, [HONEST, GENEROUS, UNAVAILABLE] * 11, 0)
+    play.push_batch(0, [], 1)
+    dispute_until(play, 3, court.CLOSED, everybody(3))
+    play.push_batch(0, [], 0)  # the tally
+    dispute_until(play, 2, court.CLOSED, everybody(OTHERWISE))
+    batch_until(play, batch, batches.SETTLED, everybody(HONEST))
+
+
+def test_committees_stay_fresh_after_an_overturn(play: Play) -> None:
+    batch = attested(play, everybody(SUM))
+    play.push_batch(0, [], 7)
+    for _ in range(3):  # draw, nobody votes, tally
+        play.push_batch(0, everybody(ABSENT), 0)
+    assert [one.fresh for one in play.model.rounds.rounds] == [False, True, True]
     batch_until(play, batch, batches.SETTLED, everybody(HONEST))
 
 
@@ -165,13 +238,15 @@ def test_draws_are_missed_and_stall(play: Play) -> None:
 
 def test_a_conviction_reaches_what_is_unbonding(play: Play) -> None:
     batch = attested(play, everybody(SUM))
-    for seat in play.model.rounds[1].seats:
-        one = play.model.stake.verifiers[seat.member]
-        free = one.stake - one.open_seats * play.twins.rules.seat_stake
-        play.twins.unstake(seat.member, free)
+    seats = play.model.rounds[1].seats
+    for seat in seats:
+        stake = play.model.stake.verifiers[seat.member].stake
+        play.twins.unstake(seat.member, stake - play.twins.rules.seat_stake)
+    asked = [play.model.stake.verifiers[seat.member].unbonding for seat in seats]
     play.push_batch(batch - 1, [], 7)
     assert play.model.market[batch].overturned == 1
-    assert any(one.unbonding == 0 < one.claimable_at for one in play.model.stake.verifiers.values())
+    left = [play.model.stake.verifiers[seat.member].unbonding for seat in seats]
+    assert all(map(int.__lt__, left, asked))
 
 
 def test_of_two_draws_at_one_point_the_older_comes_first(play: Play) -> None:
