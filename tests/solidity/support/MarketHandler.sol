@@ -99,10 +99,11 @@ contract MarketHandler is PublicSteps {
         terms.deadline = uint64(_now() + 1 hours + _dice(seed, "deadline") % 3 days);
         address by = posters[seed % POSTERS];
         uint256 amount = 1 + _dice(seed, "amount") % 20e6;
-        if (_dice(seed, "dear") % 5 == 0) {
-            // One trace may be sold, two or three can't.
-            terms.pricePerUnit = uint96(SEAT / 2 + _dice(seed, "price") % SEAT);
-            amount *= 100;
+        if (_dice(seed, "dear") % 8 == 0) {
+            // One trace can be sold at a time, two can't.
+            terms.pricePerUnit = uint96(SEAT + _dice(seed, "price") % (SEAT / 2));
+            terms.groupSize = 1;
+            amount = 5 * SEAT + 50 * amount;
         }
         _provide(by, amount);
         uint256 before = token.balanceOf(by);
