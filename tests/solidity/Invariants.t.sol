@@ -105,8 +105,8 @@ contract InvariantsTest is Test {
         handler.everybodyLeaves();
     }
 
-    /// The invariants are worth what the handler reaches: a long walk from a fixed seed does every action, and everybody
-    /// can leave after it.
+    /// The invariants are worth what the handler reaches: a long walk from a fixed seed does every action, and
+    /// everybody can leave after it.
     function testHandlerReachesEveryAction() external {
         for (uint256 step; step < 3_000; ++step) {
             uint256 dice = uint256(keccak256(abi.encode("walk", step)));

@@ -459,8 +459,8 @@ abstract contract MarketChecks is Stories {
         _lost[seat.round][seat.seat] = penalty;
     }
 
-    /// @return open seats of `verifier` once the seat at `place` is closed. Draws come before any seat is closed, so they
-    /// are those after the call and those that the call closes later.
+    /// @return open seats of `verifier` once the seat at `place` is closed. Draws come before any seat is closed, so
+    /// they are those after the call and those that the call closes later.
     function _openAfter(uint256 place, address verifier) private view returns (uint256 open) {
         open = stake.get(verifier).openSeats;
         for (uint256 i = place + 1; i < _closing.length; ++i) {
