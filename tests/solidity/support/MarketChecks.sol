@@ -253,6 +253,14 @@ abstract contract MarketChecks is Stories {
                 uint256(phase)
             );
             _batchPhase[batch] = phase;
+            bool disputed;
+            for (uint256 j; j < _liveDisputes.length; ++j) {
+                if (court.get(_liveDisputes[j]).batch == batch) disputed = true;
+            }
+            vm.assertEq(market.get(batch).disputes != 0, disputed, "a batch knows whether disputes are open");
+            bool waits = phase == IBatchMarket.Phase.Disputed;
+            bool free = phase == IBatchMarket.Phase.Settleable || phase == IBatchMarket.Phase.Settled;
+            vm.assertFalse(disputed ? free : waits, "a batch is settled once no dispute is open, and no later");
             if (phase == IBatchMarket.Phase.Settled || phase == IBatchMarket.Phase.Void) {
                 vm.assertTrue(_finalBatch[batch] != 0, "a batch is closed by an action that closes");
                 _remove(_liveBatches, i);
