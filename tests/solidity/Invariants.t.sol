@@ -7,11 +7,12 @@ import {Test} from "./support/Test.sol";
 
 /// Whatever anybody does in any order
 /// ├── books: holdings are what modules owe; tracked = paid in - paid out; the tokens are there
-/// ├── reserves: what is reserved is the worst case of the open batches
-/// ├── seats: locked stake covers open seats, which are those of unjudged rounds; stake and the lot follow
+/// ├── reserves: what is reserved is the worst case of the open batches, and less than a lie about them costs
+/// ├── seats: open seats are those of unjudged committees, covered but where a juror was fined; stake and lots follow
+/// ├── draws: juries are drawn of all who did not sit before, whatever seats are taken
 /// ├── final: closed batches, disputes and rounds never change
 /// ├── arrows: nothing takes a step that README.md does not draw
-/// ├── pay: only coherent seats are paid, and none is paid and slashed
+/// ├── pay: only coherent seats are paid, and none is paid and slashed; a dispute's bill is exact
 /// ├── refused: what nobody may do now is refused, whoever tries
 /// └── exit: at the end of every run permissionless calls end everything, and everybody leaves; the pool stays
 contract InvariantsTest is Test {
@@ -104,8 +105,8 @@ contract InvariantsTest is Test {
         handler.everybodyLeaves();
     }
 
-    /// The invariants are worth what the handler reaches: a long walk from a fixed seed does every action, and everybody
-    /// can leave after it.
+    /// The invariants are worth what the handler reaches: a long walk from a fixed seed does every action, and
+    /// everybody can leave after it.
     function testHandlerReachesEveryAction() external {
         for (uint256 step; step < 3_000; ++step) {
             uint256 dice = uint256(keccak256(abi.encode("walk", step)));

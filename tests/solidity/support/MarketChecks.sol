@@ -253,6 +253,14 @@ abstract contract MarketChecks is Stories {
                 uint256(phase)
             );
             _batchPhase[batch] = phase;
+            bool disputed;
+            for (uint256 j; j < _liveDisputes.length; ++j) {
+                if (court.get(_liveDisputes[j]).batch == batch) disputed = true;
+            }
+            vm.assertEq(market.get(batch).disputes != 0, disputed, "a batch knows whether disputes are open");
+            bool waits = phase == IBatchMarket.Phase.Disputed;
+            bool free = phase == IBatchMarket.Phase.Settleable || phase == IBatchMarket.Phase.Settled;
+            vm.assertFalse(disputed ? free : waits, "a batch is settled once no dispute is open, and no later");
             if (phase == IBatchMarket.Phase.Settled || phase == IBatchMarket.Phase.Void) {
                 vm.assertTrue(_finalBatch[batch] != 0, "a batch is closed by an action that closes");
                 _remove(_liveBatches, i);
@@ -459,8 +467,8 @@ abstract contract MarketChecks is Stories {
         _lost[seat.round][seat.seat] = penalty;
     }
 
-    /// @return open seats of `verifier` once the seat at `place` is closed. Draws come before any seat is closed, so they
-    /// are those after the call and those that the call closes later.
+    /// @return open seats of `verifier` once the seat at `place` is closed. Draws come before any seat is closed, so
+    /// they are those after the call and those that the call closes later.
     function _openAfter(uint256 place, address verifier) private view returns (uint256 open) {
         open = stake.get(verifier).openSeats;
         for (uint256 i = place + 1; i < _closing.length; ++i) {

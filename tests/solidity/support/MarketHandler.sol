@@ -99,10 +99,11 @@ contract MarketHandler is PublicSteps {
         terms.deadline = uint64(_now() + 1 hours + _dice(seed, "deadline") % 3 days);
         address by = posters[seed % POSTERS];
         uint256 amount = 1 + _dice(seed, "amount") % 20e6;
-        if (_dice(seed, "dear") % 5 == 0) {
-            // One trace may be sold, two or three can't.
-            terms.pricePerUnit = uint96(SEAT / 2 + _dice(seed, "price") % SEAT);
-            amount *= 100;
+        if (_dice(seed, "dear") % 4 == 0) {
+            // One trace can be sold at a time, two can't.
+            terms.pricePerUnit = uint96(SEAT + _dice(seed, "price") % (SEAT / 2));
+            terms.groupSize = 1;
+            amount = 5 * SEAT + 50 * amount;
         }
         _provide(by, amount);
         uint256 before = token.balanceOf(by);
@@ -175,7 +176,10 @@ contract MarketHandler is PublicSteps {
         address by = miners[_dice(seed, "by") % MINERS];
         if (seen.available < worst || stake.eligible() < 3 || !_enrolled(bounty, by, seed)) return;
         if (_now() + 1 > seen.terms.deadline) return;
-        if (worst > ParameterRules.leastLoss(_parameters())) return _tooDear(bounty, by, count);
+        if (worst > ParameterRules.leastLoss(_parameters())) {
+            _tooDear(bounty, by, count);
+            count = 1;
+        }
         uint64 batch = market.count() + 1;
         _countOf[batch] = count;
         _salts[batch] = keccak256(abi.encode(seed, batch));

@@ -154,8 +154,8 @@ abstract contract Stories is Scenario {
         }
     }
 
-    /// A member's vote. Committees have moods: a round may be honest, lie as one, or be split; one member in ten does as
-    /// it likes.
+    /// A member's vote. Committees have moods: a round may be honest, lie as one, or be split; one member in ten does
+    /// as it likes.
     function _memberVote(uint64 batch, uint64 round, uint8 seat, uint256 seed)
         internal
         returns (Attestation memory)
