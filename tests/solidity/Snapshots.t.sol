@@ -17,7 +17,7 @@ contract SnapshotsTest is Scenario {
 
     function _parameters() internal view override returns (Parameters memory p) {
         p = super._parameters();
-        p.committeeSize = 5;
+        (p.committeeSize, p.minVerifiers) = (5, 5);
     }
 
     /// hardhat-config: isolate = true

@@ -239,9 +239,9 @@ contract VerdictFaultsTest is CourtScenario {
         address[] memory jurors = _juryVotes(id, _voteFor(batch, Verdict(1, 0, 2, 0, 0)));
         _skip(20 minutes + 1);
         court.close(id);
-        vm.assertEq(ledger.balanceOf(challenger), BOND, "bond back, no reward: another was quicker");
+        vm.assertEq(ledger.balanceOf(challenger), BOND - 7 * JUROR_FEE, "another was quicker: no reward, and the jurors' fees");
         _assertPaid(jurors, JUROR_FEE);
-        vm.assertEq(court.pool(), pool - 7 * JUROR_FEE, "jurors are paid from the pool");
+        vm.assertEq(court.pool(), pool, "the pool is as it was");
         vm.assertEq(market.get(batch).overturned, 1, "once");
         _checkCourtWith(address(this));
     }
