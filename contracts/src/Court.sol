@@ -159,6 +159,7 @@ contract Court is ICourt {
 
         uint32 index = leader.verdict.index;
         id = _create(batch, seen, Kind.Conflict, index, 0);
+        _remember(id, leader.verdict);
         _rivals[id][0] = leader.attestation;
         _rivals[id][1] = rival.attestation;
         _openFirstJury(id, index, vote, rivalVote, seen.round);

@@ -109,7 +109,7 @@ interface IBatchMarket {
     /// - The batch must be InRound (BatchMarket_WrongPhase) and its round closed (BatchMarket_RoundNotClosed).
     /// - `leader` must hash to the leading vote where that has a quorum (BatchMarket_NotTheLeader).
     /// - Where members disagreed without a quorum, the time to narrow the conflict must be over (BatchMarket_NarrowFirst) and
-    ///   no dispute about it be open (BatchMarket_DisputesOpen).
+    ///   no dispute of the batch be open (BatchMarket_DisputesOpen).
     function tally(uint64 batch, Attestation calldata leader) external;
 
     /// Makes a batch void whose committee could not be drawn in time. Anybody may call it.

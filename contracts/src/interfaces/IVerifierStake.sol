@@ -70,7 +70,7 @@ interface IVerifierStake {
         external
         returns (uint32[] memory members);
 
-    /// Closes a seat of each member and takes its penalty: from its stake as far as that does not uncover its other
+    /// Closes a seat of each member (jurors have none to close) and takes its penalty: from its stake as far as that does not uncover its other
     /// seats, then from what is unbonding, and a juror's from the rest of its stake. The sum is shifted to `beneficiary`, a
     /// module. Only rounds.
     /// @return slashed what was taken; less than the penalties where there was less
