@@ -51,8 +51,7 @@ def round_phase(row: RoundRow, parameters: Parameters, now: Moment) -> RoundPhas
     if row.drawn_at is None:
         if row.judged:
             return RoundPhase.CLOSED
-        patience = parameters.draw_timeout if row.dispute is None else jury_timeout(parameters)
-        if now.time > row.opened_at + patience:
+        if now.time > row.opened_at + parameters.draw_timeout:
             return RoundPhase.STALLED
         # BlockHashRandomness: a point is a block number, known in every block after it.
         known = now.block > row.draw_point
@@ -65,12 +64,6 @@ def round_phase(row: RoundRow, parameters: Parameters, now: Moment) -> RoundPhas
     if row.revealed == row.committed or now.time > reveals_from + parameters.reveal_window:
         return RoundPhase.CLOSED
     return RoundPhase.REVEALING
-
-
-def jury_timeout(parameters: Parameters) -> int:
-    """Seconds that a jury may wait for its draw (ParameterRules.juryTimeout)."""
-    window = max(parameters.challenge_window, parameters.appeal_window)
-    return parameters.draw_timeout + parameters.commit_window + parameters.reveal_window + window
 
 
 def dispute_phase(row: DisputeRow, parameters: Parameters, now: Moment) -> DisputePhase:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from reference_lot import CLOSED, STALLED
 from reference_money import (
-    AS_BUILT,
     BPS,
     MALFORMED,
     UNAVAILABLE,
@@ -134,9 +133,7 @@ class Market(Part):
         conflict = not agreed and seen.revealed >= seen.quorum
         check(not agreed or leader == vote, "BatchMarket_NotTheLeader")
         if one.narrowed:
-            every = "a narrowed round waits for every dispute" in AS_BUILT
-            waits = one.disputes if every else self.world.court.in_conflict(batch)
-            check(not waits, "BatchMarket_DisputesOpen")
+            check(not one.disputes, "BatchMarket_DisputesOpen")
         if conflict and not one.narrowed:
             until = self.world.rounds.ends_at(one.round) + self.world.rules.opening_window
             check(self.world.now.time > until, "BatchMarket_NarrowFirst")
@@ -204,7 +201,7 @@ class Market(Part):
         one = self[batch]
         fallen, one.attestation, one.attested_at = one.attestation, None, 0
         assert fallen is not None
-        slashed = self.world.rounds.convict(one.round, fallen) if guilty else 0
+        slashed = self.world.rounds.convict(one.round, fallen, guilty=True) if guilty else 0
         one.overturned += 1
         if one.rounds < self.world.rules.max_rounds:
             self._open_round(batch, self.world.rounds[one.round].size, fresh=True)
@@ -216,6 +213,8 @@ class Market(Part):
         """Another attestation in the place of the present one, or of none."""
         one = self[batch]
         if one.attestation:
+            # Whoever signed it did not keep the content.
+            self.world.rounds.convict(one.round, one.attestation, guilty=False)
             one.overturned += 1
         self._attest(one, attestation)
 

@@ -9,7 +9,6 @@ from reference_batches import CHALLENGEABLE, IN_ROUND, Batch
 from reference_lot import CLOSED as ROUND_CLOSED
 from reference_lot import STALLED
 from reference_money import (
-    AS_BUILT,
     MALFORMED,
     OUTCOMES,
     UNAVAILABLE,
@@ -135,12 +134,6 @@ class Court(Part):
             if not one.closed
         )
         return self.world.ledger.held["court"] - bonds
-
-    def in_conflict(self, batch: int) -> bool:
-        """Whether a dispute between two votes of the batch is open."""
-        return any(
-            one.batch == batch and one.kind == CONFLICT and not one.closed for one in self.disputes
-        )
 
     def bond_for(self, batch: int) -> int:
         size = self.world.rounds[self.world.market.get(batch).round].size
@@ -330,15 +323,12 @@ class Court(Part):
         units, faults = (
             (one.said.units, one.said.faults) if one.said else (0, one.vote == MALFORMED)
         )
-        if one.kind == CONFLICT and "a conflict forgets its first verdict" in AS_BUILT:
-            units = faults = 0
         return (vote.units, -vote.faults) > (units, -faults)
 
     @staticmethod
     def paid(one: Dispute) -> bool:
         """Whether the disputed verdict has a unit."""
-        forgotten = one.kind == CONFLICT and "a conflict forgets its first verdict" in AS_BUILT
-        return bool(one.said and one.said.units and not forgotten)
+        return bool(one.said and one.said.units)
 
     # --- the end ---------------------------------------------------------------------
 

@@ -361,14 +361,16 @@ class Rounds(Part):
 
     # --- judgement -------------------------------------------------------------------
 
-    def convict(self, number: int, vote: Attestation) -> int:
-        """Takes the fraud penalty of all that revealed `vote`; what was taken."""
+    def convict(self, number: int, vote: Attestation, guilty: bool) -> int:
+        """Takes the fraud penalty, or where not `guilty` the absence penalty, of all that revealed
+        `vote`; what was taken."""
         one = self[number]
         if one.judged or one.convicted:
             raise Refused({"Rounds_AlreadyJudged"})
         self.settle_draws()
         one.convicted = vote
-        penalty = self.world.rules.seat_stake * self.world.rules.fraud_bps // BPS
+        share = self.world.rules.fraud_bps if guilty else self.world.rules.absence_bps
+        penalty = self.world.rules.seat_stake * share // BPS
         signers = [seat.member for seat in one.seats if seat.vote == vote]
         return sum(self.world.stake.close_seat(member, penalty, False) for member in signers)
 

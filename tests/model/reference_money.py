@@ -16,19 +16,6 @@ from eth_utils.crypto import keccak
 if TYPE_CHECKING:
     from reference import Reference
 
-AS_BUILT = frozenset(
-    {
-        # NatSpec of tally: a dispute about the conflict must be over. Built: once the round was
-        # narrowed, every dispute of the batch, also one about an attestation that fell before.
-        "a narrowed round waits for every dispute",
-        # NatSpec of minerWronged: the jury's verdict gives the miner more than the disputed one.
-        # Built: in a conflict the leader's verdict is taken for one without unit and fault, and
-        # `paid` is never set. Nobody is slashed there, so no money depends on it.
-        "a conflict forgets its first verdict",
-    }
-)
-"""Where the contracts do something else than their NatSpec says, and the model follows them. When
-a contract or its NatSpec changes, its line goes."""
 
 BPS = 10_000
 YEAR = 366 * 86_400
