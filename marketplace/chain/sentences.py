@@ -257,6 +257,10 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "{name} is {linked}: the contracts do not belong together",
         "deploy all of them again, with a key that nothing else uses meanwhile",
     ),
+    "Court_WrongDeployment": (
+        "{name} is {linked}: the contracts do not belong together",
+        "deploy all of them again, with a key that nothing else uses meanwhile",
+    ),
     "BatchMarket_FeeTooLow": (
         "the bounty pays {fee:money} for the checking of a trace, the market asks {least:money}",
         "open a bounty with a higher fee",

@@ -144,17 +144,31 @@ def _print(name: str, decimals: int, case: Case, found: Sequence[Assessment]) ->
     ])  # fmt: skip
     table(
         "attacks, expected money of one attempt in tokens",
-        ["attack", "who", "at risk>", "cost>", "gain>", "loss>", "net>", "verdict", "turns at"],
+        ["attack=", "at risk>", "gain>", "loss>", "net>", "pays="],
+        [
+            (
+                each.name,
+                *(
+                    f"{amount / 10**decimals:.2f}"
+                    for amount in (
+                        each.outlay.at_risk,
+                        each.outlay.gain,
+                        each.outlay.cost + each.outlay.loss,
+                        each.outlay.net,
+                    )
+                ),
+                "no" if each.verdict is Verdict.DOES_NOT_PAY else each.verdict.value,
+            )
+            for each in found
+        ],
+    )
+    table(
+        "what the answer hinges on",
+        ["attack=", "who", "turns at"],
         [
             (
                 each.name,
                 each.who,
-                _money(each.outlay.at_risk, decimals),
-                _money(each.outlay.cost, decimals),
-                _money(each.outlay.gain, decimals),
-                _money(each.outlay.loss, decimals),
-                _money(each.outlay.net, decimals),
-                each.verdict.value,
                 "; ".join(_turns(hinge, decimals) for hinge in each.hinges) or "nothing assumed",
             )
             for each in found

@@ -56,10 +56,14 @@ def emit_json(value: Any) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table; columns whose name ends in '>' are aligned to the right."""
+    """Prints a table; columns whose name ends in '>' are aligned to the right, those whose name
+    ends in '=' keep each cell on one line."""
     grid = Table(title=title, title_justify="left", header_style="bold")
     for name in columns:
-        grid.add_column(name.rstrip(">"), justify="right" if name.endswith(">") else "left")
+        right, whole = name.endswith(">"), name.endswith("=")
+        grid.add_column(
+            name.rstrip(">="), justify="right" if right else "left", no_wrap=right or whole
+        )
     for row in rows:
         grid.add_row(*(str(cell) for cell in row))
     out.print(grid)

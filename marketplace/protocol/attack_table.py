@@ -53,8 +53,9 @@ ATTACKS: Final = (
     ),
     Attack(
         "lie without content", "lying majority and its miner", attacks.lie_without_content,
-        ("poster_watch", "traces"), (),
-        "only the liars have the content: a dispute ends unavailable, which convicts nobody",
+        ("poster_watch", "traces"), ("absence_bps",),
+        "only the liars have the content: a dispute ends unavailable, and they lose what absence "
+        "costs",
     ),
     Attack(
         "captured juries", "sybil verifiers", attacks.captured_juries,

@@ -134,16 +134,16 @@ def one_signer(case: Case) -> Outlay:
 
 def lie_without_content(case: Case) -> Outlay:
     # Nobody but the liars ever has the content. The poster disputes where that saves it more than
-    # the jurors' fees, which it bears; the outcome is "unavailable": no signer is convicted, the
-    # members that said so are paid out of the miner's bond.
+    # the jurors' fees, which it bears; the outcome is "unavailable": signers lose what absence
+    # costs, and the members that said so are paid out of the miner's bond.
     worth = case.value > case.jury_fees + case.gas("dispute")
     caught = _caught(case, case.assumptions.poster_watch) if worth else 0.0
     others = case.committee - case.quorum
     return Outlay(
-        case.bond,
+        case.bond + case.quorum * case.absence,
         case.gas("commit"),
         (1 - caught) * case.value,
-        caught * others * case.share,
+        caught * (case.quorum * case.absence + others * case.share),
     )
 
 

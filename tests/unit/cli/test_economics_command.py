@@ -40,7 +40,6 @@ def test_presets_pass(cli, name) -> None:
     for attack in ATTACKS:
         assert attack.name in out
     assert "open: selective publication" in err
-    assert "open: lie without content" in err
     assert ("thin: batches are sold from 3" in err) == (name == "minimal")
 
 

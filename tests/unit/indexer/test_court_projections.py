@@ -346,9 +346,8 @@ def test_phases_that_time_alone_brings(many: Any, sim: ModuleType, look: Any) ->
     assert batch(attested_at + 2) is BatchPhase.CHALLENGEABLE
     assert batch(attested_at + 3) is BatchPhase.DISPUTED
     assert dispute(opened) is DisputePhase.IN_JURY
-    # A jury waits longer than a committee: 60 + 60 + 60 + the longer window.
-    assert round(opened + 184) is not RoundPhase.STALLED
-    assert round(opened + 185) is RoundPhase.STALLED
+    assert round(opened + 60) is not RoundPhase.STALLED
+    assert round(opened + 61) is RoundPhase.STALLED
     jury(many, sim, 1, range(4, 11), market.claimed(1))
     decided = many.head().timestamp
     assert dispute(decided + 4) is DisputePhase.APPEALABLE

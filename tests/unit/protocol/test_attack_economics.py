@@ -72,7 +72,7 @@ def test_sums_of_a_case() -> None:
         (attacks.withheld_tree, (2000, 0, 0.75 * 130, 0.25 * 2000)),
         # One seat convicted, another out of line in any case; only one share of the fees is paid.
         (attacks.one_signer, (1200, 0, 0.75 * 110, 200 + 0.25 * 1000)),
-        (attacks.lie_without_content, (100, 0, 0.1 * 130, 0.9 * 10)),
+        (attacks.lie_without_content, (100 + 2 * 50, 0, 0.1 * 130, 0.9 * (2 * 50 + 10))),
         (attacks.captured_juries, (2000, 0, 0, 2000)),
         (attacks.promised_bribe, (2820, 0, 0.1 * 130, 0.9 * 2820)),  # 4 jurors x (200 + 5)
         (attacks.lazy_signing, (1000, 0, 0.95 * 10, 0.05 * (3400 / 9 + 0.5))),  # see test_laziness
@@ -144,7 +144,7 @@ def test_a_false_unavailable_on_a_small_batch_is_not_worth_a_dispute() -> None:
 
 
 def test_a_lie_that_nobody_can_read_is_not_worth_a_dispute_on_a_small_batch() -> None:
-    assert parts(attacks.lie_without_content(case(traces=2))) == (20, 0, 26, 0)  # 26 < 35
+    assert parts(attacks.lie_without_content(case(traces=2))) == (120, 0, 26, 0)  # 26 < 35
     assert break_even(_named("lie without content"), case(poster_watch=1), "traces") == 3
 
 
@@ -194,7 +194,7 @@ def _named(name: str):
         ("late disputes", "attacker", None),
         ("conflict winner with one signer", "watch", None),
         ("conflict winner with one signer", "traces", 55),  # (10 n + n) 0.75 > 200 + 250 from 55 on
-        ("lie without content", "poster_watch", 130 / 140),
+        ("lie without content", "poster_watch", 130 / (130 + 2 * 50 + 10)),
         ("bribe promised to the last jury", "believed", 2820 / 2950),
     ],
 )

@@ -59,12 +59,11 @@ def test_what_juries_need() -> None:
 
 def test_open_attacks_are_told() -> None:
     found = [one.name for one in assess_all(CASE) if one.verdict is Verdict.OPEN]
-    assert sorted(found) == ["lie without content", "selective publication"]
+    assert found == ["selective publication"]
     for name in found:
         assert f"| {name} |" in TEXT
-    assert _turns("lie without content", "poster_watch") == pytest.approx(15 / 16, abs=1e-3)
-    without = next(one for one in assess_all(CASE) if one.name == "lie without content")
-    assert f"{without.outlay.net / 10**6:.2f} in expectation" in TEXT
+    without = f"fewer than {_turns('lie without content', 'poster_watch'):.1%}"
+    assert without.replace("%", " %") in TEXT
+    assert f"fewer than {_turns('lie without content', 'traces'):.0f} traces" in TEXT
     unpaid = (CASE.committee - CASE.quorum) * CASE.share / 10**6
     assert f"two members, {unpaid:.2f} tokens" in TEXT
-    assert f"{unpaid:.2f} tokens of the miner's bond" in TEXT
