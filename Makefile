@@ -60,7 +60,7 @@ demo-quick: setup  ## the same loop, smaller; shows no gain
 	$(BIN)/tracemarket demo --quick --out build/demo-quick
 
 test: setup lint slither test-solidity  ## everything that must pass before a merge
-	$(PY) -m pytest -m "not deep"
+	$(PY) -m pytest -n 2 --dist loadfile
 
 lint: $(STAMPS)/contracts  ## style, imports, generated files
 	$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
@@ -85,13 +85,13 @@ $(STAMPS)/slither: $(STAMPS)/contracts $(STAMPS)/slither-venv $(wildcard contrac
 slither: $(STAMPS)/slither  ## static analysis of the contracts; reasons in contracts/slither/exclusions.toml
 
 test-unit: setup  ## the quick part
-	$(PY) -m pytest tests/unit tests/property
+	$(PY) -m pytest -n 2 --dist loadfile tests/unit tests/property
 
 test-solidity: $(STAMPS)/contracts
 	npx --no-install hardhat test solidity
 
 test-integration: setup
-	$(PY) -m pytest tests/integration tests/e2e
+	$(PY) -m pytest -n 2 --dist loadfile tests/integration tests/e2e
 
 # Runs of 256 calls (hardhat.config.js): 4,000 of them are 1,024,000 calls. All files are compiled, because Hardhat finds
 # the handler only so; --grep picks the invariants.
