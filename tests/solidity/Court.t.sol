@@ -17,7 +17,7 @@ import {TraceTrees, VerdictTrees} from "./support/VerdictTrees.sol";
 /// │   ├── a fresh committee attests; convicted seats do not dilute its fee
 /// │   └── in the last round: void
 /// ├── stands: the bond pays the jurors, half of the rest is the miner's
-/// ├── unavailable: the attestation becomes "unavailable", nobody is slashed
+/// ├── unavailable: the attestation becomes "unavailable", signers lose as absent ones
 /// ├── no quorum in any jury, or no jury at all: everybody keeps their bonds
 /// ├── two at once: the second after the fall convicts nobody again
 /// └── nobody votes at all: calls that anybody can make end it

@@ -212,7 +212,7 @@ contract CourtAppealsTest is CourtScenario {
         // The challenger's bond of 7 is shared by 15 jurors; ten base units do not divide.
         _assertPaid(_members(court.get(id).jury), BOND / 15);
         vm.assertEq(ledger.balanceOf(challenger), BOND % 15, "what the jurors left");
-        vm.assertEq(court.pool(), 0, "having read it costs nothing, and the pool pays nothing");
+        vm.assertEq(court.pool(), 3 * _absencePenalty(), "jurors who read it lose nothing, only the signers do");
         vm.assertEq(market.get(batch).attestation.verdictRoot, UNAVAILABLE, "replaced");
     }
 

@@ -9,7 +9,7 @@ import {CourtScenario} from "./support/CourtScenario.sol";
 import {VerdictTrees} from "./support/VerdictTrees.sol";
 
 /// Juries that do not simply decide, and disputes that meet
-/// ├── "unavailable": the attestation becomes that, nobody is slashed, the challenger pays the jurors
+/// ├── "unavailable": the attestation becomes that, its signers lose as much as absent ones, the challenger pays the jurors
 /// │   └── which a miner can bring about whose content nobody else kept (a limit that the docs must name)
 /// ├── no quorum: a larger jury of others; after the last one everybody keeps their bonds
 /// ├── no jury can be drawn: as without a quorum
@@ -43,10 +43,12 @@ contract CourtJuriesTest is CourtScenario {
         emit ICourt.DisputeClosed(id, batch, ICourt.Standing.Unavailable, 0, paid, BOND - paid, 0);
         court.close(id);
         vm.assertEq(ledger.balanceOf(challenger), BOND - paid, "the challenger pays the jurors");
-        vm.assertEq(court.pool(), _absencePenalty(), "the pool pays nothing");
+        vm.assertEq(court.pool(), 4 * _absencePenalty(), "the pool pays nothing, and gets what the signers lose");
         for (uint256 i; i < 3; ++i) {
-            vm.assertEq(stake.get(signers[i]).stake, 300e6, "no signer is slashed");
+            vm.assertEq(stake.get(signers[i]).stake, 300e6 - _absencePenalty(), "signed, and kept nothing");
+            vm.assertEq(stake.get(signers[i]).openSeats, 0, "its seat is closed");
         }
+        vm.assertEq(rounds.payableSeats(1), 0, "and no longer payable");
         vm.assertEq(ledger.balanceOf(jurors[0]), JUROR_FEE, "juror's pay");
         vm.assertEq(market.get(batch).attestation.verdictRoot, UNAVAILABLE, "replaced");
         vm.assertEq(market.get(batch).attestedAt, _now(), "the challenge window starts again");
@@ -56,7 +58,7 @@ contract CourtJuriesTest is CourtScenario {
         vm.assertEq(ledger.balanceOf(miner), 80_000, "no unit, the bond back: nobody was paid for checking");
         vm.assertEq(_funds(), FUNDS, "the bounty pays nothing");
         for (uint256 i; i < 3; ++i) {
-            vm.assertEq(stake.get(signers[i]).stake, 300e6, "having read it costs nothing");
+            vm.assertEq(stake.get(signers[i]).stake, 300e6 - _absencePenalty(), "and loses nothing more");
         }
         _checkCourt();
         _checkNoSeatsOpen();
@@ -79,6 +81,10 @@ contract CourtJuriesTest is CourtScenario {
         _settle(batch);
         vm.assertEq(ledger.balanceOf(miner), BOND - JURY + 80_000, "one fault would have cost all of the bond");
         _assertPaid(signers, 0);
+        for (uint256 i; i < 3; ++i) {
+            vm.assertEq(stake.get(signers[i]).stake, 300e6 - _absencePenalty(), "who kept nothing loses a little");
+        }
+        vm.assertEq(court.pool(), 3 * _absencePenalty(), "to the pool");
         _checkCourt();
     }
 
@@ -91,7 +97,7 @@ contract CourtJuriesTest is CourtScenario {
         _close(id);
         _assertPaid(jurors, JUROR_FEE);
         vm.assertEq(ledger.balanceOf(challenger), BOND - JURY, "the challenger pays them");
-        vm.assertEq(court.pool(), 0, "pool");
+        vm.assertEq(court.pool(), 3 * _absencePenalty(), "what the signers lost pays no juror");
         _settle(batch);
         _checkCourt();
     }
@@ -105,12 +111,13 @@ contract CourtJuriesTest is CourtScenario {
         _juryVotes(first, _outcome(UNAVAILABLE));
         _close(first);
         vm.assertEq(ledger.balanceOf(challenger), BOND - JURY, "paid from the first bond");
-        vm.assertEq(ledger.heldFor(address(court)), BOND, "the other bond is untouched");
-        vm.assertEq(court.pool(), 0, "and not the pool's");
+        uint256 pool = 3 * _absencePenalty();
+        vm.assertEq(ledger.heldFor(address(court)), pool + BOND, "the other bond is untouched");
+        vm.assertEq(court.pool(), pool, "and not the pool's");
         _juryVotes(second, _voteFor(batch, tree.verdicts[1]));
         _close(second);
         uint256 left = BOND - JURY;
-        vm.assertEq(court.pool(), left - left / 2, "pool");
+        vm.assertEq(court.pool(), pool + left - left / 2, "pool");
         vm.assertEq(ledger.balanceOf(miner), left / 2, "the miner waited");
     }
 
@@ -350,9 +357,9 @@ contract CourtJuriesTest is CourtScenario {
         _close(first);
         _close(second);
         vm.assertEq(market.get(batch).attestation.verdictRoot, UNAVAILABLE, "not overturned");
-        vm.assertEq(stake.get(signers[0]).stake, 300e6, "nobody is convicted");
+        vm.assertEq(stake.get(signers[0]).stake, 300e6 - _absencePenalty(), "nobody is convicted of the lie");
         vm.assertEq(ledger.balanceOf(stranger), BOND - JURY, "bond back, less the jurors' fees");
-        vm.assertEq(court.pool(), 0, "the pool paid nothing");
+        vm.assertEq(court.pool(), 3 * _absencePenalty(), "the pool paid nothing");
         _settle(batch);
         _checkCourt();
         _checkNoSeatsOpen();

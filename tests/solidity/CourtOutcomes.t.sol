@@ -136,12 +136,16 @@ contract CourtOutcomesTest is CourtScenario {
         _close(id);
         _assertPhase(batch, IBatchMarket.Phase.InRound);
         for (uint256 i; i < 3; ++i) {
-            vm.assertEq(stake.get(signers[i]).stake, 300e6, "whoever signed the verdicts is not convicted");
+            vm.assertEq(stake.get(signers[i]).stake, 300e6 - _absencePenalty(), "whoever signed loses once");
         }
         _attest(batch, tree.attestationOf());
         _settle(batch);
-        // The first committee's verdicts were the final ones: it is paid as well.
-        vm.assertEq(ledger.balanceOf(signers[0]) % JUROR_FEE, FEES / 6, "a sixth of the fee");
+        // The first committee's verdicts were the final ones, but it did not keep the content: only the second is paid.
+        _assertPaid(signers, 0);
+        address[] memory paid = _members(market.get(batch).round);
+        for (uint256 i; i < 3; ++i) {
+            vm.assertEq(ledger.balanceOf(paid[i]) % JUROR_FEE, SEAT_FEE, "a third of the fee");
+        }
         _checkCourt();
         _checkNoSeatsOpen();
     }

@@ -35,7 +35,7 @@ import {Vm} from "./support/Vm.sol";
 /// convict
 /// ├── not the market                           Rounds_NotAuthorized
 /// ├── judged or convicted before               Rounds_AlreadyJudged
-/// └── signers lose the fraud penalty and their seat; the others are judged later
+/// └── signers lose the fraud penalty, or if not guilty that of absence, and their seat; the others are judged later
 /// judge
 /// ├── not who opened it                        Rounds_NotAuthorized
 /// ├── judged before                            Rounds_AlreadyJudged
@@ -590,6 +590,36 @@ contract RoundsTest is Scenario {
         vm.assertEq(coherent[0], members[2], "is paid");
         vm.assertEq(slashed, 0, "nobody pays twice");
         vm.assertEq(stake.get(members[2]).openSeats, 0, "closed");
+        _checkBooks();
+    }
+
+    /// Who signed for content that a jury could not have: as for absence, and the seats close as well.
+    function testConvictOfLostContent() external {
+        (Attestation memory lie, address[] memory members) = _lie();
+        bytes32 vote = rounds.voteOf(lie);
+        vm.expectEmit(address(stake));
+        emit IVerifierStake.SeatClosed(members[0], _absencePenalty());
+        vm.expectEmit(address(rounds));
+        emit IRounds.SignersConvicted(round, vote, 2 * _absencePenalty());
+        vm.startPrank(address(market));
+        vm.assertEq(rounds.convict(round, vote, false), 2 * _absencePenalty(), "as if absent");
+        vm.assertEq(rounds.payableSeats(round), 1, "not payable");
+        vm.assertEq(court.pool(), 2 * _absencePenalty(), "to the court");
+        for (uint256 i; i < 2; ++i) {
+            vm.assertEq(stake.get(members[i]).stake, 2 * SEAT - _absencePenalty(), "what is left");
+            vm.assertEq(stake.get(members[i]).openSeats, 0, "seat closed");
+            vm.assertEq(stake.weightOf(members[i]), 1, "a whole seat is left to draw");
+        }
+        vm.assertEq(stake.get(members[2]).openSeats, 1, "the third is judged later");
+
+        // No greater conviction after it, and no pay where the vote is the final one after all.
+        vm.expectRevert(abi.encodeWithSelector(IRounds.Rounds_AlreadyJudged.selector, round));
+        rounds.convict(round, vote, true);
+        (address[] memory coherent, uint256 slashed) = rounds.judge(round, vote);
+        vm.stopPrank();
+        vm.assertEq(coherent.length, 0, "nobody is paid");
+        vm.assertEq(slashed, _incoherencePenalty(), "the third disagreed");
+        vm.assertEq(stake.get(members[0]).stake, 2 * SEAT - _absencePenalty(), "nobody pays twice");
         _checkBooks();
     }
 

@@ -72,6 +72,8 @@ abstract contract MarketChecks is Stories {
     /// what members vote, so that a round's leader can be named and revealed
     mapping(uint64 round => mapping(uint8 seat => Attestation)) internal _votes;
     mapping(uint64 round => bytes32) internal _convicted;
+    /// whether signers fell with a false attestation, and not with content that a jury could not have
+    mapping(uint64 round => bool) internal _guilty;
     mapping(uint64 round => bool) internal _narrowed;
 
     /// what seats were paid, and what they lost
@@ -389,9 +391,10 @@ abstract contract MarketChecks is Stories {
     // Around a call that closes seats: who must lose, who may be paid
 
     /// Seats of a round that revealed `vote` and fall with it.
-    function _expectConvicted(uint64 round, bytes32 vote) internal {
+    /// @param guilty whether they lose as liars, or as absent ones
+    function _expectConvicted(uint64 round, bytes32 vote, bool guilty) internal {
         vm.assertEq(_convicted[round], bytes32(0), "a round is convicted once");
-        _convicted[round] = vote;
+        (_convicted[round], _guilty[round]) = (vote, guilty);
         for (uint8 seat; seat < _seated[round].length; ++seat) {
             if (rounds.seatOf(round, seat).vote == vote) _closing.push(Expected(round, seat, 0));
         }
@@ -493,7 +496,7 @@ abstract contract MarketChecks is Stories {
         bytes32 vote = rounds.seatOf(seat.round, seat.seat).vote;
         if (vote == 0) return _absencePenalty();
         if (uint256(vote) & 1 == 0) return _latePenalty();
-        if (vote == _convicted[seat.round]) return _fraudPenalty();
+        if (vote == _convicted[seat.round]) return _guilty[seat.round] ? _fraudPenalty() : _absencePenalty();
         bytes32 unavailable = rounds.voteOf(Attestation(UNAVAILABLE, 0, 0));
         if (vote == seat.final_ || seat.final_ == 0 || seat.final_ == unavailable) return 0;
         return vote == unavailable ? _absencePenalty() : _incoherencePenalty();

@@ -466,7 +466,7 @@ contract MarketHandler is PublicSteps {
         IEvidence.Opened memory opened = _faultOf(batch, story);
         uint256 before = ledger.balanceOf(by);
         uint256 pool = court.pool();
-        _expectConvicted(seen.round, rounds.voteOf(seen.attestation));
+        _expectConvicted(seen.round, rounds.voteOf(seen.attestation), true);
         if (voids) _expectBatchJudged(batch, 0);
         vm.recordLogs();
         vm.prank(by);

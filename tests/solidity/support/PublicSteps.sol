@@ -128,7 +128,9 @@ abstract contract PublicSteps is MarketChecks {
             jury = rounds.get(jury).previous;
         }
         bool guilty = falls && dispute.kind != ICourt.Kind.Unavailable;
-        if (guilty) _expectConvicted(seen.round, rounds.voteOf(seen.attestation));
+        // Nor do signers go free whose content a jury could not have.
+        bool lost = carried && dispute.standing == ICourt.Standing.Unavailable;
+        if (guilty || lost) _expectConvicted(seen.round, rounds.voteOf(seen.attestation), guilty);
         bool voids = falls && seen.rounds == _parameters().maxRounds;
         if (voids) _expectBatchJudged(dispute.batch, 0);
         uint256[3] memory before =
@@ -201,8 +203,10 @@ abstract contract PublicSteps is MarketChecks {
             }
             jury = rounds.get(jury).previous;
         }
-        // A dispute of an attestation that fell before convicts nobody.
-        if (!seen.closed && seen.overturned == dispute.attestation) bill.slashed = _lostIn(seen.round, true);
+        // A dispute of an attestation that fell before convicts nobody, and what signers lose whose content a jury could
+        // not have is the pool's.
+        bool carried = !seen.closed && seen.overturned == dispute.attestation;
+        if (carried && _guilty[seen.round]) bill.slashed = _lostIn(seen.round, true);
         ICourt.Appeal[] memory appeals = court.appealsOf(id);
         for (uint256 i; i < appeals.length; ++i) {
             bool lost = appeals[i].against == dispute.standing;
