@@ -71,7 +71,7 @@ class BatchChecker:
         self._pool = pool
         self._fetch_seconds = fetch_seconds
         self._scorer_for = scorer_for
-        self._known: dict[tuple[int, bytes, bytes], Finding] = {}
+        self._known: dict[tuple[int, bytes, bytes | None], Finding] = {}
 
     def find(self, batch: Batch) -> Finding:
         """Judges a batch whose committee is drawn. What was found is remembered for a while;
@@ -81,7 +81,7 @@ class BatchChecker:
         where the chain does: then there is nothing to say yet.
         """
         # The first draw decides which rows are re-scored, and a reorg can change it.
-        key = (batch.id, batch.root, self._first_randomness(batch))
+        key = (batch.id, batch.root, self._drawn_with(batch))
         if (known := self._known.get(key)) is not None:
             return known
         finding = self._find(batch)
@@ -143,10 +143,13 @@ class BatchChecker:
     def _first_randomness(self, batch: Batch) -> bytes:
         # Of the first draw that took place: members of all rounds are judged against one final
         # verdict, so all must re-score the same groups.
-        for round_ in self._reader.rounds_of(batch.id):
-            if (randomness := self._reader.drawn_with(round_)) is not None:
-                return randomness
-        raise ChainError(f"batch {batch.id} has no drawn round any more", fix="read it again")
+        if (randomness := self._drawn_with(batch)) is None:
+            raise ChainError(f"batch {batch.id} has no drawn round any more", fix="read it again")
+        return randomness
+
+    def _drawn_with(self, batch: Batch) -> bytes | None:
+        drawn = map(self._reader.drawn_with, self._reader.rounds_of(batch.id))
+        return next((randomness for randomness in drawn if randomness is not None), None)
 
     def _is_policy(self, checkpoint: int, batch: Batch, bounty: Bounty) -> bool:
         """Registered by the bounty's trainer before the batch was committed."""

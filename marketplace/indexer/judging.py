@@ -66,7 +66,31 @@ def take_closed(rows: Rows, what: str, seats: Sequence[SeatRow]) -> list[int]:
     closed, rows.closed_seats = rows.closed_seats[start:], rows.closed_seats[:start]
     if [seat.verifier for seat in seats] != [verifier for verifier, _ in closed]:
         raise rows.gap(f"{what} has {len(seats)} open seats, but others were closed")
+    for seat, (_, penalty) in zip(seats, closed, strict=True):
+        _close_seat(rows, seat, penalty)
     return [penalty for _, penalty in closed]
+
+
+def _close_seat(rows: Rows, seat: SeatRow, penalty: int) -> None:
+    """Take a penalty: from stake behind no open seat, then from what unbonds, and a juror's last
+    from stake behind seats."""
+    row = rows.need(VERIFIERS, seat.verifier)
+    jury = rows.need(ROUNDS, seat.round).dispute is not None
+    seats = row.open_seats - (not jury)
+    stake = min(penalty, max(0, row.stake - seats * rows.parameters.seat_stake))
+    unbonding = min(penalty - stake, row.unbonding)
+    left = row.unbonding - unbonding
+    rows.put(
+        VERIFIERS,
+        replace(
+            row,
+            stake=row.stake - (penalty - unbonding),
+            unbonding=left,
+            claimable_at=row.claimable_at if left else None,
+            open_seats=seats,
+            penalties=row.penalties + penalty,
+        ),
+    )
 
 
 def seats_of(rows: Rows, round: RoundRow) -> list[SeatRow]:

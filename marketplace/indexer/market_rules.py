@@ -176,24 +176,8 @@ def _unstaked(rows: Rows, event: LogEvent) -> None:
 
 @RULES.on("stake", "SeatClosed")
 def _seat_closed(rows: Rows, event: LogEvent) -> None:
-    verifier, penalty = event.args["verifier"], event.args["penalty"]
-    row = rows.need(VERIFIERS, verifier)
-    seats = row.open_seats - 1
-    # What the other open seats lock is out of reach; unbonding stake is not.
-    stake = min(penalty, row.stake - seats * rows.parameters.seat_stake)
-    unbonding = row.unbonding - (penalty - stake)
-    rows.put(
-        VERIFIERS,
-        replace(
-            row,
-            stake=row.stake - stake,
-            unbonding=unbonding,
-            claimable_at=row.claimable_at if unbonding else None,
-            open_seats=seats,
-            penalties=row.penalties + penalty,
-        ),
-    )
-    rows.closed_seats.append((verifier, penalty))
+    # Whether a committee's or a juror's tells the log that follows in the same call.
+    rows.closed_seats.append((event.args["verifier"], event.args["penalty"]))
 
 
 # --- rounds -------------------------------------------------------------------------
@@ -231,10 +215,8 @@ def _round_drawn(rows: Rows, event: LogEvent) -> None:
     for seat, member in enumerate(members):
         rows.put(SEATS, SeatRow(row.id, seat, member, SeatState.DRAWN.value))
         verifier = rows.need(VERIFIERS, member)
-        rows.put(
-            VERIFIERS,
-            replace(verifier, open_seats=verifier.open_seats + 1, seats=verifier.seats + 1),
-        )
+        opened = verifier.open_seats + (row.dispute is None)  # jurors lock none
+        rows.put(VERIFIERS, replace(verifier, open_seats=opened, seats=verifier.seats + 1))
 
 
 @RULES.on("rounds", "VerdictCommitted")

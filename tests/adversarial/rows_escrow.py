@@ -129,7 +129,7 @@ def foreign_calls(arena: Arena, trial: int) -> Outcome:
         ("ledger", "collect", arena.address(VICTIM), TUSD),
         ("rounds", "open", b"\x01" * 32, 5, 1, 0, False),
         ("rounds", "judge", round_, b"\x01" * 32),
-        ("rounds", "convict", round_, b"\x01" * 32),
+        ("rounds", "convict", round_, b"\x01" * 32, True),
         ("market", "overturn", one.batch, True),
         ("market", "attest", one.batch, vote),
         ("market", "beginDispute", one.batch),
