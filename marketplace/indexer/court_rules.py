@@ -95,6 +95,10 @@ def _jury_opened(rows: Rows, event: LogEvent) -> None:
 @RULES.on("court", "JuryDecided")
 def _jury_decided(rows: Rows, event: LogEvent) -> None:
     row, vote = rows.need(DISPUTES, event.args["dispute"]), event.args["vote"]
+    if row.appeals and row.jury is not None and rows.need(ROUNDS, row.jury).drawn_at is None:
+        # No jury could be drawn for the appeal: it was not lost.
+        appeal = rows.need(APPEALS, row.id, row.appeals)
+        rows.put(APPEALS, replace(appeal, against=Standing.NONE.value))
     rows.put(
         DISPUTES,
         replace(

@@ -285,7 +285,7 @@ class SimulatedMarket:
     def _new_round(self, size: int) -> tuple[int, Log]:
         id = len(self.rounds) + 1
         self.rounds[id] = {"seats": [], "votes": {}, "size": size, "committed": set()}
-        self.rounds[id]["convicted"] = None
+        self.rounds[id] |= {"convicted": None, "jury": False}
         opened = {"round": id, "subject": keccak(b"subject"), "size": size, "drawPoint": 50}
         return id, ("rounds", "RoundOpened", opened)
 
@@ -295,7 +295,7 @@ class SimulatedMarket:
     def draw(self, round: int, members: list[str]) -> list[Log]:
         self.rounds[round]["seats"] = members
         for member in members:
-            self.stakes[member][1] += 1
+            self.stakes[member][1] += not self.rounds[round]["jury"]
         args = {"round": round, "randomness": keccak(b"draw"), "members": members}
         return [("rounds", "RoundDrawn", args)]
 
@@ -370,14 +370,19 @@ class SimulatedMarket:
     def _share_of_seat(self, bps: int) -> int:
         return self.parameters.seat_stake * bps // 10_000
 
-    def _close(self, who: str, penalty: int) -> tuple[int, Log]:
-        """Out of the stake that no other seat locks, then out of what is unbonding."""
+    def _close(self, who: str, penalty: int, jury: bool) -> tuple[int, Log]:
+        """Out of the stake that no other seat locks, then out of what is unbonding, and a juror's
+        last out of all stake."""
         stake = self.stakes[who]
-        stake[1] -= 1
-        free = min(penalty, stake[0] - stake[1] * self.parameters.seat_stake)
+        stake[1] -= not jury
+        free = min(penalty, max(0, stake[0] - stake[1] * self.parameters.seat_stake))
         rest = min(penalty - free, stake[2])
         stake[0] -= free
         stake[2] -= rest
+        if jury:
+            last = min(penalty - free - rest, stake[0])
+            stake[0] -= last
+            free += last
         return free + rest, ("stake", "SeatClosed", {"verifier": who, "penalty": free + rest})
 
     def _judge(
@@ -403,7 +408,7 @@ class SimulatedMarket:
                     coherent.append(who)
                 elif final not in (None, UNAVAILABLE):
                     penalty = absence if vote == UNAVAILABLE else wrong
-                taken, log = self._close(who, penalty)
+                taken, log = self._close(who, penalty, round["jury"])
                 slashed += taken
                 logs.append(log)
             logs += self._shift("stake", "court", slashed)
@@ -488,6 +493,7 @@ class SimulatedMarket:
 
     def _open_jury(self, dispute: int, size: int) -> list[Log]:
         id, opened = self._new_round(size)
+        self.rounds[id]["jury"] = True
         self.disputes[dispute]["juries"].append(id)
         args = {"dispute": dispute, "round": id, "size": size}
         return [opened, ("court", "JuryOpened", args)]
@@ -602,7 +608,7 @@ class SimulatedMarket:
             for seat, who in enumerate(round["seats"]):
                 if round["votes"].get(seat) == fallen:
                     penalty = self._share_of_seat(self.parameters.fraud_bps)
-                    taken, log = self._close(who, penalty)
+                    taken, log = self._close(who, penalty, False)
                     slashed += taken
                     logs.append(log)
             logs += self._shift("stake", "court", slashed)
