@@ -38,7 +38,12 @@ TOGETHER: Final = 16
 """Batches that move at once in the second mode."""
 ROLES: Final = 6
 PRESET: Final = replace(
-    MINIMAL, name="benchmark", committee_size=COMMITTEE, min_verifiers=COMMITTEE
+    MINIMAL,
+    name="benchmark",
+    committee_size=COMMITTEE,
+    min_verifiers=COMMITTEE,
+    # No batch may be worth more than a lying majority loses: the largest one's bond must fit.
+    seat_stake="1000",
 )
 
 Steps = dict[str, dict[str, int]]
