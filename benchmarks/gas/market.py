@@ -56,6 +56,9 @@ class Promised:
     def event(self, name: str) -> Any:
         return SimpleNamespace(args=defaultdict(int))
 
+    def drew(self, round_id: int) -> bool:
+        return True
+
 
 class BundlingClient(MarketClient):
     """While `bundle` is a list, calls go in there instead of being sent."""
