@@ -72,7 +72,9 @@ def test_the_readmes_commands_run_as_they_stand(tmp_path):
         pytest.fail(f"the story took over {SECONDS} s:\n{output[-6000:]}")
     finally:
         _end_group(process.pid)
-    assert "error:" not in output, output[-6000:]
+    # The faucet is asked until the chain answers; any other error is one.
+    errors = [line for line in output.splitlines() if "error:" in line]
+    assert not [line for line in errors if "NodeUnreachable" not in line], output[-6000:]
 
     batch = json.loads((tmp_path / "batch.json").read_text())
     assert batch["phase"] == "settled"
