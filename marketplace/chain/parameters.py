@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from marketplace.chain.amounts import parse_amount
+from marketplace.protocol.economics import least_loss
 from marketplace.protocol.errors import ConfigError
 
 HOUR: Final = 3600
@@ -49,8 +50,7 @@ class Parameters:
     @property
     def most_batch_value(self) -> int:
         """The most that a batch may cost, in base units (ParameterRules.leastLoss)."""
-        each = self.seat_stake * min(self.fraud_bps, 10_000) // 10_000
-        return (self.committee_size // 2 + 1) * each
+        return least_loss(self)
 
     def as_tuple(self) -> tuple[int, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
