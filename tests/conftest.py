@@ -2,8 +2,8 @@
 
 anvil        AnvilNode with the market deployed (preset "minimal"); every test starts from the
              same state, because the chain is reverted to a snapshot afterwards. One process
-             per session. A reorg that reaches below the state at the test's start breaks the
-             snapshot: mine first, or use fresh_anvil.
+             per session. Reorgs need fresh_anvil: they break the snapshot where they reach below
+             it, and Anvil loses states after some hundred blocks (see AnvilNode.reorg).
 deployment   that market's Deployment; its token is a TestStablecoin with 6 decimals
 accounts     keys by role, see Accounts; all but `stranger` hold 100,000 tUSD and 10,000 ETH
 market       MarketKit: clients by key, chain time, and the steps that many tests share

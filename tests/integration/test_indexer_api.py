@@ -38,7 +38,7 @@ from marketplace.indexer.follow import Indexer
 from marketplace.indexer.store import IndexStore
 from marketplace.protocol import disputes
 from marketplace.protocol.disputes import LeafVerdict
-from marketplace.protocol.errors import ChainError, ConfigError, TracemarketError
+from marketplace.protocol.errors import ConfigError, TracemarketError
 from marketplace.protocol.hashing import keccak
 from marketplace.protocol.merkle import Tree, batch_tree
 from marketplace.protocol.verdict import (
@@ -62,6 +62,12 @@ Get = Callable[[str], Any]
 @pytest.fixture
 def get(market: Any, tmp_path: Path) -> Iterator[Get]:
     """JSON of a path, once the index has caught up; at the chain's own time."""
+    with indexed(market, tmp_path) as get:
+        yield get
+
+
+@contextmanager
+def indexed(market: Any, tmp_path: Path) -> Iterator[Get]:
     reader = market.reader
     with IndexStore(tmp_path / "index.sqlite", market.deployment) as store:
         indexer = Indexer(reader, store, clock=lambda: 0, page_blocks=7)
@@ -364,7 +370,13 @@ def test_every_answer_through_the_lives_of_batches_equals_the_contracts(
     assert get(f"/bounties/{bounty}")["open"] is False
 
 
-def test_a_real_reorg_is_followed(market: Any, accounts: Any, get: Get) -> None:
+def test_a_real_reorg_is_followed(fresh_anvil: Any, accounts: Any, tmp_path: Path) -> None:
+    market = fresh_anvil(deployed=True)
+    with indexed(market, tmp_path) as get:
+        follow_a_reorg(market, accounts, get)
+
+
+def follow_a_reorg(market: Any, accounts: Any, get: Get) -> None:
     bounty = market.open_bounty()
     market.stake_verifiers(5)
     market.open_assignment(bounty)
@@ -395,6 +407,12 @@ def test_a_real_reorg_is_followed(market: Any, accounts: Any, get: Get) -> None:
 
 @pytest.fixture
 def court(market: Any, accounts: Any, tmp_path: Path) -> Iterator[Court]:
+    with court_on(market, accounts, tmp_path) as court:
+        yield court
+
+
+@contextmanager
+def court_on(market: Any, accounts: Any, tmp_path: Path) -> Iterator[Court]:
     """A market with windows that a slow machine does not sit out, with eight verifiers, one batch
     and an index."""
     token = market.deployment.token.address
@@ -593,21 +611,14 @@ def test_a_planted_batch_equals_the_contracts(court: Court, accounts: Any) -> No
     assert court.get("/market")["audits_missed"] == 1
 
 
-def answers_again(market: Any, seconds: float = 20.0) -> None:
-    """Wait until the node has the state of the branch it went back to: under load Anvil answers
-    from an empty one for a moment."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            market.reader.bounty_count()
-            return
-        except ChainError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
+def test_a_reorg_across_a_dispute_rolls_back_cleanly(
+    fresh_anvil: Any, accounts: Any, tmp_path: Path
+) -> None:
+    with court_on(fresh_anvil(deployed=True), accounts, tmp_path) as court:
+        lose_a_dispute(court)
 
 
-def test_a_reorg_across_a_dispute_rolls_back_cleanly(court: Court) -> None:
+def lose_a_dispute(court: Court) -> None:
     kit, lie = court.kit, court.tree(LIE).attestation
     court.attest([lie] * 3)
     before = court.get(f"/batches/{court.batch}")
@@ -618,7 +629,6 @@ def test_a_reorg_across_a_dispute_rolls_back_cleanly(court: Court) -> None:
     court.close(dispute)
     assert court.get(f"/batches/{court.batch}")["overturned"] == 1
     kit.anvil.reorg(kit.reader.head().number - fork)
-    answers_again(kit)
     court.check()
     after = court.get(f"/batches/{court.batch}")
     for name in ("attestation", "attestations", "disputes", "rounds", "overturned"):
