@@ -14,14 +14,12 @@ from importlib import metadata
 from itertools import islice
 from typing import Final
 
-from marketplace.gym.math_answer import MathAnswerTasks, same_mathematics
-from marketplace.gym.reasoning_gym_source import ReasoningGymTasks
-from marketplace.gym.source import Entry, TaskSource, UnreadableAnswer
+from marketplace.gym.source import Entry, UnreadableAnswer
+from marketplace.gym.sources.math_answer import same_mathematics
 from marketplace.gym.spec import (
     BetweenAnswer,
     EnvironmentSpec,
     LastLineAnswer,
-    MathAnswerSource,
 )
 from marketplace.protocol.errors import CheckerFailed, EnvironmentMismatch, SpecError
 from marketplace.protocol.hashing import keccak, uint
@@ -70,7 +68,7 @@ class Environment:
     def __init__(self, spec: EnvironmentSpec) -> None:
         check_packages(spec)
         self.spec = spec
-        self._source = _open_source(spec)
+        self._source = spec.source.open()
         self._shots = self._draw_shots()
         self._head, self._tail = self._prompt_parts()
 
@@ -244,12 +242,6 @@ def check_packages(spec: EnvironmentSpec) -> None:
                 f"environment {spec.name!r} needs {package} {pinned}, but {found}",
                 fix=f"pip install {package}=={pinned}",
             )
-
-
-def _open_source(spec: EnvironmentSpec) -> TaskSource:
-    if isinstance(spec.source, MathAnswerSource):
-        return MathAnswerTasks(spec.source)
-    return ReasoningGymTasks(spec.source)
 
 
 def _filled(template: str, question: str, answer: str) -> str:

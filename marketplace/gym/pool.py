@@ -38,7 +38,6 @@ from marketplace.protocol.verdict import Reason
 
 ENVIRONMENT: Final = "marketplace.gym.environment:Environment"
 
-_PRELOAD = {"reasoning_gym": "reasoning_gym", "math_verify": "math_verify"}
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from marketplace.gym.worker import main; main()"
@@ -248,7 +247,8 @@ class _Header:
             "factory": factory,
             "spec": spec_bytes(spec).decode("utf-8"),
             "preload": [
-                _PRELOAD[kind] for kind in (spec.source.kind, spec.scoring.kind) if kind in _PRELOAD
+                *spec.source.PRELOAD,
+                *(["math_verify"] if spec.scoring.kind == "math_verify" else []),
             ],
             "seconds": spec.limits.seconds,
             "memory_mb": spec.limits.memory_mb,

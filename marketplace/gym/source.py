@@ -1,10 +1,40 @@
-"""What a task source gives: entries drawn from 64-bit seeds, and possibly its own scorer."""
+"""What a task source gives: entries drawn from 64-bit seeds, and possibly its own scorer.
+
+Each kind of source is a module in `sources/` with two classes: a Source, its part of the spec, and
+what Source.open() makes of it, a TaskSource. `sources/__init__.py` lists them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Part(BaseModel):
+    """A part of a spec."""
+
+    # strict: "32" is not 32. Lists become tuples, which is why parsing goes through JSON.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Source(Part):
+    """The source of a spec; subclasses add `kind` and their own fields.
+
+    PACKAGES: distributions that the spec must pin, for another version may give other tasks or
+    scores. PRELOAD: modules that a check worker imports once. SCORES: it has a scorer of its own
+    (scoring kind "source").
+    """
+
+    PACKAGES: ClassVar[tuple[str, ...]] = ()
+    PRELOAD: ClassVar[tuple[str, ...]] = ()
+    SCORES: ClassVar[bool] = True
+
+    def open(self) -> TaskSource:
+        """The tasks. SpecError where the fields name what there is not."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

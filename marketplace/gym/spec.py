@@ -13,16 +13,10 @@ from collections.abc import Iterable
 from importlib import resources
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from marketplace.gym.source import Part
+from marketplace.gym.sources import SourceSpec
 from marketplace.protocol import strict_json
 from marketplace.protocol.errors import SpecError
 from marketplace.protocol.seeds import PPM
@@ -30,35 +24,11 @@ from marketplace.protocol.seeds import PPM
 MAX_SPEC_BYTES: Final = 262_144
 MAX_DEPTH: Final = 16
 
-REQUIRED_PACKAGES: Final = {
-    "reasoning_gym": ("reasoning-gym",),
-    "math_verify": ("math-verify", "latex2sympy2-extended", "sympy"),
-}
-"""What a source or scoring kind must pin: another version may score the same text differently."""
+MATH_VERIFY_PACKAGES: Final = ("math-verify", "latex2sympy2-extended", "sympy")
+"""What scoring as mathematics must pin: another version may score the same text differently."""
 
 
-class _Part(BaseModel):
-    # strict: "32" is not 32. Lists become tuples, which is why parsing goes through JSON.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class ReasoningGymSource(_Part):
-    """Tasks of one reasoning-gym dataset. config: its configuration, without seed and size."""
-
-    kind: Literal["reasoning_gym"]
-    task: Annotated[str, Field(min_length=1, max_length=64)]
-    config: dict[str, JsonValue] = {}
-
-
-class MathAnswerSource(_Part):
-    """Our own generated algebra and word problems. largest: bound of the numbers drawn."""
-
-    kind: Literal["math_answer"]
-    families: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)]
-    largest: Annotated[int, Field(ge=4, le=1_000_000)] = 20
-
-
-class PromptSpec(_Part):
+class PromptSpec(Part):
     """The prompt: `shots` solved examples through shot_template, then template.
 
     {question} and {answer} are replaced literally; nothing else is interpreted.
@@ -79,19 +49,19 @@ class PromptSpec(_Part):
         return _holding_once(value, ("{question}", "{answer}"))
 
 
-class WholeAnswer(_Part):
+class WholeAnswer(Part):
     """The answer is the completion, stripped."""
 
     kind: Literal["whole"]
 
 
-class LastLineAnswer(_Part):
+class LastLineAnswer(Part):
     """The answer is the last line that is not blank, stripped."""
 
     kind: Literal["last_line"]
 
 
-class BetweenAnswer(_Part):
+class BetweenAnswer(Part):
     """The answer is what stands before the last `end`, after the last `start` before it."""
 
     kind: Literal["between"]
@@ -102,13 +72,13 @@ class BetweenAnswer(_Part):
 AnswerRule = Annotated[WholeAnswer | LastLineAnswer | BetweenAnswer, Field(discriminator="kind")]
 
 
-class ScoringSpec(_Part):
-    """exact: by text. reasoning_gym: by the dataset's scorer. math_verify: as mathematics."""
+class ScoringSpec(Part):
+    """exact: by text. source: by the source's own scorer. math_verify: as mathematics."""
 
-    kind: Literal["exact", "reasoning_gym", "math_verify"]
+    kind: Literal["exact", "source", "math_verify"]
 
 
-class SamplingSpec(_Part):
+class SamplingSpec(Part):
     """temperature: of the softmax, no top-p, no top-k. max_tokens: per completion."""
 
     temperature: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
@@ -118,7 +88,7 @@ class SamplingSpec(_Part):
     ] = ()
 
 
-class LimitsSpec(_Part):
+class LimitsSpec(Part):
     """Per trace. seconds: of a check. memory_mb: MiB beyond the worker's own. max_chars: text."""
 
     seconds: Annotated[float, Field(ge=0.05, le=60.0)] = 5.0
@@ -126,7 +96,7 @@ class LimitsSpec(_Part):
     max_chars: Annotated[int, Field(ge=1, le=262_144)] = 8192
 
 
-class ProvenanceSpec(_Part):
+class ProvenanceSpec(Part):
     """Tier B. groups: re-scored of each batch, drawn by the round's randomness. mean, maximum:
     largest honest difference of a trace's log-probs from the checkpoint's, in nats (see
     provenance.py). Part of the spec, so that all verifiers judge alike."""
@@ -136,7 +106,7 @@ class ProvenanceSpec(_Part):
     maximum: Annotated[float, Field(gt=0.0, le=10.0)] = 0.5
 
 
-class EnvironmentSpec(_Part):
+class EnvironmentSpec(Part):
     """An environment. packages: exact versions that scoring depends on, by distribution name.
 
     holdout_ppm: share of questions, chosen by their text, that are never sold (0: none).
@@ -145,7 +115,7 @@ class EnvironmentSpec(_Part):
     v: Literal[1]
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
     description: Annotated[str, Field(max_length=2000)] = ""
-    source: Annotated[ReasoningGymSource | MathAnswerSource, Field(discriminator="kind")]
+    source: SourceSpec
     prompt: PromptSpec = PromptSpec()
     answer: AnswerRule = WholeAnswer(kind="whole")
     scoring: ScoringSpec
@@ -153,17 +123,21 @@ class EnvironmentSpec(_Part):
     limits: LimitsSpec = LimitsSpec()
     provenance: ProvenanceSpec = ProvenanceSpec()
     holdout_ppm: Annotated[int, Field(ge=0, lt=PPM)] = 100_000
-    packages: dict[str, Annotated[str, Field(min_length=1, max_length=64)]] = {}
+    packages: dict[str, Annotated[str, Field(min_length=1, max_length=64)]] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> EnvironmentSpec:
-        if self.scoring.kind == "reasoning_gym" and self.source.kind != "reasoning_gym":
+        if self.scoring.kind == "source" and not self.source.SCORES:
             raise ValueError(
-                f'scoring.kind is "reasoning_gym" but source.kind is "{self.source.kind}": '
-                'use "exact" or "math_verify"'
+                f'scoring.kind is "source", but source.kind "{self.source.kind}" has no scorer of '
+                'its own: use "exact" or "math_verify"'
             )
-        for kind in (self.source.kind, self.scoring.kind):
-            for package in REQUIRED_PACKAGES.get(kind, ()):
+        scoring = MATH_VERIFY_PACKAGES if self.scoring.kind == "math_verify" else ()
+        needs = ((self.source.kind, self.source.PACKAGES), (self.scoring.kind, scoring))
+        for kind, packages in needs:
+            for package in packages:
                 if package not in self.packages:
                     raise ValueError(
                         f'"{kind}" needs packages["{package}"], its exact version; '

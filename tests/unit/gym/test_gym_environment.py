@@ -28,7 +28,7 @@ def reasoning_gym_spec(task: str = "chain_sum", **config: Any) -> EnvironmentSpe
     return changed(
         builtin_spec("chain_sum"),
         source={"kind": "reasoning_gym", "task": task, "config": config},
-        scoring={"kind": "reasoning_gym"},
+        scoring={"kind": "source"},
     )
 
 

@@ -13,12 +13,11 @@ import difflib
 import json
 import re
 import typing
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import Field, JsonValue, PydanticUserError, TypeAdapter, ValidationError
 
-from marketplace.gym.source import Entry, UnreadableAnswer
-from marketplace.gym.spec import ReasoningGymSource
+from marketplace.gym.source import Entry, Source, UnreadableAnswer
 from marketplace.protocol.errors import SpecError
 
 _HASH_ORDER = "its items depend on Python's hash seed, so verifiers would not agree"
@@ -80,6 +79,20 @@ _FORMS: Final = {
     "puzzle24": _is_expression,
     "simple_integration": _is_expression,
 }
+
+
+class ReasoningGymSource(Source):
+    """Tasks of one reasoning-gym dataset. config: its configuration, without seed and size."""
+
+    PACKAGES: ClassVar[tuple[str, ...]] = ("reasoning-gym",)
+    PRELOAD: ClassVar[tuple[str, ...]] = ("reasoning_gym",)
+
+    kind: Literal["reasoning_gym"]
+    task: Annotated[str, Field(min_length=1, max_length=64)]
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+
+    def open(self) -> ReasoningGymTasks:
+        return ReasoningGymTasks(self)
 
 
 class ReasoningGymTasks:

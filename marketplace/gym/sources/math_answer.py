@@ -11,10 +11,11 @@ import logging
 from collections.abc import Callable
 from fractions import Fraction
 from random import Random
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from marketplace.gym.source import Entry, UnreadableAnswer
-from marketplace.gym.spec import MathAnswerSource
+from pydantic import Field
+
+from marketplace.gym.source import Entry, Source, UnreadableAnswer
 from marketplace.protocol.errors import SpecError
 
 MAX_ANSWER_CHARS: Final = 400
@@ -83,6 +84,19 @@ FAMILIES: Final[dict[str, Family]] = {
     "travel": _travel,
     "share": _share,
 }
+
+
+class MathAnswerSource(Source):
+    """Our own generated algebra and word problems. largest: bound of the numbers drawn."""
+
+    SCORES: ClassVar[bool] = False
+
+    kind: Literal["math_answer"]
+    families: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)]
+    largest: Annotated[int, Field(ge=4, le=1_000_000)] = 20
+
+    def open(self) -> MathAnswerTasks:
+        return MathAnswerTasks(self)
 
 
 class MathAnswerTasks:

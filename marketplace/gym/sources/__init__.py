@@ -1,0 +1,12 @@
+"""The kinds of task sources. A new one is a module here and one more member of SourceSpec."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from marketplace.gym.sources.math_answer import MathAnswerSource
+from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
+
+SourceSpec = Annotated[ReasoningGymSource | MathAnswerSource, Field(discriminator="kind")]
