@@ -58,7 +58,7 @@ def watch(
     context = of(ctx)
     client, store = context.client(), context.store()
     journal = Journal(context.folder("watch", f"{client.address}.sqlite"))
-    with CheckPool(workers=workers) as pool:
+    with CheckPool(workers=workers, assets=context.assets) as pool:
         checker = make_checker(context, client, store, pool, fetch_seconds)
         tower = Watchtower(
             client,

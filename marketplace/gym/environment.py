@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from marketplace.gym.source import Entry, UnreadableAnswer
@@ -61,14 +62,16 @@ class Judgement:
 class Environment:
     """Tasks and scores of one spec.
 
+    assets: folder of what spec.to_fetch() names, a file each, named by its CID.
+
     Raises SpecError if the spec names a task, key or value that its source does not have, and
     EnvironmentMismatch if a package is missing or has another version than the spec pins.
     """
 
-    def __init__(self, spec: EnvironmentSpec) -> None:
+    def __init__(self, spec: EnvironmentSpec, assets: Path | None = None) -> None:
         check_packages(spec)
         self.spec = spec
-        self._source = spec.source.open()
+        self._source = spec.source.open_with(assets)
         self._shots = self._draw_shots()
         self._head, self._tail = self._prompt_parts()
 
@@ -122,10 +125,14 @@ class Environment:
 
     def reference_completion(self, task: Task) -> str:
         """A completion from which the answer rule reads the task's reference answer."""
+        return self.completion_of(task.answer)
+
+    def completion_of(self, answer: str) -> str:
+        """A completion from which the answer rule reads `answer`."""
         rule = self.spec.answer
         if isinstance(rule, BetweenAnswer):
-            return f"{rule.start}{task.answer}{rule.end}"
-        return task.answer
+            return f"{rule.start}{answer}{rule.end}"
+        return answer
 
     def self_test(self) -> None:
         """SpecError unless the checker gives reference answers their full score."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +19,13 @@ class Part(BaseModel):
 
     # strict: "32" is not 32. Lists become tuples, which is why parsing goes through JSON.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Asset(NamedTuple):
+    """Content that a spec names by CID: a data set. max_bytes: larger content is refused."""
+
+    cid: str
+    max_bytes: int
 
 
 class Source(Part):
@@ -35,6 +43,19 @@ class Source(Part):
     def open(self) -> TaskSource:
         """The tasks. SpecError where the fields name what there is not."""
         raise NotImplementedError
+
+    def open_with(self, assets: Path | None) -> TaskSource:
+        """The tasks of a source that has assets(). assets: a folder with a file for each, named by
+        its CID; whoever fetched them has verified them."""
+        return self.open()
+
+    def assets(self) -> tuple[Asset, ...]:
+        """The content that the tasks are made of, beside packages."""
+        return ()
+
+    def packages(self) -> tuple[str, ...]:
+        """PACKAGES, and those that the fields name."""
+        return self.PACKAGES
 
 
 @dataclass(frozen=True, slots=True)

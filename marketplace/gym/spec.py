@@ -15,8 +15,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from marketplace.gym.source import Part
+from marketplace.gym.source import Asset, Part
 from marketplace.gym.sources import SourceSpec
+from marketplace.gym.sources.dataset import builtin_asset
 from marketplace.protocol import strict_json
 from marketplace.protocol.errors import SpecError
 from marketplace.protocol.seeds import PPM
@@ -135,7 +136,7 @@ class EnvironmentSpec(Part):
                 'its own: use "exact" or "math_verify"'
             )
         scoring = MATH_VERIFY_PACKAGES if self.scoring.kind == "math_verify" else ()
-        needs = ((self.source.kind, self.source.PACKAGES), (self.scoring.kind, scoring))
+        needs = ((self.source.kind, self.source.packages()), (self.scoring.kind, scoring))
         for kind, packages in needs:
             for package in packages:
                 if package not in self.packages:
@@ -144,6 +145,15 @@ class EnvironmentSpec(Part):
                         f"packages has {sorted(self.packages)}"
                     )
         return self
+
+    def assets(self) -> tuple[Asset, ...]:
+        """The data sets that tasks are made of: CIDs, and the most bytes each may have."""
+        return self.source.assets()
+
+    def to_fetch(self) -> tuple[Asset, ...]:
+        """The assets that don't ship with the package: who builds the environment has to have
+        them in a folder, a file each, named by its CID."""
+        return tuple(one for one in self.assets() if builtin_asset(one.cid) is None)
 
 
 def parse_spec(data: bytes) -> EnvironmentSpec:

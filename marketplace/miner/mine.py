@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from marketplace.chain.client import MarketClient
 from marketplace.chain.errors import ContractError, show_time
@@ -23,6 +24,7 @@ from marketplace.protocol.errors import ConfigError, InsufficientFunds, Reverted
 from marketplace.protocol.merkle import batch_tree
 from marketplace.protocol.seeds import task_seed
 from marketplace.protocol.trace import Tier, Trace, encode_line
+from marketplace.storage.assets import fetch_assets
 from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.store import ContentStore
 from marketplace.storage.unixfs import cid_of_bytes
@@ -51,7 +53,8 @@ class Miner:
     """One miner's key at work on one market.
 
     poll, patience: seconds between two looks at the chain, and in all, while an assignment's
-    randomness is awaited. fetch_seconds: for the environment's spec.
+    randomness is awaited. fetch_seconds: for the environment's spec, and for its data sets.
+    assets: folder where those are kept; None refuses environments that have some.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Miner:
         poll: float = 0.5,
         patience: float = 120.0,
         fetch_seconds: float = 30.0,
+        assets: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -72,6 +76,7 @@ class Miner:
         self._poll = poll
         self._patience = patience
         self._fetch_seconds = fetch_seconds
+        self._assets = assets
         self._clock = clock
         self._sleep = sleep
 
@@ -79,7 +84,12 @@ class Miner:
         """The bounty's environment. Raises StorageError, SpecError, EnvironmentMismatch."""
         cid = Cid(bounty.terms.environment, RAW)
         data = self._store.get(cid, timeout=self._fetch_seconds, max_bytes=MAX_SPEC_BYTES)
-        return Environment(parse_spec(data))
+        spec = parse_spec(data)
+        if wanted := spec.to_fetch():
+            if self._assets is None:
+                raise ConfigError(f"{spec.name!r} needs data sets, and there is no folder for them")
+            fetch_assets(self._store, wanted, self._assets, timeout=self._fetch_seconds)
+        return Environment(spec, self._assets)
 
     def enrol(self, bounty: int) -> Assignment:
         """The miner's open assignment, requested and opened where that is still to do.

@@ -6,7 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from marketplace.gym.sources.dataset import DatasetSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
+from marketplace.gym.sources.package import PackageSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
 
-SourceSpec = Annotated[ReasoningGymSource | MathAnswerSource, Field(discriminator="kind")]
+SourceSpec = Annotated[
+    ReasoningGymSource | MathAnswerSource | DatasetSource | PackageSource,
+    Field(discriminator="kind"),
+]
