@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from marketplace.gym.source import Entry, UnreadableAnswer
+from marketplace.gym.source import Entry, Explained, UnreadableAnswer
 from marketplace.gym.sources.math_answer import same_mathematics
 from marketplace.gym.spec import (
     BetweenAnswer,
@@ -109,7 +109,9 @@ class Environment:
         """
         try:
             answer = self._answer(completion)
-            score = checked_score(self._scored(task, answer))
+            value = self._scored(task, answer)
+            said = value.detail if isinstance(value, Explained) else None
+            score = checked_score(value.score if isinstance(value, Explained) else value)
         except UnreadableAnswer as error:
             return Judgement(0.0, Reason.PARSE_FAILURE, str(error))
         except (CheckerFailed, MemoryError):
@@ -117,7 +119,7 @@ class Environment:
         except Exception as error:
             raise CheckerFailed(f"the checker raised {type(error).__name__}: {error}") from error
         reason = score_reason(to_ppm(score))
-        return Judgement(score, reason, f"answer {_short(answer)} scores {score:g}")
+        return Judgement(score, reason, said or f"answer {_short(answer)} scores {score:g}")
 
     def score(self, task: Task, completion: str) -> float:
         """The score of a completion in [0, 1]; errors as `judge`."""

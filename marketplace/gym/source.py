@@ -85,5 +85,12 @@ class TaskSource(Protocol):
         ...
 
 
+class Explained(NamedTuple):
+    """A score with a line that says how it came about; a scorer may return it instead."""
+
+    score: object
+    detail: str
+
+
 class UnreadableAnswer(Exception):
     """No answer can be read from a completion (a parse failure, not a wrong answer)."""

@@ -7,11 +7,12 @@ from typing import Annotated
 from pydantic import Field
 
 from marketplace.gym.sources.dataset import DatasetSource
+from marketplace.gym.sources.gymnasium import GymnasiumSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
 from marketplace.gym.sources.package import PackageSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
 
 SourceSpec = Annotated[
-    ReasoningGymSource | MathAnswerSource | DatasetSource | PackageSource,
+    ReasoningGymSource | MathAnswerSource | DatasetSource | PackageSource | GymnasiumSource,
     Field(discriminator="kind"),
 ]
