@@ -6,7 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from marketplace.gym.sources.json_schema import JsonSchemaSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
 
-SourceSpec = Annotated[ReasoningGymSource | MathAnswerSource, Field(discriminator="kind")]
+SourceSpec = Annotated[
+    ReasoningGymSource | MathAnswerSource | JsonSchemaSource,
+    Field(discriminator="kind"),
+]
