@@ -9,8 +9,9 @@ from pydantic import Field
 from marketplace.gym.sources.json_schema import JsonSchemaSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
+from marketplace.gym.sources.tool_calls import ToolCallsSource
 
 SourceSpec = Annotated[
-    ReasoningGymSource | MathAnswerSource | JsonSchemaSource,
+    ReasoningGymSource | MathAnswerSource | JsonSchemaSource | ToolCallsSource,
     Field(discriminator="kind"),
 ]

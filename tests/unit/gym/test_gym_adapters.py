@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[3]
 
 DRAWN = {
     "json_schema": "da2d546a7755b767",
+    "tool_calls": "f1945cfccffe6c63",
 }
 """Built-in specs, and a digest of their first questions and answers."""
 
