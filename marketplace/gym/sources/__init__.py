@@ -6,12 +6,19 @@ from typing import Annotated
 
 from pydantic import Field
 
+from marketplace.gym.sources.finance import FinanceSource
 from marketplace.gym.sources.json_schema import JsonSchemaSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
+from marketplace.gym.sources.tables import TablesSource
 from marketplace.gym.sources.tool_calls import ToolCallsSource
 
 SourceSpec = Annotated[
-    ReasoningGymSource | MathAnswerSource | JsonSchemaSource | ToolCallsSource,
+    ReasoningGymSource
+    | MathAnswerSource
+    | JsonSchemaSource
+    | ToolCallsSource
+    | TablesSource
+    | FinanceSource,
     Field(discriminator="kind"),
 ]
