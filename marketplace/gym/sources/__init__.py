@@ -7,12 +7,24 @@ from typing import Annotated
 from pydantic import Field
 
 from marketplace.gym.sources.dataset import DatasetSource
+from marketplace.gym.sources.finance import FinanceSource
 from marketplace.gym.sources.gymnasium import GymnasiumSource
+from marketplace.gym.sources.json_schema import JsonSchemaSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
 from marketplace.gym.sources.package import PackageSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
+from marketplace.gym.sources.tables import TablesSource
+from marketplace.gym.sources.tool_calls import ToolCallsSource
 
 SourceSpec = Annotated[
-    ReasoningGymSource | MathAnswerSource | DatasetSource | PackageSource | GymnasiumSource,
+    ReasoningGymSource
+    | MathAnswerSource
+    | DatasetSource
+    | PackageSource
+    | JsonSchemaSource
+    | ToolCallsSource
+    | TablesSource
+    | FinanceSource
+    | GymnasiumSource,
     Field(discriminator="kind"),
 ]
