@@ -91,12 +91,12 @@ class GymnasiumTasks:
         self._name = source.world
         self._rule = source.score
         self._max_steps = source.max_steps
-        self._world = _opened(source)
         try:
+            self._world = _opened(source)
             self._size = _actions_of(self._world.begin(0)[0])
+        except (SpecError, EnvironmentMismatch):
+            raise
         except Exception as error:
-            if isinstance(error, SpecError):
-                raise
             raise SpecError(
                 f"world {source.world!r} fails with config {json.dumps(source.config)}: "
                 f"{type(error).__name__}: {error}"

@@ -32,7 +32,7 @@ class Car:
     speed: int
 
 
-class Driving(gymnasium.Env[tuple[int, int, int], int]):
+class Driving(gymnasium.Env[Any, Any]):
     """length: cells to the line. lanes. period: steps that the light stays one colour."""
 
     rules = (
@@ -69,9 +69,7 @@ class Driving(gymnasium.Env[tuple[int, int, int], int]):
         self._car = Car(0, 0, self._lanes // 2, 0)
         return self._seen(), {}
 
-    def step(
-        self, action: int
-    ) -> tuple[tuple[int, int, int], float, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> tuple[tuple[int, int, int], float, bool, bool, dict[str, Any]]:
         """One step; ends on arrival, on a crash and at a red light."""
         after = self._after(self._car, action)
         if after is None:
