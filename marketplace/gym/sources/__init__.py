@@ -8,6 +8,7 @@ from pydantic import Field
 
 from marketplace.gym.sources.dataset import DatasetSource
 from marketplace.gym.sources.finance import FinanceSource
+from marketplace.gym.sources.game import GameSource
 from marketplace.gym.sources.gymnasium import GymnasiumSource
 from marketplace.gym.sources.json_schema import JsonSchemaSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
@@ -25,6 +26,7 @@ SourceSpec = Annotated[
     | ToolCallsSource
     | TablesSource
     | FinanceSource
-    | GymnasiumSource,
+    | GymnasiumSource
+    | GameSource,
     Field(discriminator="kind"),
 ]
