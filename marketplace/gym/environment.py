@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from marketplace.gym.source import Entry, Explained, UnreadableAnswer
 from marketplace.gym.sources.math_answer import same_mathematics
@@ -22,6 +22,7 @@ from marketplace.gym.spec import (
     EnvironmentSpec,
     LastLineAnswer,
 )
+from marketplace.gym.worlds.dialogue import Conversation
 from marketplace.protocol.errors import CheckerFailed, EnvironmentMismatch, SpecError
 from marketplace.protocol.hashing import keccak, uint
 from marketplace.protocol.seeds import is_heldout, walk_seed
@@ -101,6 +102,14 @@ class Environment:
             f"no held-out question in {MAX_DRAWS} draws at holdout_ppm {self.spec.holdout_ppm}",
             fix="raise holdout_ppm or widen the task's configuration",
         )
+
+    def begin(self, task: Task) -> Conversation:
+        """A conversation of the task. SpecError where tasks have no turns."""
+        if not self.spec.source.turns():
+            raise SpecError(f"tasks of kind {self.spec.source.kind!r} have no turns")
+        source: Any = self._source
+        conversation: Conversation = source.begin(task.entry)
+        return conversation
 
     def judge(self, task: Task, completion: str) -> Judgement:
         """Scores a completion. May hang or use any memory: run it in a CheckPool.

@@ -53,6 +53,12 @@ class Source(Part):
         """The content that the tasks are made of, beside packages."""
         return ()
 
+    def turns(self) -> int:
+        """0 where a completion is one text. Else it is a transcript of at most so many messages of
+        the model, and the tasks have begin(entry), which gives a Conversation
+        (worlds/dialogue.py)."""
+        return 0
+
     def packages(self) -> tuple[str, ...]:
         """PACKAGES, and those that the fields name."""
         return self.PACKAGES

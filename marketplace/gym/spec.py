@@ -135,6 +135,12 @@ class EnvironmentSpec(Part):
                 f'scoring.kind is "source", but source.kind "{self.source.kind}" has no scorer of '
                 'its own: use "exact" or "math_verify"'
             )
+        if self.source.turns() and (self.answer.kind, self.scoring.kind) != ("whole", "source"):
+            raise ValueError(
+                f'source.kind "{self.source.kind}" is of several turns: answer.kind has to be '
+                f'"whole" and scoring.kind "source", not "{self.answer.kind}" and '
+                f'"{self.scoring.kind}"'
+            )
         scoring = MATH_VERIFY_PACKAGES if self.scoring.kind == "math_verify" else ()
         needs = ((self.source.kind, self.source.packages()), (self.scoring.kind, scoring))
         for kind, packages in needs:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from marketplace.chain.errors import ContractError, show_time
 from marketplace.chain.records import Assignment, Bounty, RandomnessStatus
 from marketplace.gym.environment import Environment
 from marketplace.gym.spec import MAX_SPEC_BYTES, SamplingSpec, parse_spec
+from marketplace.miner.dialogue import sample_dialogues
 from marketplace.miner.sampler import Completion, Sampler, SamplingRules
 from marketplace.miner.spool import Entry, Spool
 from marketplace.protocol import batch_file
@@ -142,6 +143,7 @@ class Miner:
         _check_tier(bounty, checkpoint)
         groups = self._clamp(bounty, groups)
         environment = self.environment(bounty)
+        _check_turns(bounty, environment)
         assignment = self.enrol(bounty_id)
         lines = self.sample(
             bounty,
@@ -192,7 +194,11 @@ class Miner:
             max_tokens=sampling.max_tokens,
             stop=sampling.stop,
         )
-        sampled = sampler.sample([task.prompt for task in tasks], rules, seed=seed)
+        sampled: Iterable[tuple[Completion, ...]]
+        if environment.spec.source.turns():
+            sampled = sample_dialogues(environment, tasks, sampler, rules, seed=seed)
+        else:
+            sampled = sampler.sample([task.prompt for task in tasks], rules, seed=seed)
         for number, task, completions in zip(numbers, tasks, sampled, strict=True):
             if len(completions) != size:
                 raise SamplerError(f"{len(completions)} completions for a group of {size}")
@@ -342,6 +348,17 @@ def _check_tier(bounty: Bounty, checkpoint: int | None) -> None:
         raise ConfigError(
             f"bounty {bounty.id} asks for tier B: traces of a registered checkpoint",
             fix="sample its trainer's checkpoint (the default) instead of a model of your own",
+        )
+
+
+def _check_turns(bounty: Bounty, environment: Environment) -> None:
+    tier = Tier(bounty.terms.tier)
+    if environment.spec.source.turns() and tier is not Tier.C:
+        raise ConfigError(
+            f"bounty {bounty.id} asks for tier {tier.name}, and its environment "
+            f"{environment.spec.name!r} for dialogues of several turns: a transcript is not one "
+            "sample of one model, so no log-probs can be re-scored",
+            fix="mine a bounty of tier C with this environment",
         )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from marketplace.gym.sources.dataset import DatasetSource
+from marketplace.gym.sources.dialogue import DialogueSource
 from marketplace.gym.sources.finance import FinanceSource
 from marketplace.gym.sources.game import GameSource
 from marketplace.gym.sources.gymnasium import GymnasiumSource
@@ -27,6 +28,7 @@ SourceSpec = Annotated[
     | TablesSource
     | FinanceSource
     | GymnasiumSource
-    | GameSource,
+    | GameSource
+    | DialogueSource,
     Field(discriminator="kind"),
 ]

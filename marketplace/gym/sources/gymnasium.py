@@ -12,12 +12,12 @@ import importlib
 import json
 import math
 from functools import partial
-from importlib import metadata
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
 from marketplace.gym.source import Entry, Explained, Part, Source, UnreadableAnswer
+from marketplace.gym.sources.offered import entry_point
 from marketplace.gym.worlds.action_worlds import (
     GYMNASIUM_WORLDS,
     OWN_WORLDS,
@@ -167,7 +167,7 @@ class GymnasiumTasks:
 
 def _opened(source: GymnasiumSource) -> ActionWorld:
     if source.distribution is not None:
-        make = _offered(source.distribution, source.world)
+        make = entry_point(source.distribution, source.world, GROUP)
         return OwnWorld(partial(make, **source.config))
     if source.world in OWN_WORLDS:
         module, _, name = OWN_WORLDS[source.world].partition(":")
@@ -190,22 +190,6 @@ def _opened(source: GymnasiumSource) -> ActionWorld:
             f"{'.'.join(map(str, said['loc']))}: {said['msg']}"
         ) from None
     return world
-
-
-def _offered(distribution: str, world: str) -> Any:
-    try:
-        points = metadata.distribution(distribution).entry_points.select(group=GROUP)
-    except metadata.PackageNotFoundError:
-        raise EnvironmentMismatch(
-            f"distribution {distribution} is not installed", fix=f"pip install {distribution}"
-        ) from None
-    offered = {point.name: point for point in points}
-    if world not in offered:
-        raise SpecError(
-            f"{distribution} has no entry point {world!r} in group {GROUP!r}",
-            fix=f"use one of {sorted(offered)}" if offered else "declare it in its pyproject.toml",
-        )
-    return offered[world].load()
 
 
 def _actions_of(env: Any) -> int:
