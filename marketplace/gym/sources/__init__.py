@@ -13,10 +13,12 @@ from marketplace.gym.sources.game import GameSource
 from marketplace.gym.sources.gymnasium import GymnasiumSource
 from marketplace.gym.sources.json_schema import JsonSchemaSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
+from marketplace.gym.sources.openenv import OpenEnvSource
 from marketplace.gym.sources.package import PackageSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
 from marketplace.gym.sources.tables import TablesSource
 from marketplace.gym.sources.tool_calls import ToolCallsSource
+from marketplace.gym.sources.verifiers import VerifiersSource
 
 SourceSpec = Annotated[
     ReasoningGymSource
@@ -29,6 +31,8 @@ SourceSpec = Annotated[
     | FinanceSource
     | GymnasiumSource
     | GameSource
-    | DialogueSource,
+    | DialogueSource
+    | OpenEnvSource
+    | VerifiersSource,
     Field(discriminator="kind"),
 ]
