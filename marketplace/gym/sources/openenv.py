@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -46,7 +46,7 @@ class OpenEnvSource(Source):
 
         from marketplace.gym.worlds.openenv_world import OpenEnvWorld, check_environment
 
-        environment = class_of(self.distribution, self.environment, Environment)
+        environment: Any = class_of(self.distribution, self.environment, Environment)
         action = class_of(self.distribution, self.action, Action)
         make = partial(environment, **self.config)
         world = partial(OpenEnvWorld, make, action, total=self.reward == "sum")

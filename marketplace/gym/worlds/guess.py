@@ -80,7 +80,7 @@ class Guess(Environment[GuessAction, GuessObservation, State]):
         """Halving, from what the first hint says."""
         low = int(self.reset(seed=seed).hint.split()[2])
         high = self._largest
-        guesses = []
+        guesses: list[GuessAction] = []
         while not guesses or guesses[-1].number != self._number:
             guess = (low + high) // 2
             guesses.append(GuessAction(number=guess))
