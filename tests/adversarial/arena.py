@@ -96,6 +96,36 @@ class Watch:
         return sum(max(0, -change) for change in self.changes().values())
 
 
+class Arenas:
+    """Markets for trials: one that most of them share, each from its first state, and young ones.
+
+    A trial that takes blocks back needs a young one, see AnvilNode.reorg.
+    """
+
+    def __init__(self, pool: CheckPool) -> None:
+        self._pool = pool
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Arenas:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @contextlib.contextmanager
+    def __call__(self, alone: bool) -> Iterator[Arena]:
+        if not alone:
+            yield self.shared
+            return
+        with AnvilNode() as node, contextlib.closing(Arena(node, pool=self._pool)) as arena:
+            yield arena
+
+    @functools.cached_property
+    def shared(self) -> Arena:
+        node = self._stack.enter_context(AnvilNode())
+        return self._stack.enter_context(contextlib.closing(Arena(node, pool=self._pool)))
+
+
 class Arena:
     """node: a running Anvil of its own. token: an ERC-20 there, None for the test stablecoin; its
     `mint` must be open to all."""
@@ -284,6 +314,13 @@ class Arena:
 
     def pass_time(self, seconds: int) -> None:
         self.node.increase_time(seconds)
+
+    def lose(self, depth: int) -> None:
+        """The last `depth` blocks are replaced by empty ones. Only where the trial's row is
+        `alone`."""
+        self.node.reorg(depth)
+        market = self.deployment.address("market")
+        assert self.node.rpc("eth_getCode", market, "latest") != "0x", "Anvil lost its state"
 
     @property
     def now(self) -> int:
