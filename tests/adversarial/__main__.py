@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from arena import VERIFIERS, Arenas
+from arena import VERIFIERS
+from arenas import Arenas
 from attack_rows import ROWS
 from matrix import TUSD, Outcome, Result, Row, Ruling, markdown, play, summarize, write_json
 

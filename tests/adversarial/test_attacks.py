@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from arena import Arenas
+from arenas import Arenas
 from attack_rows import ROWS
 from matrix import Outcome, Row, Ruling, markdown, play, row, rule, run_row, summarize
 
