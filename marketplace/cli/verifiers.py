@@ -17,16 +17,17 @@ from marketplace.cli.watching import (
     MaxBonds,
     Once,
     Poll,
+    Settings,
     Share,
     Workers,
     make_checker,
+    make_watchtower,
     stop_signal,
     tell,
 )
 from marketplace.gym.pool import CheckPool
 from verifier_node.daemon import VerifierNode
 from verifier_node.journal import Journal
-from verifier_node.watchtower import Watchtower
 
 app = typer.Typer(help="Stake, check batches, earn fees.", no_args_is_help=True)
 
@@ -202,16 +203,8 @@ def run(
         checker = make_checker(context, client, store, pool, fetch_seconds)
         tower = None
         if challenge:
-            tower = Watchtower(
-                client,
-                store,
-                journal,
-                checker,
-                max_bonds=client.token.parse(max_bonds),
-                share=share,
-                fetch_seconds=fetch_seconds,
-                demand_withheld=demand_withheld,
-            )
+            settings = Settings(max_bonds, share, demand_withheld, fetch_seconds)
+            tower = make_watchtower(client, store, journal, checker, settings)
         node = VerifierNode(
             client,
             store,

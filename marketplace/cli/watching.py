@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -60,16 +61,8 @@ def watch(
     journal = Journal(context.folder("watch", f"{client.address}.sqlite"))
     with CheckPool(workers=workers) as pool:
         checker = make_checker(context, client, store, pool, fetch_seconds)
-        tower = Watchtower(
-            client,
-            store,
-            journal,
-            checker,
-            max_bonds=client.token.parse(max_bonds),
-            share=share,
-            fetch_seconds=fetch_seconds,
-            demand_withheld=demand_withheld,
-        )
+        settings = Settings(max_bonds, share, demand_withheld, fetch_seconds)
+        tower = make_watchtower(client, store, journal, checker, settings)
         if once:
             tell(tower.run_once())
             return
@@ -77,6 +70,35 @@ def watch(
         say(f"{client.address} is watching; Ctrl-C ends it")
         follow(tower.run_once, stop, poll)
     say("the watch has ended; its open disputes are in its journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the options of a watch say, whoever runs it."""
+
+    max_bonds: str
+    share: float
+    demand_withheld: bool
+    fetch_seconds: float
+
+
+def make_watchtower(
+    client: MarketClient,
+    store: ContentStore,
+    journal: Journal,
+    checker: BatchChecker,
+    settings: Settings,
+) -> Watchtower:
+    return Watchtower(
+        client,
+        store,
+        journal,
+        checker,
+        max_bonds=client.token.parse(settings.max_bonds),
+        share=settings.share,
+        fetch_seconds=settings.fetch_seconds,
+        demand_withheld=settings.demand_withheld,
+    )
 
 
 def make_checker(
