@@ -14,6 +14,7 @@ from marketplace.cli.watching import (
     WORKERS,
     DemandWithheld,
     FetchSeconds,
+    MaxAppeals,
     MaxBonds,
     Once,
     Poll,
@@ -185,6 +186,7 @@ def run(
         ),
     ] = False,
     max_bonds: MaxBonds = "100",
+    max_appeals: MaxAppeals = "100",
     share: Share = 1.0,
     demand_withheld: DemandWithheld = False,
     workers: Workers = WORKERS,
@@ -203,7 +205,7 @@ def run(
         checker = make_checker(context, client, store, pool, fetch_seconds)
         tower = None
         if challenge:
-            settings = Settings(max_bonds, share, demand_withheld, fetch_seconds)
+            settings = Settings(max_bonds, max_appeals, share, demand_withheld, fetch_seconds)
             tower = make_watchtower(client, store, journal, checker, settings)
         node = VerifierNode(
             client,
