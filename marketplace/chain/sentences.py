@@ -266,7 +266,8 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "open a bounty with a higher fee",
     ),
     "BatchMarket_BatchTooDear": (
-        "the batch can cost {value:money}, more than the {most:money} that a lying majority loses",
+        "the batch or its bond is worth {value:money}, more than the {most:money} that a lying "
+        "majority loses",
         "commit fewer traces",
     ),
     "BatchMarket_TooFewVerifiers": (

@@ -77,9 +77,7 @@ def plant(
     sampler, checkpoint = sampler_for(
         context, client, found.terms.trainer, model, endpoint, endpoint_model
     )
-    groups = min(groups, miner.affordable_groups(found))
-    if groups < 1:
-        raise ConfigError(f"bounty {bounty} can't pay one group", fix="fund it")
+    groups = miner.clamp(found, groups)
     environment = miner.environment(found)
     assignment = miner.enrol(bounty)
     assert assignment.seed is not None  # it is open

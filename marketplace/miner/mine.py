@@ -19,6 +19,7 @@ from marketplace.gym.spec import MAX_SPEC_BYTES, SamplingSpec, parse_spec
 from marketplace.miner.sampler import Completion, Sampler, SamplingRules
 from marketplace.miner.spool import Entry, Spool
 from marketplace.protocol import batch_file
+from marketplace.protocol.economics import most_sold
 from marketplace.protocol.errors import ConfigError, InsufficientFunds, Reverted, SamplerError
 from marketplace.protocol.merkle import batch_tree
 from marketplace.protocol.seeds import task_seed
@@ -104,11 +105,15 @@ class Miner:
                 self._sleep(self._poll)
 
     def affordable_groups(self, bounty: Bounty) -> int:
-        """Groups that the bounty can still reserve and one batch may hold: a batch may not be
-        worth more than a lying majority of its committee would lose."""
-        rules = self._client.parameters
-        available = min(bounty.available, rules.most_batch_value) // _group_cost(bounty)
-        return min(available, rules.max_traces // bounty.terms.group_size)
+        """Groups that the bounty can still reserve and one batch may hold: neither what it can
+        cost nor its bond may be more than a lying majority of its committee would lose."""
+        return min(bounty.available // _group_cost(bounty), self._most_groups(bounty))
+
+    def _most_groups(self, bounty: Bounty) -> int:
+        """Groups of the largest batch that the market takes, whatever the bounty holds."""
+        rules, terms = self._client.parameters, bounty.terms
+        sellable = most_sold(rules, terms.price_per_unit, terms.fee_per_trace)
+        return min(sellable, rules.max_traces) // terms.group_size
 
     def mine(
         self,
@@ -130,7 +135,7 @@ class Miner:
         """
         bounty = self._client.bounty(bounty_id)
         _check_tier(bounty, checkpoint)
-        groups = self._clamp(bounty, groups)
+        groups = self.clamp(bounty, groups)
         environment = self.environment(bounty)
         assignment = self.enrol(bounty_id)
         lines = self.sample(
@@ -286,7 +291,8 @@ class Miner:
                 return self._spool.committed(entry, event.args["batch"])
         return entry
 
-    def _clamp(self, bounty: Bounty, groups: int) -> int:
+    def clamp(self, bounty: Bounty, groups: int) -> int:
+        """So many groups, or as many as one batch may have. Raises as mine() does."""
         if groups < 1:
             raise ConfigError(f"groups is {groups}", fix="mine at least one group")
         deadline = bounty.terms.deadline
@@ -299,11 +305,15 @@ class Miner:
         if affordable == 0:
             cost = _group_cost(bounty)
             token = self._client.token
-            most = self._client.parameters.most_batch_value
-            if cost > most:
+            if self._most_groups(bounty) == 0:
+                rules, size = self._client.parameters, bounty.terms.group_size
+                most = token.format(rules.most_batch_value)
                 raise ConfigError(
-                    f"one group of bounty {bounty.id} can cost {token.format(cost)}, a batch on "
-                    f"this market at most {token.format(most)}",
+                    f"no group of bounty {bounty.id} fits a batch: it has {size} traces, can cost "
+                    f"{token.format(cost)} and needs a bond of "
+                    f"{token.format(self._client.bond_for(bounty.id, size))}; a batch on this "
+                    f"market has at most {rules.max_traces} traces, costs at most {most} and has "
+                    f"a bond of at most {most}",
                     fix="mine a bounty with smaller groups or a lower price",
                 )
             raise InsufficientFunds(

@@ -344,7 +344,7 @@ def test_what_the_market_does_not_sell_is_named(market) -> None:
     market.stake_verifiers(3)
     with pytest.raises(ContractError, match=r"pays 0\.000099 tUSD .* asks 0\.0001 tUSD"):
         market.commit_batch(cheap)
-    with pytest.raises(ContractError, match=r"can cost 240\.08 tUSD, more than the 200\.00 tUSD"):
+    with pytest.raises(ContractError, match=r"is worth 240\.08 tUSD, more than the 200\.00 tUSD"):
         market.commit_batch(dear, traces=4)
     market.commit_batch(bounty)
 
