@@ -56,12 +56,6 @@ def test_another_rounds_signature_is_not() -> None:
     assert sys.getrecursionlimit() == limit  # py_ecc raises it: others count on ours
 
 
-def test_another_networks_key_is_not() -> None:
-    other = replace(EVMNET, public_key=NETWORKS["default"].public_key)
-    with pytest.raises(BeaconInvalid, match="round 1"):
-        check_beacon(other, 1, signature(ROUNDS[0]))
-
-
 def test_what_is_no_point_or_no_key_is_refused_by_name() -> None:
     good = signature(ROUNDS[0])
     x = int.from_bytes(good[:32], "big")
