@@ -219,21 +219,19 @@ def check_links(w3: Web3, deployment: Deployment) -> None:
     where the randomness is of another kind."""
     _check_kind(w3, deployment)
 
+    contracts = {
+        short: w3.eth.contract(deployment.address(short), abi=artifact(name).abi)  # type: ignore[call-overload]
+        for short, name in deployment.contracts.items()
+    }
+
     def view(short: str, getter: str) -> Any:
-        address = deployment.address(short)
-        abi = artifact(deployment.contracts[short]).abi
         with node_errors(w3):
-            return w3.eth.contract(address, abi=abi).functions[getter]().call()  # type: ignore[call-overload]
+            return contracts[short].functions[getter]().call()
 
     expected: list[tuple[str, str, Any]] = [
-        (short, getter, deployment.address(other))
-        for short, links in _LINKS.items()
-        for getter, other in links.items()
-    ]
-    expected += [
+        ("randomness", "delay", deployment.randomness_delay),
         ("ledger", "token", deployment.token.address),
         ("market", "parameters", deployment.parameters.as_tuple()),
-        ("randomness", "delay", deployment.randomness_delay),
     ]
     if deployment.beacon is not None:
         expected += [
@@ -242,6 +240,11 @@ def check_links(w3: Web3, deployment: Deployment) -> None:
             ("randomness", "period", deployment.beacon.period),
             ("randomness", "patience", deployment.randomness_patience),
         ]
+    expected += [
+        (short, getter, deployment.address(other))
+        for short, links in _LINKS.items()
+        for getter, other in links.items()
+    ]
     for short, getter, value in expected:
         found = view(short, getter)
         if found != value:

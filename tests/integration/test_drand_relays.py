@@ -48,7 +48,7 @@ def test_a_relay_that_is_slow_is_given_up() -> None:
 
 def test_a_url_in_a_message_shows_no_secrets() -> None:
     url = "http://name:word@127.0.0.1:9/key-in-path"
-    with pytest.raises(BeaconUnavailable, match=r"http://127\.0\.0\.1:9: it can't be reached") as said:
+    with pytest.raises(BeaconUnavailable, match=r"http://127\.0\.0\.1:9: it can't be") as said:
         Relays(EVMNET, [url]).fetch(1)
     assert "word" not in str(said.value)
     assert "key-in-path" not in str(said.value)
