@@ -100,7 +100,7 @@ def test_contracts_that_do_not_belong_together_are_not_handed_out(
 
 def test_a_beacon_that_comes_after_the_draw_timeout_is_refused(accounts) -> None:
     late = DrandSource(delay=57)
-    with pytest.raises(ConfigError, match="up to 60 s after.*within 60 s .preset minimal."):
+    with pytest.raises(ConfigError, match=r"up to 60 s after.*within 60 s .preset minimal."):
         deploy("http://127.0.0.1:9", accounts.deployer, MINIMAL, drand=late)
     for change in ({"delay": 0}, {"patience": 0}):
         with pytest.raises(ConfigError, match="is 0 s"):
