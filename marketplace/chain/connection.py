@@ -115,15 +115,11 @@ class Connection:
         The blocks are found by bisection: on a chain of millions of blocks a scan for one event
         would take hundreds of requests.
         """
-        first = self._first_block_after(start - 1)
-        last = self._first_block_after(end) - 1
+        first = self.first_block_after(start - 1)
+        last = self.first_block_after(end) - 1
         return self.events(first, last, names=[name], where=where)
 
-    def events_since(self, start: int, names: Iterable[str]) -> Iterator[Event]:
-        """Events of these names in blocks with timestamps from `start` on, up to the head."""
-        return self.events(self._first_block_after(start - 1), self.head().number, names=names)
-
-    def _first_block_after(self, timestamp: int) -> int:
+    def first_block_after(self, timestamp: int) -> int:
         """Number of the first block with a later timestamp; one over the head where none has."""
         low, high = self.deployment.block, self.head().number + 1
         while low < high:

@@ -59,21 +59,16 @@ class Pass:
     failed: dict[int, TracemarketError]
 
 
-def wanted(reader: MarketReader) -> tuple[Wanted, ...]:
+def wanted(reader: MarketReader, first: int | None = None) -> tuple[Wanted, ...]:
     """Every beacon round that an open draw or assignment waits for, ascending.
 
-    Only recent events are read: a draw that is older than the draw timeout is stalled, and an
-    assignment's round that is older than the patience can't be delivered any more.
+    first: where reading events starts; None for first_block(reader).
     """
     network, patience = source(reader)
-    now = reader.head().timestamp
-    reach = reader.deployment.randomness_delay + network.period + patience
-    since = now - max(reach, reader.parameters.draw_timeout)
-    if now <= network.genesis + patience:
-        since = 0  # everything that was asked for before the network's time waits for round 1
+    start = first_block(reader) if first is None else first
     draws: dict[int, int] = {}
     assignments: dict[tuple[int, str], int] = {}
-    for event in reader.events_since(since, _EVENTS):
+    for event in reader.events(start, reader.head().number, names=_EVENTS):
         args = event.args
         if event.name in ("RoundOpened", "DrawRescheduled"):
             draws[args["round"]] = args["drawPoint"]
@@ -100,6 +95,21 @@ def wanted(reader: MarketReader) -> tuple[Wanted, ...]:
     )
 
 
+def first_block(reader: MarketReader) -> int:
+    """The first block in which something may have asked for a round that can still matter.
+
+    A draw that is older than the draw timeout is stalled, and an assignment's round that is older
+    than the patience can't be delivered any more.
+    """
+    network, patience = source(reader)
+    now = reader.head().timestamp
+    if now <= network.genesis + patience:
+        # Everything that was asked for before the network's time waits for round 1.
+        return reader.deployment.block
+    reach = reader.deployment.randomness_delay + network.period + patience
+    return reader.first_block_after(now - max(reach, reader.parameters.draw_timeout) - 1)
+
+
 def source(reader: MarketReader) -> tuple[BeaconNetwork, int]:
     """The beacon that a market draws from, and its patience. ConfigError for a market that draws
     from block hashes."""
@@ -119,6 +129,7 @@ class BeaconKeeper:
         self._client = client
         self._relays = relays
         self._network, self._patience = source(client)
+        self._first = self._span = 0
 
     def deliver(self, point: int) -> bool:
         """Bring a round on chain; False where it is there already.
@@ -159,7 +170,7 @@ class BeaconKeeper:
         """
         delivered: list[int] = []
         failed: dict[int, TracemarketError] = {}
-        for one in wanted(self._client):
+        for one in wanted(self._client, self._start()):
             if one.status is not RandomnessStatus.AWAITED or not (one.draws or assignments):
                 continue
             try:
@@ -169,3 +180,12 @@ class BeaconKeeper:
                 log.warning("beacon_failed round=%d why=%s", one.point, error)
                 failed[one.point] = error
         return Pass(tuple(delivered), failed)
+
+    def _start(self) -> int:
+        """Where reading starts. Found by bisection, which takes many requests: so only once the
+        blocks to read have doubled."""
+        head = self._client.head().number
+        if head - self._first > 2 * self._span:
+            self._first = first_block(self._client)
+            self._span = max(1, head - self._first)
+        return self._first
