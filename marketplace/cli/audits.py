@@ -73,7 +73,12 @@ def plant(
             fix="give another key with --miner-keystore",
         )
     client = context.client(account)
-    miner = Miner(client, store, Spool(context.folder("miner", client.address)))
+    miner = Miner(
+        client,
+        store,
+        Spool(context.folder("miner", client.address)),
+        beacons=context.beacons_if_any(client),
+    )
     sampler, checkpoint = sampler_for(
         context, client, found.terms.trainer, model, endpoint, endpoint_model
     )

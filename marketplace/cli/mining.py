@@ -45,7 +45,12 @@ def mine(
     """
     context = of(ctx)
     client, store = context.client(), context.store()
-    miner = Miner(client, store, Spool(context.folder("miner", client.address)))
+    miner = Miner(
+        client,
+        store,
+        Spool(context.folder("miner", client.address)),
+        beacons=context.beacons_if_any(client),
+    )
     for mined in miner.resume():
         say(f"batch {mined.batch} of an earlier run is committed and published")
     # Cheap refusals (unknown or expired bounty, no funds) before a model is loaded.

@@ -216,6 +216,7 @@ def run(
             fetch_seconds=fetch_seconds,
             collect_above=None if collect_above is None else client.token.parse(collect_above),
             watchtower=tower,
+            beacons=context.beacons_if_any(client),
         )
         if once:
             tell(node.run_once())

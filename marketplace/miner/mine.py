@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.delivering import BeaconKeeper
 from marketplace.chain.errors import ContractError, show_time
 from marketplace.chain.records import Assignment, Bounty, RandomnessStatus
 from marketplace.gym.environment import Environment
@@ -20,7 +21,13 @@ from marketplace.miner.sampler import Completion, Sampler, SamplingRules
 from marketplace.miner.spool import Entry, Spool
 from marketplace.protocol import batch_file
 from marketplace.protocol.economics import most_sold
-from marketplace.protocol.errors import ConfigError, InsufficientFunds, Reverted, SamplerError
+from marketplace.protocol.errors import (
+    BeaconError,
+    ConfigError,
+    InsufficientFunds,
+    Reverted,
+    SamplerError,
+)
 from marketplace.protocol.merkle import batch_tree
 from marketplace.protocol.seeds import task_seed
 from marketplace.protocol.trace import Tier, Trace, encode_line
@@ -31,6 +38,8 @@ from marketplace.storage.unixfs import cid_of_bytes
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
+
+_DECIDED = frozenset({RandomnessStatus.READY, RandomnessStatus.MISSED})
 
 _PASSING = frozenset({"BatchMarket_TooFewVerifiers", "BountyEscrow_InsufficientFunds"})
 """Refusals of a commit that time can undo: nothing that was sampled is given up for them."""
@@ -52,7 +61,8 @@ class Miner:
     """One miner's key at work on one market.
 
     poll, patience: seconds between two looks at the chain, and in all, while an assignment's
-    randomness is awaited. fetch_seconds: for the environment's spec.
+    randomness is awaited. fetch_seconds: for the environment's spec. beacons: brings the beacon
+    that an assignment waits for, where the market draws from one; None leaves it to others.
     """
 
     def __init__(
@@ -64,6 +74,7 @@ class Miner:
         poll: float = 0.5,
         patience: float = 120.0,
         fetch_seconds: float = 30.0,
+        beacons: BeaconKeeper | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -73,6 +84,7 @@ class Miner:
         self._poll = poll
         self._patience = patience
         self._fetch_seconds = fetch_seconds
+        self._beacons = beacons
         self._clock = clock
         self._sleep = sleep
 
@@ -85,24 +97,43 @@ class Miner:
     def enrol(self, bounty: int) -> Assignment:
         """The miner's open assignment, requested and opened where that is still to do.
 
-        Waits for the randomness, at most `patience` seconds (ConfigError)."""
+        Waits for the randomness, at most `patience` seconds (ConfigError; BeaconError where a
+        beacon is waited for that no relay gave)."""
         deadline = self._clock() + self._patience
+        failure: BeaconError | None = None
         while True:
             assignment = self._client.assignment(bounty, self._client.address)
             if assignment is None:
                 self._client.request_assignment(bounty)
             elif assignment.seed is not None:
                 return assignment
-            elif self._client.randomness(assignment.point) is not RandomnessStatus.PENDING:
+            elif (status := self._client.randomness(assignment.point)) in _DECIDED:
                 self._client.open_assignment(bounty)
             elif self._clock() > deadline:
-                raise ConfigError(
-                    f"the assignment for bounty {bounty} waits for block {assignment.point}, and "
-                    f"the chain did not get there in {self._patience:g} s",
-                    fix="check that the chain makes blocks, then run the command again",
-                )
+                raise failure or self._waited(assignment, status)
             else:
+                if status is RandomnessStatus.AWAITED and self._beacons is not None:
+                    try:
+                        self._beacons.deliver(assignment.point)
+                        continue
+                    except BeaconError as error:
+                        failure = error
                 self._sleep(self._poll)
+
+    def _waited(self, assignment: Assignment, status: RandomnessStatus) -> ConfigError:
+        waits = f"the assignment for bounty {assignment.bounty} waits for"
+        if status is RandomnessStatus.AWAITED:
+            return ConfigError(
+                f"{waits} beacon round {assignment.point}, which nobody delivered in "
+                f"{self._patience:g} s",
+                fix="name a drand relay with --drand, then run the command again",
+            )
+        what = "block" if self._client.deployment.beacon is None else "beacon round"
+        return ConfigError(
+            f"{waits} {what} {assignment.point}, and the chain did not get there in "
+            f"{self._patience:g} s",
+            fix="check that the chain makes blocks, then run the command again",
+        )
 
     def affordable_groups(self, bounty: Bounty) -> int:
         """Groups that the bounty can still reserve and one batch may hold: neither what it can
