@@ -26,12 +26,14 @@ from marketplace.protocol.errors import (
     CheckpointError,
     ContentTooLarge,
     EnvironmentMismatch,
+    InvalidValue,
     MalformedBatch,
     SpecError,
     StorageError,
 )
 from marketplace.protocol.trace import Tier
 from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation
+from marketplace.storage.assets import fetch_assets
 from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.store import ContentStore
 
@@ -54,7 +56,8 @@ class BatchChecker:
     """Judges batches.
 
     fetch_seconds: how long one look for content may take. scorer_for: makes the scorer of tier
-    B; None where this node has no model runtime (then it can't judge tier B at all).
+    B; None where this node has no model runtime (then it can't judge tier B at all). Data sets go
+    to the pool's assets folder; without one, environments that have some can't be judged.
     """
 
     def __init__(
@@ -99,9 +102,11 @@ class BatchChecker:
         except ContentTooLarge as error:
             return Finding(MALFORMED, None, str(error))
         except (StorageError, SpecError) as error:
-            # A store that is down itself raises here: that is this node's trouble, no finding.
-            self._store.has(Cid(bounty.terms.environment, RAW))
-            return Finding(UNAVAILABLE, None, str(error))
+            return self._unavailable(bounty, error)
+        try:
+            self._fetch_assets(spec)
+        except (EnvironmentMismatch, InvalidValue, StorageError) as error:
+            return self._unavailable(bounty, error)
         try:
             check = self._check(batch, bounty, spec, data)
         except MalformedBatch as error:
@@ -111,6 +116,20 @@ class BatchChecker:
         # Whoever signs keeps the content until settlement: a jury must be able to have it.
         self._store.put(data)
         return Finding(check.attestation, check, f"{len(check.verdicts)} traces judged")
+
+    def _unavailable(self, bounty: Bounty, error: Exception) -> Finding:
+        # A store that is down itself raises here: that is this node's trouble, no finding.
+        self._store.has(Cid(bounty.terms.environment, RAW))
+        return Finding(UNAVAILABLE, None, str(error))
+
+    def _fetch_assets(self, spec: EnvironmentSpec) -> None:
+        if not (wanted := spec.to_fetch()):
+            return
+        if self._pool.assets is None:
+            raise EnvironmentMismatch(
+                f"environment {spec.name!r} needs data sets, and this node has no folder for them"
+            )
+        fetch_assets(self._store, wanted, self._pool.assets, timeout=self._fetch_seconds)
 
     def _check(
         self, batch: Batch, bounty: Bounty, spec: EnvironmentSpec, data: bytes

@@ -104,6 +104,11 @@ class Context:
         """A folder under the home directory."""
         return self.home.joinpath(*parts)
 
+    @property
+    def assets(self) -> Path:
+        """Where the data sets of environments are kept."""
+        return self.folder("assets")
+
     def log_gas(self, action: str, gas_used: int) -> None:
         say(f"[dim]{action}: {gas_used:,} gas[/dim]")
         if self.gas_log is not None:

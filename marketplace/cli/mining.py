@@ -50,6 +50,7 @@ def mine(
         store,
         Spool(context.folder("miner", client.address)),
         beacons=context.beacons_if_any(client),
+        assets=context.assets,
     )
     for mined in miner.resume():
         say(f"batch {mined.batch} of an earlier run is committed and published")

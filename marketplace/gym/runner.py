@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from marketplace.gym import frames
@@ -32,7 +33,7 @@ def run(inbox: int, outbox: int, job: dict[str, Any]) -> None:
     """Serves items from inbox until it is closed. Sends {"built": true} first, or the refusal."""
     _confine(job["memory_mb"])
     try:
-        environment = _build(job["factory"], job["spec"])
+        environment = _build(job["factory"], job["spec"], job["assets"])
     except BaseException as error:
         frames.send(outbox, {"refused": _refusal(error)})
         return
@@ -77,9 +78,11 @@ class _Checks:
         }
 
 
-def _build(factory: str, spec: str) -> Any:
+def _build(factory: str, spec: str, assets: str | None) -> Any:
     module, _, name = factory.partition(":")
-    environment = getattr(importlib.import_module(module), name)(parse_spec(spec.encode("utf-8")))
+    make = getattr(importlib.import_module(module), name)
+    parsed = parse_spec(spec.encode("utf-8"))
+    environment = make(parsed) if assets is None else make(parsed, Path(assets))
     environment.self_test()  # also warms caches up, outside the time of the first item
     return environment
 

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from marketplace.gym.source import Part
+from marketplace.gym.source import Asset, Part
 from marketplace.gym.sources import SourceSpec
+from marketplace.gym.sources.dataset import builtin_asset
 from marketplace.protocol import strict_json
 from marketplace.protocol.errors import SpecError
 from marketplace.protocol.seeds import PPM
@@ -134,8 +135,14 @@ class EnvironmentSpec(Part):
                 f'scoring.kind is "source", but source.kind "{self.source.kind}" has no scorer of '
                 'its own: use "exact" or "math_verify"'
             )
+        if self.source.turns() and (self.answer.kind, self.scoring.kind) != ("whole", "source"):
+            raise ValueError(
+                f'source.kind "{self.source.kind}" is of several turns: answer.kind has to be '
+                f'"whole" and scoring.kind "source", not "{self.answer.kind}" and '
+                f'"{self.scoring.kind}"'
+            )
         scoring = MATH_VERIFY_PACKAGES if self.scoring.kind == "math_verify" else ()
-        needs = ((self.source.kind, self.source.PACKAGES), (self.scoring.kind, scoring))
+        needs = ((self.source.kind, self.source.packages()), (self.scoring.kind, scoring))
         for kind, packages in needs:
             for package in packages:
                 if package not in self.packages:
@@ -144,6 +151,15 @@ class EnvironmentSpec(Part):
                         f"packages has {sorted(self.packages)}"
                     )
         return self
+
+    def assets(self) -> tuple[Asset, ...]:
+        """The data sets that tasks are made of: CIDs, and the most bytes each may have."""
+        return self.source.assets()
+
+    def to_fetch(self) -> tuple[Asset, ...]:
+        """The assets that don't ship with the package: who builds the environment has to have
+        them in a folder, a file each, named by its CID."""
+        return tuple(one for one in self.assets() if builtin_asset(one.cid) is None)
 
 
 def parse_spec(data: bytes) -> EnvironmentSpec:

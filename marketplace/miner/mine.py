@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from marketplace.chain.client import MarketClient
 from marketplace.chain.delivering import BeaconKeeper
@@ -17,6 +18,7 @@ from marketplace.chain.errors import ContractError, show_time
 from marketplace.chain.records import Assignment, Bounty, RandomnessStatus
 from marketplace.gym.environment import Environment
 from marketplace.gym.spec import MAX_SPEC_BYTES, SamplingSpec, parse_spec
+from marketplace.miner.dialogue import sample_dialogues
 from marketplace.miner.sampler import Completion, Sampler, SamplingRules
 from marketplace.miner.spool import Entry, Spool
 from marketplace.protocol import batch_file
@@ -31,6 +33,7 @@ from marketplace.protocol.errors import (
 from marketplace.protocol.merkle import batch_tree
 from marketplace.protocol.seeds import task_seed
 from marketplace.protocol.trace import Tier, Trace, encode_line
+from marketplace.storage.assets import fetch_assets
 from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.store import ContentStore
 from marketplace.storage.unixfs import cid_of_bytes
@@ -61,8 +64,10 @@ class Miner:
     """One miner's key at work on one market.
 
     poll, patience: seconds between two looks at the chain, and in all, while an assignment's
-    randomness is awaited. fetch_seconds: for the environment's spec. beacons: brings the beacon
-    that an assignment waits for, where the market draws from one; None leaves it to others.
+    randomness is awaited. fetch_seconds: for the environment's spec, and for its data sets.
+    beacons: brings the beacon that an assignment waits for, where the market draws from one; None
+    leaves it to others. assets: folder where data sets are kept; None refuses environments that
+    have some.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Miner:
         patience: float = 120.0,
         fetch_seconds: float = 30.0,
         beacons: BeaconKeeper | None = None,
+        assets: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -85,6 +91,7 @@ class Miner:
         self._patience = patience
         self._fetch_seconds = fetch_seconds
         self._beacons = beacons
+        self._assets = assets
         self._clock = clock
         self._sleep = sleep
 
@@ -92,7 +99,12 @@ class Miner:
         """The bounty's environment. Raises StorageError, SpecError, EnvironmentMismatch."""
         cid = Cid(bounty.terms.environment, RAW)
         data = self._store.get(cid, timeout=self._fetch_seconds, max_bytes=MAX_SPEC_BYTES)
-        return Environment(parse_spec(data))
+        spec = parse_spec(data)
+        if wanted := spec.to_fetch():
+            if self._assets is None:
+                raise ConfigError(f"{spec.name!r} needs data sets, and there is no folder for them")
+            fetch_assets(self._store, wanted, self._assets, timeout=self._fetch_seconds)
+        return Environment(spec, self._assets)
 
     def enrol(self, bounty: int) -> Assignment:
         """The miner's open assignment, requested and opened where that is still to do.
@@ -168,6 +180,7 @@ class Miner:
         _check_tier(bounty, checkpoint)
         groups = self.clamp(bounty, groups)
         environment = self.environment(bounty)
+        _check_turns(bounty, environment)
         assignment = self.enrol(bounty_id)
         lines = self.sample(
             bounty,
@@ -218,7 +231,11 @@ class Miner:
             max_tokens=sampling.max_tokens,
             stop=sampling.stop,
         )
-        sampled = sampler.sample([task.prompt for task in tasks], rules, seed=seed)
+        sampled: Iterable[tuple[Completion, ...]]
+        if environment.spec.source.turns():
+            sampled = sample_dialogues(environment, tasks, sampler, rules, seed=seed)
+        else:
+            sampled = sampler.sample([task.prompt for task in tasks], rules, seed=seed)
         for number, task, completions in zip(numbers, tasks, sampled, strict=True):
             if len(completions) != size:
                 raise SamplerError(f"{len(completions)} completions for a group of {size}")
@@ -373,6 +390,17 @@ def _check_tier(bounty: Bounty, checkpoint: int | None) -> None:
         raise ConfigError(
             f"bounty {bounty.id} asks for tier B: traces of a registered checkpoint",
             fix="sample its trainer's checkpoint (the default) instead of a model of your own",
+        )
+
+
+def _check_turns(bounty: Bounty, environment: Environment) -> None:
+    tier = Tier(bounty.terms.tier)
+    if environment.spec.source.turns() and tier is not Tier.C:
+        raise ConfigError(
+            f"bounty {bounty.id} asks for tier {tier.name}, and its environment "
+            f"{environment.spec.name!r} for dialogues of several turns: a transcript is not one "
+            "sample of one model, so no log-probs can be re-scored",
+            fix="mine a bounty of tier C with this environment",
         )
 
 

@@ -6,7 +6,33 @@ from typing import Annotated
 
 from pydantic import Field
 
+from marketplace.gym.sources.dataset import DatasetSource
+from marketplace.gym.sources.dialogue import DialogueSource
+from marketplace.gym.sources.finance import FinanceSource
+from marketplace.gym.sources.game import GameSource
+from marketplace.gym.sources.gymnasium import GymnasiumSource
+from marketplace.gym.sources.json_schema import JsonSchemaSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
+from marketplace.gym.sources.openenv import OpenEnvSource
+from marketplace.gym.sources.package import PackageSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
+from marketplace.gym.sources.tables import TablesSource
+from marketplace.gym.sources.tool_calls import ToolCallsSource
+from marketplace.gym.sources.verifiers import VerifiersSource
 
-SourceSpec = Annotated[ReasoningGymSource | MathAnswerSource, Field(discriminator="kind")]
+SourceSpec = Annotated[
+    ReasoningGymSource
+    | MathAnswerSource
+    | DatasetSource
+    | PackageSource
+    | JsonSchemaSource
+    | ToolCallsSource
+    | TablesSource
+    | FinanceSource
+    | GymnasiumSource
+    | GameSource
+    | DialogueSource
+    | OpenEnvSource
+    | VerifiersSource,
+    Field(discriminator="kind"),
+]
