@@ -9,6 +9,7 @@ from pydantic import Field
 from marketplace.gym.sources.finance import FinanceSource
 from marketplace.gym.sources.json_schema import JsonSchemaSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
+from marketplace.gym.sources.medicine import MedicineSource
 from marketplace.gym.sources.physics import PhysicsSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
 from marketplace.gym.sources.tables import TablesSource
@@ -21,6 +22,7 @@ SourceSpec = Annotated[
     | ToolCallsSource
     | TablesSource
     | FinanceSource
-    | PhysicsSource,
+    | PhysicsSource
+    | MedicineSource,
     Field(discriminator="kind"),
 ]

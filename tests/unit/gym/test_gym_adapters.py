@@ -30,6 +30,7 @@ DRAWN = {
     "tables": "b58844f810195fbd",
     "finance": "903fdad7188c8251",
     "physics": "979a2fd218af2e59",
+    "medicine": "aa8d13cc56ca7a87",
 }
 """Built-in specs, and a digest of their first questions and answers."""
 
