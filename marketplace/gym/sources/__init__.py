@@ -13,26 +13,30 @@ from marketplace.gym.sources.game import GameSource
 from marketplace.gym.sources.gymnasium import GymnasiumSource
 from marketplace.gym.sources.json_schema import JsonSchemaSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
+from marketplace.gym.sources.medicine import MedicineSource
 from marketplace.gym.sources.openenv import OpenEnvSource
 from marketplace.gym.sources.package import PackageSource
+from marketplace.gym.sources.physics import PhysicsSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
 from marketplace.gym.sources.tables import TablesSource
 from marketplace.gym.sources.tool_calls import ToolCallsSource
 from marketplace.gym.sources.verifiers import VerifiersSource
 
 SourceSpec = Annotated[
-    ReasoningGymSource
-    | MathAnswerSource
-    | DatasetSource
-    | PackageSource
-    | JsonSchemaSource
-    | ToolCallsSource
-    | TablesSource
-    | FinanceSource
-    | GymnasiumSource
-    | GameSource
+    DatasetSource
     | DialogueSource
+    | FinanceSource
+    | GameSource
+    | GymnasiumSource
+    | JsonSchemaSource
+    | MathAnswerSource
+    | MedicineSource
     | OpenEnvSource
+    | PackageSource
+    | PhysicsSource
+    | ReasoningGymSource
+    | TablesSource
+    | ToolCallsSource
     | VerifiersSource,
     Field(discriminator="kind"),
 ]

@@ -29,6 +29,8 @@ DRAWN = {
     "tool_calls": "f1945cfccffe6c63",
     "tables": "b58844f810195fbd",
     "finance": "903fdad7188c8251",
+    "physics": "979a2fd218af2e59",
+    "medicine": "aa8d13cc56ca7a87",
 }
 """Built-in specs, and a digest of their first questions and answers."""
 
@@ -106,7 +108,7 @@ def test_junk_earns_nothing_quickly(name: str) -> None:
 
 @pytest.mark.parametrize("name", DRAWN)
 @given(text=st.text(max_size=200) | st.from_regex(r"[-+0-9eE.,*/^ ()\[\]{}:\"a-zA-Zµ°Ω]{1,60}"))
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=80, deadline=2000)
 @example(text="10**10**10 m")
 def test_no_text_makes_a_checker_fail(name: str, text: str) -> None:
     """Scores other than 0 are right answers: another text of the reference, none by accident."""
