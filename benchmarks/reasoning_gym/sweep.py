@@ -3,7 +3,8 @@
 python benchmarks/reasoning_gym/sweep.py [--only TASK ...] [--tasks N] [--out FILE] [--json FILE]
 
 Each task has its default configuration. It is tried with the data set's own scorer first, and
-where that one fails, with exact comparison.
+where that one fails, with exact comparison. It takes a while: the JSON file holds what is done, and
+another run goes on from there.
 """
 
 from __future__ import annotations
@@ -134,19 +135,18 @@ def main() -> int:
     chosen = options.parse_args()
     from reasoning_gym.factory import DATASETS
 
-    names = sorted(chosen.only or DATASETS)
-    records = []
+    records = json.loads(chosen.json.read_text()) if chosen.json.exists() else []
+    done = {record["task"] for record in records}
+    names = [name for name in sorted(chosen.only or DATASETS) if name not in done]
+    chosen.json.parent.mkdir(parents=True, exist_ok=True)
     with TrialBench() as bench:
         for record in sweep(names, bench, chosen.tasks):
             records.append(record)
-            rate = record["checks_per_second"]
-            print(
-                f"{record['task']:32} {record['scoring'] or 'FAILS':8} "
-                f"{'' if rate is None else f'{_rate(record):>8}/s'} {record['why'][:150]}",
-                flush=True,
-            )
-    chosen.json.parent.mkdir(parents=True, exist_ok=True)
-    chosen.json.write_text(json.dumps(records, indent=1) + "\n")
+            chosen.json.write_text(json.dumps(records, indent=1) + "\n")
+            rate = "" if record["checks_per_second"] is None else f"{_rate(record):>8}/s"
+            shown = f"{record['task']:32} {record['scoring'] or 'FAILS':8} {rate}"
+            print(f"{shown} {record['why'][:150]}", flush=True)
+    records.sort(key=lambda record: record["task"])
     chosen.out.write_text(document(records, chosen.tasks, date.today().isoformat()), "utf-8")
     return 0
 

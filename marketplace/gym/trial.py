@@ -161,7 +161,7 @@ def examine(
         shuffled = list(range(len(asked)))
         Random(tasks).shuffle(shuffled)
         again = bench.pools[1].check(spec, [asked[place].item for place in shuffled])
-        rate = _rate(spec, bench.pools[0], drawn.tasks, seeds, rate_seconds)
+        rate = checks_per_second(spec, bench.pools[0], _mixed(drawn.tasks, seeds), rate_seconds)
     except TracemarketError as error:
         failed = Check("verdicts", False, f"the check pool can't use it: {error}")
         return Trial(spec.name, (Check("builds", True, ""), tasks_check, failed), None)
@@ -248,18 +248,10 @@ def _long_texts(spec: EnvironmentSpec) -> dict[str, str]:
     return {name: piece * (most // len(piece) + 1) for name, piece in _LONG.items()}
 
 
-def _rate(
-    spec: EnvironmentSpec,
-    pool: CheckPool,
-    tasks: Sequence[DrawnTask],
-    seeds: Sequence[bytes],
-    seconds: float,
+def checks_per_second(
+    spec: EnvironmentSpec, pool: CheckPool, items: Sequence[CheckItem], seconds: float
 ) -> float:
-    items = [
-        CheckItem(seeds[place], completion, task.prompt)
-        for place, task in enumerate(tasks)
-        for completion in (task.completion, tasks[(place + 1) % len(tasks)].completion)
-    ]
+    """How many checks the pool does, timed over about so many seconds; items are repeated."""
     count = 8
     while True:  # as many as take long enough to be timed
         several = [items[number % len(items)] for number in range(count)]
@@ -269,6 +261,15 @@ def _rate(
         if took > seconds / 2 or count >= RATE_ITEMS:
             return count / took
         count = min(RATE_ITEMS, count * 4)
+
+
+def _mixed(tasks: Sequence[DrawnTask], seeds: Sequence[bytes]) -> list[CheckItem]:
+    """Right and wrong answers in turn."""
+    return [
+        CheckItem(seeds[place], completion, task.prompt)
+        for place, task in enumerate(tasks)
+        for completion in (task.completion, tasks[(place + 1) % len(tasks)].completion)
+    ]
 
 
 # --- judging -----------------------------------------------------------------------
