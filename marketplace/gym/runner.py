@@ -35,7 +35,7 @@ def run(inbox: int, outbox: int, job: dict[str, Any]) -> None:
     try:
         environment = _build(job["factory"], job["spec"], job["assets"])
     except BaseException as error:
-        frames.send(outbox, {"refused": _refusal(error)})
+        frames.send(outbox, {"refused": refusal(error)})
         return
     frames.send(outbox, {"built": True})
     checks = _Checks(environment)
@@ -108,7 +108,8 @@ def _address_space() -> int:
         return 4 << 30
 
 
-def _refusal(error: BaseException) -> dict[str, str | None]:
+def refusal(error: BaseException) -> dict[str, str | None]:
+    """An exception while building, as the pool gets it."""
     if isinstance(error, TracemarketError):
         return {"kind": type(error).__name__, "message": error.message, "fix": error.fix}
     return {"kind": "", "message": _said(error), "fix": None}
