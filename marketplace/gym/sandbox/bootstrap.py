@@ -14,6 +14,7 @@ for _name in MODULES:  # type: ignore[name-defined]  # noqa: F821
 
 def _start() -> None:
     import json
+    import os
     import types
 
     stdin = sys.stdin.buffer
@@ -48,7 +49,17 @@ def _start() -> None:
     sys.argv[:] = ["main.py"]
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
-    exec(compile(files["main.py"], "main.py", "exec"), main.__dict__)
+    status = 0
+    try:
+        exec(compile(files["main.py"], "main.py", "exec"), main.__dict__)
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException as error:
+        status = 1
+        sys.stderr.write(f"{type(error).__name__}: {error}"[:2000])
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status & 0xFF)  # tidying an interpreter up takes longer than most programs
 
 
 _start()
