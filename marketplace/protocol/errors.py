@@ -33,6 +33,7 @@ line returns for the branch.
     ├── KeystoreError                     6
     │   └── WrongPassword
     ├── CheckerFailed                     1   a checker raised, hung or died
+    │   └── CheckerTimeout                    the clock ended what it ran
     ├── JournalConflict                   1   signing would contradict the journal
     └── SamplerError                      1   a model gave nothing usable
 """
@@ -186,6 +187,10 @@ class WrongPassword(KeystoreError):
 
 class CheckerFailed(TracemarketError):
     """A checker raised, timed out or died: an error state, never a score of 0."""
+
+
+class CheckerTimeout(CheckerFailed):
+    """The clock ended what a checker ran: it says nothing about the answer."""
 
 
 class JournalConflict(TracemarketError):

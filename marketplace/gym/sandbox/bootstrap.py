@@ -17,7 +17,7 @@ def _start() -> None:
     import os
     import types
 
-    stdin = sys.stdin.buffer
+    stdin, streams = sys.stdin.buffer, (sys.stdout, sys.stderr)
     job = json.loads(stdin.read(int.from_bytes(stdin.read(8), "big")))
     CONFINE(job)  # type: ignore[name-defined]  # noqa: F821
     files = job["files"]
@@ -57,7 +57,7 @@ def _start() -> None:
     except BaseException as error:
         status = 1
         sys.stderr.write(f"{type(error).__name__}: {error}"[:2000])
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams:
         stream.flush()
     os._exit(status & 0xFF)  # tidying an interpreter up takes longer than most programs
 

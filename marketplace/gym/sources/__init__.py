@@ -6,7 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from marketplace.gym.sources.code import CodeSource, NativeCodeSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
 
-SourceSpec = Annotated[ReasoningGymSource | MathAnswerSource, Field(discriminator="kind")]
+SourceSpec = Annotated[
+    ReasoningGymSource | MathAnswerSource | CodeSource | NativeCodeSource,
+    Field(discriminator="kind"),
+]
