@@ -9,8 +9,9 @@ from pydantic import Field
 from marketplace.gym.sources.code import CodeSource, NativeCodeSource
 from marketplace.gym.sources.math_answer import MathAnswerSource
 from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
+from marketplace.gym.sources.wasm_checker import WasmSource
 
 SourceSpec = Annotated[
-    ReasoningGymSource | MathAnswerSource | CodeSource | NativeCodeSource,
+    ReasoningGymSource | MathAnswerSource | CodeSource | NativeCodeSource | WasmSource,
     Field(discriminator="kind"),
 ]

@@ -18,7 +18,16 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from marketplace.gym.sandbox.outcome import CLOCKED, FLOOR, Backend, Ended, Limits, Outcome, Program
+from marketplace.gym.sandbox.outcome import (
+    CLOCKED,
+    FLOOR,
+    MODULES,
+    Backend,
+    Ended,
+    Limits,
+    Outcome,
+    Program,
+)
 from marketplace.gym.sandbox.outcome import Property as P
 from marketplace.gym.source import Entry, Source, UnreadableAnswer
 from marketplace.gym.sources.code_families import FAMILIES, Problem
@@ -147,7 +156,7 @@ class CodeTasks:
         question = (
             f"Write a Python {self._python} function {problem.signature} that {problem.task}. "
             f"For example, {problem.name}({call}) is {right(*shown)!r}. "
-            "Use the standard library only; files, network, threads and processes are closed to it."
+            f"It may import {', '.join(MODULES)}, and nothing else."
         )
         raw = {
             "name": problem.name,
