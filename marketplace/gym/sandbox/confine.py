@@ -26,7 +26,7 @@ def _space(guess):  # type: ignore[no-untyped-def]
         return guess
 
 
-def CONFINE(job):  # type: ignore[no-untyped-def]  # noqa: N802
+def CONFINE(job):  # type: ignore[no-untyped-def]
     limits = job["limits"]
     libc = ctypes.CDLL(None, use_errno=True)
 

@@ -43,6 +43,14 @@ _ALLOWED: Final = (
 )
 _INTERPRETER_BYTES = 48 << 20  # where there is no /proc to ask
 _CHUNK = 1 << 16
+_BY_BWRAP = 128  # it exits with this and the signal's number
+_ENDED_BY_LIMIT = frozenset(
+    status
+    for number in (signal.SIGXCPU, signal.SIGKILL)
+    for status in (-number, _BY_BWRAP + number)
+)
+"""RLIMIT_CPU's signals; SIGKILL is the out-of-memory killer's too. Either way the machine ended it,
+not the program. (One that exits with such a status itself only does without a score.)"""
 
 
 class ProcessSandbox:
@@ -167,7 +175,7 @@ class _Running:
                     pipe.close()
             status = self._popen.wait()
         used = _used_by_children() - before
-        if ended is Ended.EXITED and used >= limits.cpu_seconds:
+        if ended is Ended.EXITED and status in _ENDED_BY_LIMIT:
             ended = Ended.CPU
         elif ended is Ended.EXITED and status < 0:
             ended = Ended.KILLED

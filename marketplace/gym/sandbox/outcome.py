@@ -71,7 +71,7 @@ CLOCKED: Final = frozenset({Ended.CPU, Ended.WALL})
 class Outcome:
     """status: exit status if it exited. stdout, stderr: cut off at the limit. detail: for people.
 
-    fuel: steps used, 0 where none are counted. cpu_seconds: of the program's process.
+    fuel: steps used. cpu_seconds: of the program's process. Both 0 where nobody counts them.
     """
 
     ended: Ended

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from functools import cache
 from typing import Final
 
@@ -12,7 +12,7 @@ from marketplace.gym.sandbox.native import BubblewrapSandbox, ProcessSandbox
 from marketplace.gym.sandbox.outcome import Backend, Guarantee, Property
 from marketplace.protocol.errors import EnvironmentMismatch, InvalidValue
 
-BACKENDS: Final = {
+BACKENDS: Final[dict[str, Callable[[], Backend]]] = {
     "wasm": GuestSandbox,
     "process": ProcessSandbox,
     "bubblewrap": BubblewrapSandbox,
@@ -40,8 +40,7 @@ def made(name: str) -> Backend:
     """A back end by name. InvalidValue where there is no such one."""
     if name not in BACKENDS:
         raise InvalidValue(f"there is no sandbox {name!r}", fix=f"use one of {list(BACKENDS)}")
-    backend: Backend = BACKENDS[name]()
-    return backend
+    return BACKENDS[name]()
 
 
 def missing(name: str, demanded: Set[Property]) -> list[str]:

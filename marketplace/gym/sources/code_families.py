@@ -79,7 +79,8 @@ def _shifted_letters(rng: Random) -> Problem:
         "in the alphabet, going on at a after z; all other characters stay",
         f"def encode(text):\n    out = ''\n    for c in text:\n"
         f"        if 'a' <= c <= 'z' and c != {kept!r}:\n"
-        f"            c = chr((ord(c) - 97 + {shift}) % 26 + 97)\n        out += c\n    return out\n",
+        f"            c = chr((ord(c) - 97 + {shift}) % 26 + 97)\n"
+        f"        out += c\n    return out\n",
         lambda r: (_text(r, "abcdefghijklmnopqrstuvwxyzAEZ .3"),),
     )
 
