@@ -6,12 +6,14 @@ made canonical, threads and relaxed SIMD are off.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import hashlib
 import os
 import platform
 import tempfile
+import weakref
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -48,7 +50,19 @@ def engine() -> Engine:
     config.memory_reservation_for_growth = 0
     config.memory_init_cow = False
     config.max_wasm_stack = _STACK_BYTES
-    return Engine(config)
+    made = Engine(config)
+    atexit.register(_close, made)
+    return made
+
+
+_modules: weakref.WeakSet[Module] = weakref.WeakSet()
+
+
+def _close(made: Engine) -> None:
+    """Before the interpreter takes the library apart that would have to free them."""
+    for module in list(_modules):
+        module.close()
+    made.close()
 
 
 def compiled(source: bytes | str) -> Module:
@@ -56,9 +70,11 @@ def compiled(source: bytes | str) -> Module:
     from wasmtime import Module, WasmtimeError
 
     try:
-        return Module(engine(), source)
+        module = Module(engine(), source)
     except WasmtimeError as error:
         raise SpecError(f"the WebAssembly module is not valid: {_first_line(error)}") from None
+    _modules.add(module)
+    return module
 
 
 def cached(binary: bytes) -> Module:
@@ -78,7 +94,9 @@ def cached(binary: bytes) -> Module:
     with _locked(directory / f"{name}.lock"):  # one process compiles, the others wait for it
         with contextlib.suppress(OSError, WasmtimeError):
             if path.stat().st_size:
-                return Module.deserialize_file(engine(), str(path))
+                module = Module.deserialize_file(engine(), str(path))
+                _modules.add(module)
+                return module
         module = compiled(binary)
         with contextlib.suppress(OSError):
             descriptor, part = tempfile.mkstemp(dir=directory)
