@@ -39,6 +39,7 @@ from marketplace.protocol.errors import (
 )
 
 _DEPTH: Final = 16
+_DRAWS: Final = 20
 HARNESS: Final = """
 import json
 import sys
@@ -72,7 +73,7 @@ class _CodeSource(Source):
     right outputs earns a share of the score."""
 
     families: Annotated[tuple[str, ...], Field(min_length=1, max_length=32)]
-    tests: Annotated[int, Field(ge=1, le=64)] = 12
+    tests: Annotated[int, Field(ge=4, le=64)] = 12
     partial: bool = False
     memory_mb: Annotated[int, Field(ge=32, le=256)] = 128
     output_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = 65_536
@@ -143,7 +144,7 @@ class CodeTasks:
         right = _function(problem)
         # The shown example is drawn apart: it must not depend on how many tests there are.
         shown = problem.inputs(Random(number ^ 0x5EED))
-        inputs = [problem.inputs(rng) for _ in range(self._source.tests)]
+        inputs, outputs = _tests(problem, right, rng, self._source.tests)
         call = ", ".join(repr(argument) for argument in shown)
         question = (
             f"Write a Python {self._python} function {problem.signature} that {problem.task}. "
@@ -153,7 +154,7 @@ class CodeTasks:
         raw = {
             "name": problem.name,
             "inputs": inputs,
-            "outputs": [right(*_copied(arguments)) for arguments in inputs],
+            "outputs": outputs,
         }
         return Entry(question, problem.solution, raw)
 
@@ -183,6 +184,16 @@ def _function(problem: Problem) -> Any:
     space: dict[str, Any] = {}
     exec(compile(problem.solution, problem.name, "exec"), space)
     return space[problem.name]
+
+
+def _tests(problem: Problem, right: Any, rng: Random, count: int) -> tuple[list[Any], list[Any]]:
+    """Inputs and outputs. LookupError where no inputs are found that tell a constant apart."""
+    for _ in range(_DRAWS):
+        inputs = [problem.inputs(rng) for _ in range(count)]
+        outputs = [right(*_copied(arguments)) for arguments in inputs]
+        if any(not _same(one, outputs[0]) for one in outputs):
+            return inputs, outputs
+    raise LookupError(f"{problem.name} gives the same for all inputs of {_DRAWS} draws")
 
 
 def _copied(arguments: Any) -> Any:

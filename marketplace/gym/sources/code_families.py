@@ -86,8 +86,7 @@ def _shifted_letters(rng: Random) -> Problem:
 
 
 def _within(rng: Random) -> Problem:
-    low = rng.randint(-40, 0)
-    high = rng.randint(1, 40)
+    low, high = rng.randint(-40, -5), rng.randint(5, 40)
     return Problem(
         "within(xs)",
         f"returns the different integers of the list xs from {low} to {high}, both included, "
@@ -147,9 +146,9 @@ def _recurrence(rng: Random) -> Problem:
 
 
 def _brackets(rng: Random) -> Problem:
-    depth = rng.randint(1, 6)
+    depth = rng.randint(2, 6)
     opening, closing = rng.choice(("()", "[]", "{}", "<>"))
-    length = rng.randint(8, 30)
+    length = rng.randint(10, 30)
     return Problem(
         "closed(text)",
         f"returns True if text has at most {length} characters, every {opening!r} in it is closed "
