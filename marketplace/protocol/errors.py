@@ -36,6 +36,7 @@ line returns for the branch.
     │   ├── BeaconUnavailable                 no relay has the round (yet), or none answers
     │   └── BeaconInvalid                     it is not the network's signature of the round
     ├── CheckerFailed                     1   a checker raised, hung or died
+    │   └── CheckerTimeout                    the clock ended what it ran
     ├── JournalConflict                   1   signing would contradict the journal
     └── SamplerError                      1   a model gave nothing usable
 """
@@ -206,6 +207,10 @@ class BeaconInvalid(BeaconError):
 
 class CheckerFailed(TracemarketError):
     """A checker raised, timed out or died: an error state, never a score of 0."""
+
+
+class CheckerTimeout(CheckerFailed):
+    """The clock ended what a checker ran: it says nothing about the answer."""
 
 
 class JournalConflict(TracemarketError):

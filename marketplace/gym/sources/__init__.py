@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from marketplace.gym.sources.code import CodeSource, NativeCodeSource
 from marketplace.gym.sources.dataset import DatasetSource
 from marketplace.gym.sources.dialogue import DialogueSource
 from marketplace.gym.sources.finance import FinanceSource
@@ -23,7 +24,8 @@ from marketplace.gym.sources.tool_calls import ToolCallsSource
 from marketplace.gym.sources.verifiers import VerifiersSource
 
 SourceSpec = Annotated[
-    DatasetSource
+    CodeSource
+    | DatasetSource
     | DialogueSource
     | FinanceSource
     | GameSource
@@ -31,12 +33,14 @@ SourceSpec = Annotated[
     | JsonSchemaSource
     | MathAnswerSource
     | MedicineSource
+    | NativeCodeSource
     | OpenEnvSource
     | PackageSource
     | PhysicsSource
     | ReasoningGymSource
     | TablesSource
     | ToolCallsSource
-    | VerifiersSource,
+    | VerifiersSource
+    | WasmSource,
     Field(discriminator="kind"),
 ]
