@@ -22,6 +22,7 @@ from marketplace.gym.sources.reasoning_gym import ReasoningGymSource
 from marketplace.gym.sources.tables import TablesSource
 from marketplace.gym.sources.tool_calls import ToolCallsSource
 from marketplace.gym.sources.verifiers import VerifiersSource
+from marketplace.gym.sources.wasm_checker import WasmSource
 
 SourceSpec = Annotated[
     CodeSource
