@@ -8,7 +8,7 @@ import pytest
 
 from marketplace.gym.checking import BatchTerms
 from marketplace.protocol import merkle, payout
-from marketplace.protocol.errors import InvalidValue, ProofFailed
+from marketplace.protocol.errors import ProofFailed
 from marketplace.protocol.payout import Checked, PayRule
 from marketplace.protocol.trace import Tier, Trace, encode_line
 from marketplace.protocol.verdict import Reason, Verdict, batch_verdicts
