@@ -39,8 +39,8 @@ import torch  # isort: skip  (after the policy, which sets how its threads wait)
 GROUPS, SIZE = 4, 4
 TUSD = 10**6
 SPEC = parse_spec(
-    b"""{"v": 1, "name": "same_pattern",
-    "source": {"kind": "reasoning_gym", "task": "isomorphic_strings", "config": {}},
+    b"""{"v": 1, "name": "yes_or_no",
+    "source": {"kind": "reasoning_gym", "task": "syllogism", "config": {}},
     "prompt": {"template": "{question}\\n"}, "scoring": {"kind": "exact"},
     "sampling": {"temperature": 1.0, "max_tokens": 8, "stop": ["\\n"]},
     "packages": {"reasoning-gym": "0.1.25"}}"""
@@ -49,14 +49,14 @@ SPEC = parse_spec(
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    """Says True or False, half the time each."""
+    """Says Yes or No, half the time each."""
     torch.set_num_threads(1)
-    policy = tiny_policy(0, context=2048)
+    policy = tiny_policy(0, context=512)
     environment = Environment(SPEC)
-    said = [policy.codec.encode(text) for text in ("True\n", "False\n")]
+    said = [policy.codec.encode(text) for text in ("Yes\n", "No\n")]
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=1e-2)
     for step in range(60):
-        prompt = policy.codec.encode(environment.task(bytes([step]) * 32).prompt[-60:])
+        prompt = policy.codec.encode(environment.task(bytes([step]) * 32).prompt)
         loss = 0.0
         for completion in said:
             inputs = torch.tensor([[*prompt, *completion]])
@@ -96,6 +96,7 @@ class Replaying(Loop):
             pay_rule=PayRule.CORRECT,
             group_size=SIZE,
         )
+        market.stake_verifiers(3)
         return bounty, checkpoint
 
     def node(self, key, *, store: EmbeddedStore | None = None, **options: object) -> VerifierNode:
@@ -109,7 +110,7 @@ class Replaying(Loop):
 
     def judged(self, batch: int):
         """The attested batch, once verifiers are done with it."""
-        keys = self.market.stake_verifiers(3)
+        keys = self.market.accounts.verifiers[:3]
         assert self.drive(self.nodes(keys), batch) is BatchPhase.SETTLED
         found = self.market.reader.batch(batch)
         return pull_attested(self.market.reader, self.store, found, timeout=0)
@@ -176,16 +177,16 @@ def test_every_kind_of_choosing_is_off_policy(loop, market, policy):
     many = map(decode_line, sample(40, policy)[:40])
     lines[1] = encode_line(replace(next(o for o in many if o.tokens != own.tokens), sample=1))
     # Task 1: another checkpoint, its log-probabilities replaced by those of the one it names.
-    other = sample(SIZE, tiny_policy(1, context=2048))
+    other = sample(SIZE, tiny_policy(1, context=512))
     for index in range(SIZE, 2 * SIZE):
         lines[index] = _line(policy, honest[index], decode_line(other[index]).tokens)
     # Task 2: the answer edited into the other one, tokens and log-probabilities too.
     trace = decode_line(honest[2 * SIZE])
-    swapped = "False\n" if trace.completion == "True" else "True\n"
+    swapped = "No\n" if trace.completion == "Yes" else "Yes\n"
     lines[2 * SIZE] = _line(policy, honest[2 * SIZE], policy.codec.encode(swapped))
     # Only the text edited.
     lines[2 * SIZE + 1] = encode_line(
-        replace(decode_line(honest[2 * SIZE + 1]), completion="True or False")
+        replace(decode_line(honest[2 * SIZE + 1]), completion="Yes or No")
     )
     # Task 3: cut, and ended early by a stop token that was not sampled.
     cut = decode_line(honest[3 * SIZE])
