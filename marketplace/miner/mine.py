@@ -19,7 +19,12 @@ from marketplace.chain.records import Assignment, Bounty, RandomnessStatus
 from marketplace.gym.environment import Environment
 from marketplace.gym.spec import MAX_SPEC_BYTES, SamplingSpec, parse_spec
 from marketplace.miner.dialogue import sample_dialogues
-from marketplace.miner.sampler import Completion, Sampler, SamplingRules
+from marketplace.miner.sampler import (
+    Completion,
+    ReplayableSampler,
+    Sampler,
+    SamplingRules,
+)
 from marketplace.miner.spool import Entry, Spool
 from marketplace.protocol import batch_file
 from marketplace.protocol.economics import most_sold
@@ -171,13 +176,14 @@ class Miner:
         """Samples up to `groups` groups on the next assigned tasks, commits and publishes them.
 
         checkpoint: the registered checkpoint that the sampler samples from; None for a model
-        that is not registered. progress: called with 1 after each group.
+        that is not registered. seed: of the sampler; under tier A the tasks' seeds take its
+        place. progress: called with 1 after each group.
 
         Raises InsufficientFunds where the bounty can't pay one group or the miner its bond,
         ConfigError for a bounty that can't be mined (so), SamplerError, StorageError, ChainError.
         """
         bounty = self._client.bounty(bounty_id)
-        _check_tier(bounty, checkpoint)
+        _check_tier(bounty, checkpoint, sampler)
         groups = self.clamp(bounty, groups)
         environment = self.environment(bounty)
         _check_turns(bounty, environment)
@@ -213,18 +219,18 @@ class Miner:
         assert assignment.seed is not None
         lines: list[bytes] = []
         numbers = range(assignment.next_task, assignment.next_task + groups)
-        tasks = [
-            environment.task(
-                task_seed(
-                    bounty.terms.environment,
-                    bounty.id,
-                    self._client.address,
-                    assignment.seed,
-                    number,
-                )
+        seeds = [
+            task_seed(
+                bounty.terms.environment,
+                bounty.id,
+                self._client.address,
+                assignment.seed,
+                number,
             )
             for number in numbers
         ]
+        tasks = [environment.task(one) for one in seeds]
+        prompts = [task.prompt for task in tasks]
         rules = SamplingRules(
             group_size=size,
             temperature=sampling.temperature,
@@ -234,8 +240,10 @@ class Miner:
         sampled: Iterable[tuple[Completion, ...]]
         if environment.spec.source.turns():
             sampled = sample_dialogues(environment, tasks, sampler, rules, seed=seed)
+        elif Tier(bounty.terms.tier) is Tier.A:
+            sampled = _replayable(bounty, sampler).replay(prompts, rules, seeds=seeds)
         else:
-            sampled = sampler.sample([task.prompt for task in tasks], rules, seed=seed)
+            sampled = sampler.sample(prompts, rules, seed=seed)
         for number, task, completions in zip(numbers, tasks, sampled, strict=True):
             if len(completions) != size:
                 raise SamplerError(f"{len(completions)} completions for a group of {size}")
@@ -378,19 +386,25 @@ def _group_cost(bounty: Bounty) -> int:
     return terms.group_size * (terms.price_per_unit + terms.fee_per_trace)
 
 
-def _check_tier(bounty: Bounty, checkpoint: int | None) -> None:
+def _check_tier(bounty: Bounty, checkpoint: int | None, sampler: Sampler) -> None:
     tier = Tier(bounty.terms.tier)
-    if tier is Tier.A:
+    if tier is not Tier.C and checkpoint is None:
         raise ConfigError(
-            f"bounty {bounty.id} asks for tier A (replayable sampling), which this version can't "
-            "mine",
-            fix="mine a bounty of tier B or C",
-        )
-    if tier is Tier.B and checkpoint is None:
-        raise ConfigError(
-            f"bounty {bounty.id} asks for tier B: traces of a registered checkpoint",
+            f"bounty {bounty.id} asks for tier {tier.name}: traces of a registered checkpoint",
             fix="sample its trainer's checkpoint (the default) instead of a model of your own",
         )
+    if tier is Tier.A:
+        _replayable(bounty, sampler)
+
+
+def _replayable(bounty: Bounty, sampler: Sampler) -> ReplayableSampler:
+    if not isinstance(sampler, ReplayableSampler):
+        raise ConfigError(
+            f"bounty {bounty.id} asks for tier A: tokens that the task's seed picks, and the "
+            f"sampler of {sampler.model!r} can't be told the seed",
+            fix="sample a local checkpoint with TransformersSampler (the default of `mine`)",
+        )
+    return sampler
 
 
 def _check_turns(bounty: Bounty, environment: Environment) -> None:
