@@ -38,6 +38,10 @@ def call(name, *arguments):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return got
 
+def write():
+    open("/tmp/tracemarket-attempt", "w").close()
+    os.unlink("/tmp/tracemarket-attempt")
+
 def spawn():
     pid = os.fork()
     if pid == 0:
@@ -50,7 +54,7 @@ print(json.dumps({
     "read": tried(lambda: open(%(readable)r).read(10)),
     "passwd": tried(lambda: open("/etc/passwd").read(10)),
     "list": tried(lambda: os.listdir("/")),
-    "write": tried(lambda: open("/tmp/tracemarket-attempt", "w").write("x")),
+    "write": tried(write),
     "fork": tried(spawn),
     "thread": tried(lambda: __import__("_thread").start_new_thread(print, ())),
     "kill": tried(lambda: os.kill(%(starter)d, 0)),
@@ -101,7 +105,7 @@ def native_guarantees(backend: ProcessSandbox) -> Mapping[P, Guarantee]:
             not found["environment"], f"it sees {found['environment'] or 'PYTHONHASHSEED=0 alone'}"
         ),
         P.UNPRIVILEGED: Guarantee(
-            dropped and _refused(found, "setuid"), f"user {found['uid']}, no_new_privs"
+            dropped and _refused(found, "setuid"), f"user {found['uid'][0]}, no_new_privs"
         ),
         P.BOUNDED: _by(found, "RLIMIT_AS, RLIMIT_CPU, clock, pipes read to a limit", "memory"),
         P.NOTHING_LEFT: Guarantee(

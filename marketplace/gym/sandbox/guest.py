@@ -53,7 +53,7 @@ class _Keeper:
 
 
 class GuestSandbox:
-    """At most one keeper per process that uses it."""
+    """At most one keeper per process that uses it. Not for several threads at once."""
 
     name = "wasm"
 
@@ -64,25 +64,14 @@ class GuestSandbox:
     def run(self, program: Program, stdin: bytes, limits: Limits) -> Outcome:
         """A fork of the waiting guest. EnvironmentMismatch where a package is missing."""
         checked_memory(limits.memory_mb)
-        if self._owner != os.getpid():  # a fork of ours must not share the keeper
-            self._keeper, self._owner = None, os.getpid()
-        if self._keeper is None:
-            self._keeper = _started(interpreter())
-        keeper = self._keeper
         body = json.dumps({"files": dict(program.files)}).encode("ascii")
         feed = len(body).to_bytes(8, "big") + body + stdin
-        header = [limits.fuel, limits.memory_mb, limits.output_bytes, limits.wall_seconds]
         try:
-            _send(keeper.jobs, json.dumps(header).encode("ascii"))
-            _send(keeper.jobs, feed)
-            code, cpu = json.loads(_receive(keeper.replies, limits.wall_seconds + 5.0))
-            report, out, err = _parts(_receive(keeper.replies, 5.0))
-        except (BrokenPipeError, EOFError):
-            self.close()
-            raise CheckerFailed("the WebAssembly guest's keeper has died") from None
+            code, cpu, reply = self._asked(feed, limits)
         except TimeoutError:
             self.close()
             return Outcome(Ended.WALL, -1, b"", b"", detail=f"over {limits.wall_seconds} s")
+        report, out, err = _parts(reply)
         if code == -signal.SIGALRM:
             return Outcome(Ended.WALL, -1, out, err, detail=f"over {limits.wall_seconds} s")
         if code != 0:
@@ -90,11 +79,38 @@ class GuestSandbox:
         ended, status, fuel, detail = json.loads(report)
         return Outcome(Ended(ended), status, out, err, fuel, cpu, detail)
 
+    def _asked(self, feed: bytes, limits: Limits) -> tuple[int, float, bytes]:
+        """A run's exit code, CPU seconds and report, of this keeper or else of a fresh one.
+
+        A keeper dies with the thread that started it. No run can end it: it is another process.
+        """
+        header = [limits.fuel, limits.memory_mb, limits.output_bytes, limits.wall_seconds]
+        for _ in range(2):
+            keeper = self._running()
+            try:
+                _send(keeper.jobs, json.dumps(header).encode("ascii"))
+                _send(keeper.jobs, feed)
+                code, cpu = json.loads(_receive(keeper.replies, limits.wall_seconds + 5.0))
+                return code, cpu, _receive(keeper.replies, 5.0)
+            except (BrokenPipeError, EOFError):
+                self.close()
+        raise CheckerFailed("the WebAssembly guest's keeper dies again and again")
+
+    def _running(self) -> _Keeper:
+        if self._owner != os.getpid():  # a fork of ours must not share the keeper
+            self._keeper, self._owner = None, os.getpid()
+        if self._keeper is None:
+            self._keeper = _started(interpreter())
+        return self._keeper
+
     def guarantees(self) -> Mapping[P, Guarantee]:
         """By trying everything that must not work."""
         from marketplace.gym.sandbox.attempts import guest_guarantees
 
         return guest_guarantees(self)
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         """Ends the keeper, and with it a run that is under way."""

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -79,32 +81,32 @@ class WasmTasks:
         """The problem of a 64-bit number, from `tasks` or from the module."""
         if self._tasks is not None:
             return self._tasks.draw(number)
-        call = self._fresh()
         signed = number - (1 << 64) if number >> 63 else number  # i64 is signed
-        address = call.run("draw", signed)
-        if address == 0:
-            raise LookupError("this number has no problem")
-        lengths = call.read(address, 8)
-        question, answer = struct.unpack("<II", lengths)
-        text = call.read(address + 8, question + answer)
+        with self._fresh() as call:
+            address = call.run("draw", signed)
+            if address == 0:
+                raise LookupError("this number has no problem")
+            question, answer = struct.unpack("<II", call.read(address, 8))
+            text = call.read(address + 8, question + answer)
         return Entry(text[:question].decode("utf-8"), text[question:].decode("utf-8"))
 
     def score(self, answer: str, entry: Entry) -> object:
         """The module's score. CheckerFailed if it traps, runs out of fuel or gives no ppm."""
-        call = self._fresh()
         places: list[int] = []
-        for text in (answer, entry.answer, entry.question):
-            # "replace": a completion may hold lone surrogates, which UTF-8 has no bytes for.
-            data = text.encode("utf-8", "replace")
-            places += (call.store_bytes(data), len(data))
-        ppm = call.run("score", *places)
+        with self._fresh() as call:
+            for text in (answer, entry.answer, entry.question):
+                # "replace": a completion may hold lone surrogates, which UTF-8 has no bytes for.
+                data = text.encode("utf-8", "replace")
+                places += (call.store_bytes(data), len(data))
+            ppm = call.run("score", *places)
         if ppm == _UNREADABLE:
             raise UnreadableAnswer("the module reads no answer from it")
         if not 0 <= ppm <= PPM:
             raise CheckerFailed(f"the module scored {ppm}, not 0 to {PPM}")
         return ppm / PPM
 
-    def _fresh(self) -> _Call:
+    @contextlib.contextmanager
+    def _fresh(self) -> Iterator[_Call]:
         from wasmtime import Instance, Store, Trap, WasmtimeError
 
         from marketplace.gym.sandbox.wasm import engine
@@ -115,9 +117,14 @@ class WasmTasks:
         )
         store.set_fuel(self._fuel)
         try:
-            return _Call(store, Instance(store, self._module, []))
-        except (Trap, WasmtimeError) as error:
-            raise CheckerFailed(f"the module does not start: {_last_line(error)}") from None
+            try:
+                instance = Instance(store, self._module, [])
+            except (Trap, WasmtimeError) as error:
+                raise CheckerFailed(f"the module does not start: {_last_line(error)}") from None
+            yield _Call(store, instance)
+        finally:
+            # Now, not when somebody collects it: two memories may not fit a checker's limit.
+            store.close()
 
     def _check_module(self) -> None:
         from wasmtime import FuncType, MemoryType

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from marketplace.protocol.errors import EnvironmentMismatch, SpecError
 from marketplace.protocol.hashing import keccak
 from marketplace.protocol.verdict import Reason
 
+OURS = re.compile(r"MODULES = \(|marketplace\.gym\.worker")
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -127,11 +129,10 @@ def test_hostile_items_in_a_pool_leave_the_others_alone(environment: Environment
         header = f"def {task.entry.raw['name']}(*a): pass\n"
         items += [(seed(number), code(header + source)), (seed(number), code(task.answer))]
         expected += [verdict, Reason.CORRECT]
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = children()
     with CheckPool(2, chunk_items=3) as pool:
         results = pool.check(environment.spec, [CheckItem(*item) for item in items])
-        pids = [child.pid for child in psutil.Process().children(recursive=True)]
-        pids = [pid for pid in pids if pid not in before]
+        pids = sorted(children() - before)
         assert len(pids) >= 4  # workers and runners at least
     assert [result.reason for result in results] == expected
     assert_gone(pids)
@@ -157,6 +158,27 @@ def test_natively_too_slow_is_no_verdict() -> None:
         Reason.CHECKER_TIMEOUT,
         Reason.WRONG,
     ]
+
+
+@pytest.mark.parametrize("kind", ["code", "native_code"])
+def test_what_a_killed_runner_ran_dies_with_it(kind: str) -> None:
+    lacking = missing("wasm" if kind == "code" else "process", FLOOR)
+    if lacking:
+        pytest.skip(lacking[0])
+    spec = changed(fuel=100_000_000_000) if kind == "code" else native(cpu_seconds=60.0)
+    spec = spec.model_copy(
+        update={"limits": spec.limits.model_copy(update={"seconds": 0.2})}  # 2 on the clock
+    )
+    families = {"families": ("sum_of_multiples",)}
+    spec = spec.model_copy(update={"source": spec.source.model_copy(update=families)})
+    endless = code("def total(xs): pass\nwhile True: pass")
+    before = children() | orphans()
+    with CheckPool(1) as pool:
+        [result] = pool.check(spec, [CheckItem(seed(1), endless)])
+        # The worker alone is left of what ran.
+        assert_gone_but(before, 1)
+    assert result.reason is Reason.CHECKER_TIMEOUT
+    assert_gone_but(before, 0)
 
 
 def test_another_interpreter_is_a_mismatch() -> None:
@@ -226,6 +248,26 @@ def test_expected_outputs_never_enter_the_sandbox(
     [(program, request)] = sent
     assert program.files == {"main.py": HARNESS, "solution.py": task.answer.strip()}
     assert set(request) == {"name", "inputs"}
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def orphans() -> set[int]:
+    """Programs of ours that nobody waits for any more."""
+    return {
+        one.pid
+        for one in psutil.process_iter(["cmdline", "ppid"])
+        if one.info["ppid"] == 1 and OURS.search(" ".join(one.info["cmdline"] or ()))
+    }
+
+
+def assert_gone_but(before: set[int], kept: int) -> None:
+    deadline = time.monotonic() + 10
+    while len(left := (children() | orphans()) - before) > kept:
+        assert time.monotonic() < deadline, f"{left} are left"
+        time.sleep(0.05)
 
 
 def assert_gone(pids: list[int]) -> None:

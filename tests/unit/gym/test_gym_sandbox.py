@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -41,6 +42,8 @@ RANDOM = Random(1)
 INPUTS = [[[RANDOM.randint(-9, 9) for _ in range(5)]] for _ in range(12)]
 EXPECTED = [sum(xs) for (xs,) in INPUTS]
 REQUEST = json.dumps({"name": "total", "inputs": INPUTS}).encode()
+KNOWN: set[int] = set()
+"""Children of this process that are no sandbox's."""
 
 
 @pytest.fixture(scope="module", params=list(BACKENDS))
@@ -48,10 +51,13 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Backend]:
     name = request.param
     if lacking := missing(name, FLOOR):
         pytest.skip(f"{name} lacks {lacking[0]}")
+    before = children()
     backend = made(name)
+    KNOWN.clear()
+    KNOWN.update(before)
     yield backend
     backend.close()
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == before
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +99,23 @@ def with_bait(source: str, bait: dict[str, object]) -> str:
     return f"{names}{PRELUDE}\n{source}"
 
 
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
 def assert_works(sandbox: Backend) -> None:
+    judged(sandbox, "")  # starts what the sandbox keeps
+    before = children()
     outcome, right = judged(sandbox, "def total(xs):\n    return sum(xs)\n")
     assert right == 12, outcome
-    kept = 1 if sandbox.name == "wasm" else 0  # the keeper, which waits for the next job
-    assert len(psutil.Process().children(recursive=True)) == kept
+    assert children() == before
 
 
 @pytest.mark.parametrize("name", ESCAPES)
 def test_no_escape_succeeds(sandbox: Backend, bait: dict[str, object], name: str) -> None:
     outcome, right = judged(sandbox, with_bait(ESCAPES[name], bait))
     assert b"ESCAPED" not in outcome.stderr + outcome.stdout
+    assert len(children() - KNOWN) <= 1  # the keeper, which waits for the next job
     assert outcome.ended not in CLOCKED  # so that every machine says the same
     assert right < 12
     assert len(outcome.stdout) <= LIMITS.output_bytes
@@ -202,6 +214,18 @@ def test_attempts_report_what_works(sandbox: Backend) -> None:
     assert found["environment"] == []
     worked = {name for name, what in found.items() if isinstance(what, list) and what}
     assert worked <= {"uid"}
+
+
+def test_a_keeper_that_died_is_replaced() -> None:
+    if lacking := missing("wasm", FLOOR):
+        pytest.skip(lacking[0])
+    before = children()
+    with closing(made("wasm")) as sandbox:
+        assert_works(sandbox)
+        [keeper] = children() - before
+        os.kill(keeper, signal.SIGKILL)
+        assert_works(sandbox)
+    assert children() == before
 
 
 TRICKY = """

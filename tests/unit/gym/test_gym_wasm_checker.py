@@ -174,6 +174,5 @@ def test_a_pool_goes_on_after_a_module_that_fails() -> None:
     answers = ["u", "fine", "l", "fine"]
     with CheckPool(1) as pool:
         results = pool.check(spec_of(module), [CheckItem(SEED, text) for text in answers])
-    print(results)
     failed, fine = Reason.CHECKER_ERROR, Reason.CORRECT
     assert [one.reason for one in results] == [failed, fine, failed, fine]
