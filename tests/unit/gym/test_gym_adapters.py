@@ -11,6 +11,7 @@ import time
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import example, given, settings
@@ -115,6 +116,24 @@ def test_no_text_makes_a_checker_fail(name: str, text: str) -> None:
     task = tasks(name)[len(text) % 60]
     judgement = environment(name).judge(task, wrapped(text))  # CheckerFailed would end the test
     assert judgement.score in (0.0, 1.0)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("name", DRAWN)
+def test_mangled_answers_never_fail_a_checker_or_take_long(name: str) -> None:
+    """20,000 mixtures of reference answers and junk, long ones among them."""
+    rng = Random(name)
+    answers = [task.answer for task in tasks(name)]
+    for _ in range(20_000):
+        task, text = rng.choice(tasks(name)), rng.choice(answers)
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randint(0, len(text))
+            part = rng.choice((*NASTY, *answers, *'0123456789.,-+eE*/^(){}[]; "m'))
+            text = text[:place] + part * rng.choice((1, 1, 1, 2, 50)) + text[place:]
+        started = time.process_time()
+        judgement = environment(name).judge(task, wrapped(text[:8000]))
+        assert judgement.score in (0.0, 1.0)
+        assert time.process_time() - started < 1.0, text
 
 
 @pytest.mark.parametrize("name", DRAWN)
