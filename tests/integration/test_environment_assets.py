@@ -141,7 +141,7 @@ def test_publish_registers_only_what_passes(market, accounts, tmp_path, monkeypa
 
     spec = tmp_path / "after.json"
     spec.write_text(json.dumps(data_spec()))
-    code, _, err = run("env", "publish", "after.json")
+    code, _, err = run("env", "publish", "after.json", "--tasks", "8")
     assert code == 4
     assert "ContentUnavailable" in err
     (tmp_path / "rows.jsonl").write_bytes(ROWS)
@@ -157,16 +157,16 @@ def test_publish_registers_only_what_passes(market, accounts, tmp_path, monkeypa
     run("env", "data", "leaking.jsonl")
     bad = data_spec(cid=str(cid_of_bytes(leaking)))
     (tmp_path / "bad.json").write_text(json.dumps(bad))
-    code, out, err = run("env", "publish", "bad.json")
+    code, out, err = run("env", "publish", "bad.json", "--tasks", "8")
     assert (code, out) == (2, "")
     assert "leaks: " in err
     ident = environment_id(spec_bytes(parse_spec(json.dumps(bad).encode())))
     assert market.reader.environment_author(ident) is None
-    code, out, _ = run("env", "check", "bad.json", "--json")
+    code, out, _ = run("env", "check", "bad.json", "--json", "--tasks", "8")
     assert code == 1
     assert json.loads(out)["passed"] is False
 
-    code, out, _ = run("env", "publish", "after.json")
+    code, out, _ = run("env", "publish", "after.json", "--tasks", "8")
     ident = environment_id(spec_bytes(parse_spec(spec.read_bytes())))
     assert (code, out) == (0, "0x" + ident.hex())
     assert market.reader.environment_author(ident) == accounts.poster.address
