@@ -35,7 +35,7 @@ def task_spec(task: str, scoring: str) -> EnvironmentSpec:
         "name": task,
         "source": {"kind": "reasoning_gym", "task": task, "config": {}},
         "scoring": {"kind": scoring},
-        "limits": {"seconds": 2.0, "memory_mb": 1024, "max_chars": 2048},
+        "limits": {"seconds": 2.0, "memory_mb": 1024, "max_chars": 8192},
         "packages": {PACKAGE: metadata.version(PACKAGE)},
     }
     return parse_spec(json.dumps(record).encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from package_kit import install, package_spec
 
 from marketplace.gym.drawing import guesses
+from marketplace.gym.sources.reasoning_gym import REFUSED
 from marketplace.gym.spec import builtin_spec
 from marketplace.gym.trial import Trial, TrialBench, examine
 
@@ -101,9 +101,21 @@ def test_the_sweep_agrees_with_the_refusals(bench: TrialBench) -> None:
     sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks" / "reasoning_gym"))
     from sweep import document, sweep
 
-    records = list(sweep(["ab", "boxnet", "coin_flip"], bench, 16))
-    assert [record["scoring"] for record in records] == ["source", None, "exact"]
-    assert "no reference answer" in records[1]["why"]
-    page = document(records, 16, "2026-01-01")
-    assert "Of 3 tasks 1 pass with their own scorer, 1 more with `exact`" in page
-    assert json.dumps(records)
+    records = list(sweep(["boxnet", "coin_flip"], bench, 8))
+    assert [record["scoring"] for record in records] == [None, "exact"]
+    assert "no reference answer" in records[0]["why"]
+    page = document(records, 8, "2026-01-01")
+    assert "Of 2 tasks 0 pass with their own scorer, 1 more with `exact`" in page
+    assert "| coin_flip |" in page
+
+
+def test_the_committed_page_agrees_with_what_is_refused() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reasoning-gym.md").read_text("utf-8")
+    no_use = page.partition("## Tasks that can't be used")[2]
+    assert set(re.findall(r"^\| (\w+) \|", no_use, re.MULTILINE)) - {"Task"} == set(REFUSED)
+
+
+def test_a_reference_over_the_limit_is_named(bench: TrialBench) -> None:
+    limits = {"seconds": 0.3, "memory_mb": 128, "max_chars": 3}
+    failed = {check.name: check.detail for check in tried(bench, "Doubles", limits=limits).failures}
+    assert "over limits.max_chars, 3" in failed["references"]
