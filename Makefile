@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep attacks \
-  slither lint abi faults vectors snapshots bench-gas bench-audits clean
+  slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -116,6 +116,9 @@ test-ipfs: setup  ## storage against a real daemon (installs one from npm into b
 
 bench-audits: setup  ## lazy against honest verifiers by audit rate and stake; writes benchmarks/audits/results.*
 	$(PY) benchmarks/audits/simulate.py
+
+bench-provenance: setup  ## replayable sampling on the real model: honest re-runs, lies, cost; writes benchmarks/provenance/results.*
+	$(PY) benchmarks/provenance/run.py
 
 abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package
 	$(PY) -m marketplace.chain.generate_abi
