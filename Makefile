@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep attacks \
-  slither lint abi faults vectors snapshots bench-gas bench-audits gym-tour gym-sweep clean
+  slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance gym-tour gym-sweep clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -127,6 +127,9 @@ gym-tour: setup  ## every built-in environment end to end on Anvil; a table, and
 gym-sweep: setup  ## every reasoning-gym task through `env check`, half an hour; writes docs/reasoning-gym.md
 	rm -f build/gym-sweep.json
 	$(PY) benchmarks/reasoning_gym/sweep.py --json build/gym-sweep.json
+
+bench-provenance: setup  ## replayable sampling on the real model: honest re-runs, lies, cost; writes benchmarks/provenance/results.*
+	$(PY) benchmarks/provenance/run.py
 
 abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package
 	$(PY) -m marketplace.chain.generate_abi
