@@ -55,9 +55,9 @@ class Finding:
 class BatchChecker:
     """Judges batches.
 
-    fetch_seconds: how long one look for content may take. scorer_for: makes the scorer of tier
-    B; None where this node has no model runtime (then it can't judge tier B at all). Data sets go
-    to the pool's assets folder; without one, environments that have some can't be judged.
+    fetch_seconds: how long one look for content may take. scorer_for: makes the scorer of tiers
+    A and B; None where this node has no model runtime (then it can't judge these at all). Data
+    sets go to the pool's assets folder; without one, environments that have some can't be judged.
     """
 
     def __init__(
@@ -135,16 +135,13 @@ class BatchChecker:
         self, batch: Batch, bounty: Bounty, spec: EnvironmentSpec, data: bytes
     ) -> BatchCheck:
         terms = batch_terms(self._reader, batch, bounty)
-        if terms.tier is Tier.A:
-            raise EnvironmentMismatch(
-                f"bounty {bounty.id} asks for tier A, which this version can't check"
-            )
         lines = open_batch(data, count=batch.count, root=batch.root, terms=terms)
         scorer = randomness = None
-        if terms.tier is Tier.B:
+        if terms.tier is not Tier.C:
             if self._scorer_for is None:
                 raise EnvironmentMismatch(
-                    f"bounty {bounty.id} asks for tier B, and this node has no model runtime",
+                    f"bounty {bounty.id} asks for tier {terms.tier.name}, and this node has no "
+                    "model runtime",
                     fix="install tracemarket[verify]",
                 )
             scorer = self._scorer_for(spec)

@@ -25,6 +25,7 @@ from marketplace.chain.records import (
     OpeningStatus,
     Standing,
 )
+from marketplace.protocol.commitments import vote
 from marketplace.protocol.disputes import (
     Opened,
     claim,
@@ -46,7 +47,7 @@ from marketplace.protocol.verdict import (
 )
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import BatchChecker, Finding, fetch_lines
-from verifier_node.disputes import due, keep
+from verifier_node.disputes import due, juror_vote, keep
 from verifier_node.duties import KEEPING, Done, Duty
 from verifier_node.journal import Case, Journal, Stance
 from verifier_node.passes import attend, watch
@@ -114,11 +115,22 @@ def turn(own: VerdictTree | None, opening: Opening) -> bool:
     return own.node(at.first, split(at.size)) == children.left
 
 
+def worth_appealing(dispute: Dispute, finding: Finding) -> bool:
+    """Whether a decision is against what a juror with this finding would have voted, so that a
+    larger jury would let the attestation fall."""
+    if dispute.standing is Standing.FALLS:
+        return False
+    answer = juror_vote(dispute.kind, dispute.batch, dispute.index, finding)
+    return answer != UNAVAILABLE and vote(answer) != dispute.vote
+
+
 class Watchtower:
     """One key's watch over one market.
 
     share: of the attestations that are re-checked (0 to 1). max_bonds: token base units of bonds
-    at stake at once, at most. fetch_seconds: how long one look for a verdict file may take.
+    at stake at once, at most, appeals aside. max_appeals: the same for the bonds of appeals
+    against juries that decide against this watcher's finding; 0 for none. fetch_seconds: how long
+    one look for a verdict file may take.
     chance: a number in [0, 1) for each attestation. demand_withheld: also demand an opening where
     the traces can't be had in the first half of the challenge window. If they then appear and
     the verdicts were right, that bond is lost: hence not without being told to.
@@ -132,6 +144,7 @@ class Watchtower:
         checker: BatchChecker,
         *,
         max_bonds: int,
+        max_appeals: int = 0,
         share: float = 1.0,
         fetch_seconds: float = 20.0,
         demand_withheld: bool = False,
@@ -142,6 +155,8 @@ class Watchtower:
         self._journal = journal
         self._checker = checker
         self._max_bonds = max_bonds
+        self._max_appeals = max_appeals
+        self._accepted: set[tuple[int, int | None]] = set()  # disputes by the jury that decided
         self._share = share
         self._fetch_seconds = fetch_seconds
         self._demand_withheld = demand_withheld
@@ -270,8 +285,8 @@ class Watchtower:
     def _follow(self, case: Case, dispute: Dispute) -> Done | None:
         if dispute.phase is DisputePhase.CLOSED:
             return self._end(case, Stance.DONE, f"attestation {dispute.standing.name.lower()}")
-        if dispute.phase is DisputePhase.APPEALABLE and dispute.standing is Standing.STANDS:
-            log.warning("dispute_losing dispute=%d fix=appeal it if you are sure", dispute.id)
+        if dispute.phase is DisputePhase.APPEALABLE:
+            return self._appeal(dispute)
         if dispute.phase is DisputePhase.OPENING:
             opening = self._client.opening(dispute.id)
             if opening is not None and opening.status is OpeningStatus.ANSWERED:
@@ -293,6 +308,40 @@ class Watchtower:
         self._client.ask(dispute.id, right)
         side = "right" if right else "left"
         return Done(case.batch, Duty.CHALLENGE, f"{side} of {opening.node.size}", dispute.id)
+
+    def _appeal(self, dispute: Dispute) -> Done | None:
+        """Appeals a decision that a new look at the content calls wrong. An appeal opens a jury,
+        and every decision has a window of its own: it is appealed once, whoever does it."""
+        decision = (dispute.id, dispute.jury)
+        if dispute.standing is Standing.FALLS or decision in self._accepted:
+            return None
+        bond, at_stake = self._client.appeal_bond(dispute.id), self._appealed()
+        if at_stake + bond > self._max_appeals:
+            money = self._client.token.format
+            log.warning(
+                "dispute_losing dispute=%d appeal_bond=%s at_stake=%s fix=allow more than %s",
+                *(dispute.id, money(bond), money(at_stake), money(self._max_appeals)),
+            )
+            return None
+        finding = self._checker.find(self._client.batch(dispute.batch))
+        if not worth_appealing(dispute, finding):
+            log.warning("dispute_losing dispute=%d why=%s", dispute.id, finding.note)
+            if finding.attestation != UNAVAILABLE:  # else it may still come
+                self._accepted.add(decision)
+            return None
+        self._client.appeal(dispute.id)
+        detail = f"jury {dispute.jury} appealed: it says {dispute.standing.name.lower()}"
+        return Done(dispute.batch, Duty.CHALLENGE, detail, dispute.id)
+
+    def _appealed(self) -> int:
+        """Bonds of this watcher's appeals in disputes that are not closed."""
+        me, total = self._client.address, 0
+        for case in self._journal.open_cases(self._court, me):
+            dispute = case.dispute and self._mine(case, case.dispute)
+            if dispute and dispute.phase is not DisputePhase.CLOSED:
+                appeals = self._client.appeals(dispute.id)
+                total += sum(one.bond for one in appeals if one.appellant == me)
+        return total
 
     # --- parts -----------------------------------------------------------------------------
 

@@ -72,6 +72,8 @@ def load_keystore(path: Path, password: str) -> LocalAccount:
                 fix=f"give the password of that keystore (file, ${PASSWORD_VARIABLE} or prompt)",
             ) from None
         raise _not_a_keystore(path, str(error)) from None
+    # NotImplementedError: eth_keyfile reads names in any case, so that a "VERSION" beside our
+    # "version" can name a format it doesn't know.
     except (KeyError, TypeError, AttributeError, NotImplementedError) as error:
         raise _not_a_keystore(path, repr(error)) from None
     if to_checksum_address(account.address) != _address(content, path):

@@ -49,7 +49,8 @@ class Parameters:
 
     @property
     def most_batch_value(self) -> int:
-        """The most that a batch may cost, in base units (ParameterRules.leastLoss)."""
+        """The most that a batch may cost and that its bond may be, in base units
+        (ParameterRules.leastLoss)."""
         return least_loss(self)
 
     def as_tuple(self) -> tuple[int, ...]:

@@ -74,14 +74,16 @@ def plant(
         )
     client = context.client(account)
     miner = Miner(
-        client, store, Spool(context.folder("miner", client.address)), assets=context.assets
+        client,
+        store,
+        Spool(context.folder("miner", client.address)),
+        beacons=context.beacons_if_any(client),
+        assets=context.assets,
     )
     sampler, checkpoint = sampler_for(
         context, client, found.terms.trainer, model, endpoint, endpoint_model
     )
-    groups = min(groups, miner.affordable_groups(found))
-    if groups < 1:
-        raise ConfigError(f"bounty {bounty} can't pay one group", fix="fund it")
+    groups = miner.clamp(found, groups)
     environment = miner.environment(found)
     assignment = miner.enrol(bounty)
     assert assignment.seed is not None  # it is open

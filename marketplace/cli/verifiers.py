@@ -14,19 +14,21 @@ from marketplace.cli.watching import (
     WORKERS,
     DemandWithheld,
     FetchSeconds,
+    MaxAppeals,
     MaxBonds,
     Once,
     Poll,
+    Settings,
     Share,
     Workers,
     make_checker,
+    make_watchtower,
     stop_signal,
     tell,
 )
 from marketplace.gym.pool import CheckPool
 from verifier_node.daemon import VerifierNode
 from verifier_node.journal import Journal
-from verifier_node.watchtower import Watchtower
 
 app = typer.Typer(help="Stake, check batches, earn fees.", no_args_is_help=True)
 
@@ -184,6 +186,7 @@ def run(
         ),
     ] = False,
     max_bonds: MaxBonds = "100",
+    max_appeals: MaxAppeals = "100",
     share: Share = 1.0,
     demand_withheld: DemandWithheld = False,
     workers: Workers = WORKERS,
@@ -202,16 +205,8 @@ def run(
         checker = make_checker(context, client, store, pool, fetch_seconds)
         tower = None
         if challenge:
-            tower = Watchtower(
-                client,
-                store,
-                journal,
-                checker,
-                max_bonds=client.token.parse(max_bonds),
-                share=share,
-                fetch_seconds=fetch_seconds,
-                demand_withheld=demand_withheld,
-            )
+            settings = Settings(max_bonds, max_appeals, share, demand_withheld, fetch_seconds)
+            tower = make_watchtower(client, store, journal, checker, settings)
         node = VerifierNode(
             client,
             store,
@@ -221,6 +216,7 @@ def run(
             fetch_seconds=fetch_seconds,
             collect_above=None if collect_above is None else client.token.parse(collect_above),
             watchtower=tower,
+            beacons=context.beacons_if_any(client),
         )
         if once:
             tell(node.run_once())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -28,6 +29,13 @@ FetchSeconds = Annotated[
     float, typer.Option(min=0.1, help="how long one look for content may take")
 ]
 MaxBonds = Annotated[str, typer.Option(help="tokens of bonds at stake at once, at most")]
+MaxAppeals = Annotated[
+    str,
+    typer.Option(
+        help="tokens of bonds at stake at once, at most, for appeals of juries that decide "
+        "against your own check; 0 never appeals"
+    ),
+]
 Share = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="share of the attestations to re-check")
 ]
@@ -47,29 +55,22 @@ def watch(
     once: Once = False,
     poll: Poll = 2.0,
     max_bonds: MaxBonds = "100",
+    max_appeals: MaxAppeals = "100",
     share: Share = 1.0,
     demand_withheld: DemandWithheld = False,
     workers: Workers = WORKERS,
     fetch_seconds: FetchSeconds = 20.0,
 ) -> None:
-    """Re-check attested batches and dispute what is wrong, with bonds of your own. Needs no
-    stake. The journal in the home directory holds what it began: keep it, and run one watch for
-    each key."""
+    """Re-check attested batches, dispute what is wrong and appeal juries that say otherwise, with
+    bonds of your own. Needs no stake. The journal in the home directory holds what it began: keep
+    it, and run one watch for each key."""
     context = of(ctx)
     client, store = context.client(), context.store()
     journal = Journal(context.folder("watch", f"{client.address}.sqlite"))
     with CheckPool(workers=workers, assets=context.assets) as pool:
         checker = make_checker(context, client, store, pool, fetch_seconds)
-        tower = Watchtower(
-            client,
-            store,
-            journal,
-            checker,
-            max_bonds=client.token.parse(max_bonds),
-            share=share,
-            fetch_seconds=fetch_seconds,
-            demand_withheld=demand_withheld,
-        )
+        settings = Settings(max_bonds, max_appeals, share, demand_withheld, fetch_seconds)
+        tower = make_watchtower(client, store, journal, checker, settings)
         if once:
             tell(tower.run_once())
             return
@@ -77,6 +78,37 @@ def watch(
         say(f"{client.address} is watching; Ctrl-C ends it")
         follow(tower.run_once, stop, poll)
     say("the watch has ended; its open disputes are in its journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the options of a watch say, whoever runs it."""
+
+    max_bonds: str
+    max_appeals: str
+    share: float
+    demand_withheld: bool
+    fetch_seconds: float
+
+
+def make_watchtower(
+    client: MarketClient,
+    store: ContentStore,
+    journal: Journal,
+    checker: BatchChecker,
+    settings: Settings,
+) -> Watchtower:
+    return Watchtower(
+        client,
+        store,
+        journal,
+        checker,
+        max_bonds=client.token.parse(settings.max_bonds),
+        max_appeals=client.token.parse(settings.max_appeals),
+        share=settings.share,
+        fetch_seconds=settings.fetch_seconds,
+        demand_withheld=settings.demand_withheld,
+    )
 
 
 def make_checker(

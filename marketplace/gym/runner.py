@@ -21,7 +21,7 @@ from typing import Any
 from marketplace.gym import frames
 from marketplace.gym.environment import Judgement, checked_score
 from marketplace.gym.spec import parse_spec
-from marketplace.protocol.errors import TracemarketError
+from marketplace.protocol.errors import CheckerTimeout, TracemarketError
 from marketplace.protocol.verdict import Reason
 
 MAX_DETAIL_CHARS = 500
@@ -35,7 +35,7 @@ def run(inbox: int, outbox: int, job: dict[str, Any]) -> None:
     try:
         environment = _build(job["factory"], job["spec"], job["assets"])
     except BaseException as error:
-        frames.send(outbox, {"refused": _refusal(error)})
+        frames.send(outbox, {"refused": refusal(error)})
         return
     frames.send(outbox, {"built": True})
     checks = _Checks(environment)
@@ -55,7 +55,8 @@ class _Checks:
         try:
             answer = self._checked(seed, completion, prompt)
         except BaseException as error:  # SystemExit too: whatever a checker does is its own state
-            answer = {"status": "error", "detail": _said(error)}
+            status = "timeout" if isinstance(error, CheckerTimeout) else "error"
+            answer = {"status": status, "detail": _said(error)}
             if isinstance(error, MemoryError):
                 answer["memory"] = True
         answer["cpu"] = time.process_time()
@@ -108,7 +109,8 @@ def _address_space() -> int:
         return 4 << 30
 
 
-def _refusal(error: BaseException) -> dict[str, str | None]:
+def refusal(error: BaseException) -> dict[str, str | None]:
+    """An exception while building, as the pool gets it."""
     if isinstance(error, TracemarketError):
         return {"kind": type(error).__name__, "message": error.message, "fix": error.fix}
     return {"kind": "", "message": _said(error), "fix": None}

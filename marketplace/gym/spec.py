@@ -98,13 +98,17 @@ class LimitsSpec(Part):
 
 
 class ProvenanceSpec(Part):
-    """Tier B. groups: re-scored of each batch, drawn by the round's randomness. mean, maximum:
-    largest honest difference of a trace's log-probs from the checkpoint's, in nats (see
+    """Tiers A and B. groups: re-scored of each batch, drawn by the round's randomness. mean,
+    maximum: largest honest difference of a trace's log-probs from the checkpoint's, in nats.
+    Tier A besides: margin: by how much, in nats, the best other token may beat the one taken;
+    flips: share of a trace's tokens that may be beaten at all, one of them in any case (see
     provenance.py). Part of the spec, so that all verifiers judge alike."""
 
     groups: Annotated[int, Field(ge=1, le=4096)] = 4
     mean: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
     maximum: Annotated[float, Field(gt=0.0, le=10.0)] = 0.5
+    margin: Annotated[float, Field(gt=0.0, le=10.0)] = 0.001
+    flips: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
 
 
 class EnvironmentSpec(Part):

@@ -13,15 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.delivering import BeaconKeeper
 from marketplace.chain.errors import ContractError, show_time
 from marketplace.chain.records import Assignment, Bounty, RandomnessStatus
 from marketplace.gym.environment import Environment
 from marketplace.gym.spec import MAX_SPEC_BYTES, SamplingSpec, parse_spec
 from marketplace.miner.dialogue import sample_dialogues
-from marketplace.miner.sampler import Completion, Sampler, SamplingRules
+from marketplace.miner.sampler import (
+    Completion,
+    ReplayableSampler,
+    Sampler,
+    SamplingRules,
+)
 from marketplace.miner.spool import Entry, Spool
 from marketplace.protocol import batch_file
-from marketplace.protocol.errors import ConfigError, InsufficientFunds, Reverted, SamplerError
+from marketplace.protocol.economics import most_sold
+from marketplace.protocol.errors import (
+    BeaconError,
+    ConfigError,
+    InsufficientFunds,
+    Reverted,
+    SamplerError,
+)
 from marketplace.protocol.merkle import batch_tree
 from marketplace.protocol.seeds import task_seed
 from marketplace.protocol.trace import Tier, Trace, encode_line
@@ -33,6 +46,8 @@ from marketplace.storage.unixfs import cid_of_bytes
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
+
+_DECIDED = frozenset({RandomnessStatus.READY, RandomnessStatus.MISSED})
 
 _PASSING = frozenset({"BatchMarket_TooFewVerifiers", "BountyEscrow_InsufficientFunds"})
 """Refusals of a commit that time can undo: nothing that was sampled is given up for them."""
@@ -55,7 +70,9 @@ class Miner:
 
     poll, patience: seconds between two looks at the chain, and in all, while an assignment's
     randomness is awaited. fetch_seconds: for the environment's spec, and for its data sets.
-    assets: folder where those are kept; None refuses environments that have some.
+    beacons: brings the beacon that an assignment waits for, where the market draws from one; None
+    leaves it to others. assets: folder where data sets are kept; None refuses environments that
+    have some.
     """
 
     def __init__(
@@ -67,6 +84,7 @@ class Miner:
         poll: float = 0.5,
         patience: float = 120.0,
         fetch_seconds: float = 30.0,
+        beacons: BeaconKeeper | None = None,
         assets: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -77,6 +95,7 @@ class Miner:
         self._poll = poll
         self._patience = patience
         self._fetch_seconds = fetch_seconds
+        self._beacons = beacons
         self._assets = assets
         self._clock = clock
         self._sleep = sleep
@@ -95,31 +114,54 @@ class Miner:
     def enrol(self, bounty: int) -> Assignment:
         """The miner's open assignment, requested and opened where that is still to do.
 
-        Waits for the randomness, at most `patience` seconds (ConfigError)."""
+        Waits for the randomness, at most `patience` seconds (ConfigError; BeaconError where a
+        beacon is waited for that no relay gave)."""
         deadline = self._clock() + self._patience
+        failure: BeaconError | None = None
         while True:
             assignment = self._client.assignment(bounty, self._client.address)
             if assignment is None:
                 self._client.request_assignment(bounty)
             elif assignment.seed is not None:
                 return assignment
-            elif self._client.randomness(assignment.point) is not RandomnessStatus.PENDING:
+            elif (status := self._client.randomness(assignment.point)) in _DECIDED:
                 self._client.open_assignment(bounty)
             elif self._clock() > deadline:
-                raise ConfigError(
-                    f"the assignment for bounty {bounty} waits for block {assignment.point}, and "
-                    f"the chain did not get there in {self._patience:g} s",
-                    fix="check that the chain makes blocks, then run the command again",
-                )
+                raise failure or self._waited(assignment, status)
             else:
+                if status is RandomnessStatus.AWAITED and self._beacons is not None:
+                    try:
+                        self._beacons.deliver(assignment.point)
+                        continue
+                    except BeaconError as error:
+                        failure = error
                 self._sleep(self._poll)
 
+    def _waited(self, assignment: Assignment, status: RandomnessStatus) -> ConfigError:
+        waits = f"the assignment for bounty {assignment.bounty} waits for"
+        if status is RandomnessStatus.AWAITED:
+            return ConfigError(
+                f"{waits} beacon round {assignment.point}, which nobody delivered in "
+                f"{self._patience:g} s",
+                fix="name a drand relay with --drand, then run the command again",
+            )
+        what = "block" if self._client.deployment.beacon is None else "beacon round"
+        return ConfigError(
+            f"{waits} {what} {assignment.point}, and the chain did not get there in "
+            f"{self._patience:g} s",
+            fix="check that the chain makes blocks, then run the command again",
+        )
+
     def affordable_groups(self, bounty: Bounty) -> int:
-        """Groups that the bounty can still reserve and one batch may hold: a batch may not be
-        worth more than a lying majority of its committee would lose."""
-        rules = self._client.parameters
-        available = min(bounty.available, rules.most_batch_value) // _group_cost(bounty)
-        return min(available, rules.max_traces // bounty.terms.group_size)
+        """Groups that the bounty can still reserve and one batch may hold: neither what it can
+        cost nor its bond may be more than a lying majority of its committee would lose."""
+        return min(bounty.available // _group_cost(bounty), self._most_groups(bounty))
+
+    def _most_groups(self, bounty: Bounty) -> int:
+        """Groups of the largest batch that the market takes, whatever the bounty holds."""
+        rules, terms = self._client.parameters, bounty.terms
+        sellable = most_sold(rules, terms.price_per_unit, terms.fee_per_trace)
+        return min(sellable, rules.max_traces) // terms.group_size
 
     def mine(
         self,
@@ -134,14 +176,15 @@ class Miner:
         """Samples up to `groups` groups on the next assigned tasks, commits and publishes them.
 
         checkpoint: the registered checkpoint that the sampler samples from; None for a model
-        that is not registered. progress: called with 1 after each group.
+        that is not registered. seed: of the sampler; under tier A the tasks' seeds take its
+        place. progress: called with 1 after each group.
 
         Raises InsufficientFunds where the bounty can't pay one group or the miner its bond,
         ConfigError for a bounty that can't be mined (so), SamplerError, StorageError, ChainError.
         """
         bounty = self._client.bounty(bounty_id)
-        _check_tier(bounty, checkpoint)
-        groups = self._clamp(bounty, groups)
+        _check_tier(bounty, checkpoint, sampler)
+        groups = self.clamp(bounty, groups)
         environment = self.environment(bounty)
         _check_turns(bounty, environment)
         assignment = self.enrol(bounty_id)
@@ -176,18 +219,18 @@ class Miner:
         assert assignment.seed is not None
         lines: list[bytes] = []
         numbers = range(assignment.next_task, assignment.next_task + groups)
-        tasks = [
-            environment.task(
-                task_seed(
-                    bounty.terms.environment,
-                    bounty.id,
-                    self._client.address,
-                    assignment.seed,
-                    number,
-                )
+        seeds = [
+            task_seed(
+                bounty.terms.environment,
+                bounty.id,
+                self._client.address,
+                assignment.seed,
+                number,
             )
             for number in numbers
         ]
+        tasks = [environment.task(one) for one in seeds]
+        prompts = [task.prompt for task in tasks]
         rules = SamplingRules(
             group_size=size,
             temperature=sampling.temperature,
@@ -197,8 +240,10 @@ class Miner:
         sampled: Iterable[tuple[Completion, ...]]
         if environment.spec.source.turns():
             sampled = sample_dialogues(environment, tasks, sampler, rules, seed=seed)
+        elif Tier(bounty.terms.tier) is Tier.A:
+            sampled = _replayable(bounty, sampler).replay(prompts, rules, seeds=seeds)
         else:
-            sampled = sampler.sample([task.prompt for task in tasks], rules, seed=seed)
+            sampled = sampler.sample(prompts, rules, seed=seed)
         for number, task, completions in zip(numbers, tasks, sampled, strict=True):
             if len(completions) != size:
                 raise SamplerError(f"{len(completions)} completions for a group of {size}")
@@ -302,7 +347,8 @@ class Miner:
                 return self._spool.committed(entry, event.args["batch"])
         return entry
 
-    def _clamp(self, bounty: Bounty, groups: int) -> int:
+    def clamp(self, bounty: Bounty, groups: int) -> int:
+        """So many groups, or as many as one batch may have. Raises as mine() does."""
         if groups < 1:
             raise ConfigError(f"groups is {groups}", fix="mine at least one group")
         deadline = bounty.terms.deadline
@@ -315,11 +361,15 @@ class Miner:
         if affordable == 0:
             cost = _group_cost(bounty)
             token = self._client.token
-            most = self._client.parameters.most_batch_value
-            if cost > most:
+            if self._most_groups(bounty) == 0:
+                rules, size = self._client.parameters, bounty.terms.group_size
+                most = token.format(rules.most_batch_value)
                 raise ConfigError(
-                    f"one group of bounty {bounty.id} can cost {token.format(cost)}, a batch on "
-                    f"this market at most {token.format(most)}",
+                    f"no group of bounty {bounty.id} fits a batch: it has {size} traces, can cost "
+                    f"{token.format(cost)} and needs a bond of "
+                    f"{token.format(self._client.bond_for(bounty.id, size))}; a batch on this "
+                    f"market has at most {rules.max_traces} traces, costs at most {most} and has "
+                    f"a bond of at most {most}",
                     fix="mine a bounty with smaller groups or a lower price",
                 )
             raise InsufficientFunds(
@@ -336,19 +386,25 @@ def _group_cost(bounty: Bounty) -> int:
     return terms.group_size * (terms.price_per_unit + terms.fee_per_trace)
 
 
-def _check_tier(bounty: Bounty, checkpoint: int | None) -> None:
+def _check_tier(bounty: Bounty, checkpoint: int | None, sampler: Sampler) -> None:
     tier = Tier(bounty.terms.tier)
-    if tier is Tier.A:
+    if tier is not Tier.C and checkpoint is None:
         raise ConfigError(
-            f"bounty {bounty.id} asks for tier A (replayable sampling), which this version can't "
-            "mine",
-            fix="mine a bounty of tier B or C",
-        )
-    if tier is Tier.B and checkpoint is None:
-        raise ConfigError(
-            f"bounty {bounty.id} asks for tier B: traces of a registered checkpoint",
+            f"bounty {bounty.id} asks for tier {tier.name}: traces of a registered checkpoint",
             fix="sample its trainer's checkpoint (the default) instead of a model of your own",
         )
+    if tier is Tier.A:
+        _replayable(bounty, sampler)
+
+
+def _replayable(bounty: Bounty, sampler: Sampler) -> ReplayableSampler:
+    if not isinstance(sampler, ReplayableSampler):
+        raise ConfigError(
+            f"bounty {bounty.id} asks for tier A: tokens that the task's seed picks, and the "
+            f"sampler of {sampler.model!r} can't be told the seed",
+            fix="sample a local checkpoint with TransformersSampler (the default of `mine`)",
+        )
+    return sampler
 
 
 def _check_turns(bounty: Bounty, environment: Environment) -> None:

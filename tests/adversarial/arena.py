@@ -285,6 +285,13 @@ class Arena:
     def pass_time(self, seconds: int) -> None:
         self.node.increase_time(seconds)
 
+    def lose(self, depth: int) -> None:
+        """The last `depth` blocks are replaced by empty ones. Only where the trial's row is
+        `alone`."""
+        self.node.reorg(depth)
+        market = self.deployment.address("market")
+        assert self.node.rpc("eth_getCode", market, "latest") != "0x", "Anvil lost its state"
+
     @property
     def now(self) -> int:
         return int(self.node.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)

@@ -1,14 +1,15 @@
 """The attack matrix: what a row is, how its trials are run, and how its verdict follows.
 
-A row is an adversary: a function that plays one trial on a fresh chain and says whether the market
-caught it. What it cost and what it brought in is the difference of the liars' holdings on chain,
-before and after; nothing in a result is computed from parameters.
+A row is an adversary: a function that plays one trial on a market in its first state and says
+whether the market caught it. What it cost and what it brought in is the difference of the liars'
+holdings on chain, before and after; nothing in a result is computed from parameters.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -52,7 +53,8 @@ Attack = Callable[[Any, int], Outcome]
 @dataclass(frozen=True, slots=True)
 class Row:
     """title: the attack in words. who: the liar. expected: what the tests insist on. trials: most
-    trials of a whole run. deep: too slow for every test run."""
+    trials of a whole run. deep: too slow for every test run. alone: each trial needs a node of its
+    own, because it takes blocks back."""
 
     name: str
     title: str
@@ -60,13 +62,14 @@ class Row:
     expected: Ruling
     trials: int
     deep: bool
+    alone: bool
     how: str
     attack: Attack
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Means are per trial, in base units."""
+    """Means are per trial, in base units. seconds: what all trials took."""
 
     name: str
     title: str
@@ -79,13 +82,20 @@ class Result:
     ruling: Ruling
     how: str
     figures: Mapping[str, float]
+    seconds: float
 
 
 ROWS: Final[list[Row]] = []
 
 
 def row(
-    title: str, who: str, expected: Ruling, *, trials: int = 20, deep: bool = False
+    title: str,
+    who: str,
+    expected: Ruling,
+    *,
+    trials: int = 20,
+    deep: bool = False,
+    alone: bool = False,
 ) -> Callable[[Attack], Attack]:
     """Enters an adversary into the matrix; its docstring says how it goes."""
 
@@ -96,7 +106,7 @@ def row(
         how = " ".join((attack.__doc__ or "").split())
         if not how:
             raise ValueError(f"{name} does not say how it goes")
-        ROWS.append(Row(name, title, who, expected, trials, deep, how, attack))
+        ROWS.append(Row(name, title, who, expected, trials, deep, alone, how, attack))
         return attack
 
     return enter
@@ -108,16 +118,24 @@ def rule(outcomes: Sequence[Outcome]) -> Ruling:
     return Ruling.CAUGHT if all(one.caught for one in outcomes) else Ruling.UNPROFITABLE
 
 
-def run_row(world: Any, entry: Row, trials: int) -> Result:
-    """Plays `trials` trials, each from the world's first state."""
-    outcomes = []
+Worlds = Callable[[bool], AbstractContextManager[Any]]
+"""(alone) -> a market for one trial; where `alone`, on a node that nothing else was played on."""
+
+
+def play(worlds: Worlds, entry: Row, trials: int) -> Iterator[Outcome]:
+    """Plays `trials` trials, each from a world's first state."""
     for trial in range(trials):
-        world.reset(trial)
-        outcomes.append(entry.attack(world, trial))
-    return summarize(entry, outcomes)
+        with worlds(entry.alone) as world:
+            world.reset(trial)
+            outcome = entry.attack(world, trial)
+        yield outcome
 
 
-def summarize(entry: Row, outcomes: Sequence[Outcome]) -> Result:
+def run_row(worlds: Worlds, entry: Row, trials: int) -> Result:
+    return summarize(entry, list(play(worlds, entry, trials)))
+
+
+def summarize(entry: Row, outcomes: Sequence[Outcome], seconds: float = 0.0) -> Result:
     if not outcomes:
         raise ValueError(f"{entry.name} had no trial")
     names = sorted({name for one in outcomes for name in one.figures})
@@ -136,6 +154,7 @@ def summarize(entry: Row, outcomes: Sequence[Outcome]) -> Result:
             name: fmean(one.figures[name] for one in outcomes if name in one.figures)
             for name in names
         },
+        seconds=seconds,
     )
 
 
@@ -143,9 +162,12 @@ def summarize(entry: Row, outcomes: Sequence[Outcome]) -> Result:
 
 
 def write_json(path: Path, results: Iterable[Result], about: Mapping[str, Any]) -> None:
+    """At once or not at all: a run that is killed leaves the rows before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = {"about": dict(about), "rows": [asdict(result) for result in results]}
-    path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+    part.replace(path)
 
 
 def markdown(results: Sequence[Result], about: Mapping[str, Any]) -> str:

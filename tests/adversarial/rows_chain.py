@@ -96,7 +96,7 @@ def _lose(arena: Arena, step: Callable[[], object], check: Callable[[], object])
     before, first = check(), arena.node.block_number()
     step()
     depth = arena.node.block_number() - first
-    arena.node.rpc("anvil_reorg", depth, [])
+    arena.lose(depth)
     return check() == before
 
 
@@ -147,7 +147,7 @@ def _reorganized(arena: Arena, phase: str) -> Outcome:
         # The draw is lost too: another committee may sit, and commits with its own salts.
         with_draw = arena.node.block_number()
         votes()
-        arena.node.rpc("anvil_reorg", arena.node.block_number() - with_draw + 2, [])
+        arena.lose(arena.node.block_number() - with_draw + 2)
         lost &= progress() == (0, 0)
         seated = arena.draw(round_)
     votes()
@@ -166,21 +166,21 @@ def _reorganized(arena: Arena, phase: str) -> Outcome:
     return Outcome(lost and arena.phase(one.batch) == "settled", 0, 0, harm)
 
 
-@row("Reorg of a batch's commit", "block proposers", Ruling.CAUGHT, trials=3)
+@row("Reorg of a batch's commit", "block proposers", Ruling.CAUGHT, trials=5, alone=True)
 def reorg_commit(arena: Arena, trial: int) -> Outcome:
     """The commit and its bond are lost with their block. The miner commits the same batch again,
     from its spool; nothing of it was published."""
     return _reorganized(arena, "commit")
 
 
-@row("Reorg of a draw", "block proposers", Ruling.CAUGHT, trials=3)
+@row("Reorg of a draw", "block proposers", Ruling.CAUGHT, trials=5, alone=True)
 def reorg_draw(arena: Arena, trial: int) -> Outcome:
     """The draw and the block of its hash are replaced: another committee is drawn and does the
     work."""
     return _reorganized(arena, "draw")
 
 
-@row("Reorg of votes, with their draw", "block proposers", Ruling.CAUGHT, trials=3)
+@row("Reorg of votes, with their draw", "block proposers", Ruling.CAUGHT, trials=5, alone=True)
 def reorg_vote(arena: Arena, trial: int) -> Outcome:
     """All commitments are lost, and the draw with them. Who sits now commits with the salts of its
     journal; a commitment names round, content and verifier, so none of the lost ones fits
@@ -188,20 +188,26 @@ def reorg_vote(arena: Arena, trial: int) -> Outcome:
     return _reorganized(arena, "vote")
 
 
-@row("Reorg of reveals", "block proposers", Ruling.CAUGHT, trials=3)
+@row("Reorg of reveals", "block proposers", Ruling.CAUGHT, trials=5, alone=True)
 def reorg_reveal(arena: Arena, trial: int) -> Outcome:
     """Reveals are lost after everybody has read them. The commitments stand, so the same votes are
     revealed again, and none can be changed."""
     return _reorganized(arena, "reveal")
 
 
-@row("Reorg of an attestation", "block proposers", Ruling.CAUGHT, trials=3)
+@row("Reorg of an attestation", "block proposers", Ruling.CAUGHT, trials=5, alone=True)
 def reorg_attestation(arena: Arena, trial: int) -> Outcome:
     """The tally is lost; anybody makes it again from what is revealed."""
     return _reorganized(arena, "attestation")
 
 
-@row("Reorg of a dispute", "block proposers, for a bribed majority", Ruling.CAUGHT, trials=3)
+@row(
+    "Reorg of a dispute",
+    "block proposers, for a bribed majority",
+    Ruling.CAUGHT,
+    trials=5,
+    alone=True,
+)
 def reorg_dispute(arena: Arena, trial: int) -> Outcome:
     """The only dispute of a false attestation is lost with its block, and its bond comes back with
     it. It is sent again: the window is far longer than any reorg."""
@@ -220,7 +226,13 @@ def reorg_dispute(arena: Arena, trial: int) -> Outcome:
     return told.outcome(lost and arena.batch(told.case.batch).overturned == 1)
 
 
-@row("Reorg that renumbers batches", "block proposers, or a miner", Ruling.CAUGHT, trials=3)
+@row(
+    "Reorg that renumbers batches",
+    "block proposers, or a miner",
+    Ruling.CAUGHT,
+    trials=5,
+    alone=True,
+)
 def reorg_renumber(arena: Arena, trial: int) -> Outcome:
     """Two commits change places in a reorg, so that a batch's number names another content. A
     member's commitment binds the content: what it made for the one does not open for the other."""
@@ -229,7 +241,7 @@ def reorg_renumber(arena: Arena, trial: int) -> Outcome:
     first = arena.node.block_number()
     one = case(arena, MINER, traces=4, good=True)
     subject = bytes(arena.round(arena.batch(one.batch).round)["subject"])
-    arena.node.rpc("anvil_reorg", arena.node.block_number() - first, [])
+    arena.lose(arena.node.block_number() - first)
     other = case(arena, VICTIM, traces=4, good=True)
     case(arena, MINER, traces=4, good=True)
     assert other.batch == one.batch

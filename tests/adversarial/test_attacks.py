@@ -5,36 +5,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from arena import Arena
+from arenas import Arenas
 from attack_rows import ROWS
-from matrix import Outcome, Row, Ruling, markdown, row, rule, run_row, summarize
+from matrix import Outcome, Row, Ruling, markdown, play, row, rule, run_row, summarize
 
-from marketplace.chain.anvil import AnvilNode
 from marketplace.gym.pool import CheckPool
 
 TABLE = Path(__file__).parents[2] / "docs" / "attacks.md"
 
 
 @pytest.fixture(scope="module")
-def arena() -> Iterator[Arena]:
-    with AnvilNode() as node, CheckPool(workers=1) as pool:
-        arena = Arena(node, pool=pool)
-        yield arena
-        arena.close()
+def arenas() -> Iterator[Arenas]:
+    with CheckPool(workers=1) as pool, Arenas(pool) as arenas:
+        yield arenas
 
 
 @pytest.mark.parametrize(
     "entry",
     [pytest.param(one, id=one.name, marks=[pytest.mark.deep] if one.deep else []) for one in ROWS],
 )
-def test_a_row_is_what_the_matrix_says(arena: Arena, entry: Row) -> None:
-    result = run_row(arena, entry, 1)
+def test_a_row_is_what_the_matrix_says(arenas: Arenas, entry: Row) -> None:
+    result = run_row(arenas, entry, 1)
     assert result.ruling is entry.expected, result
 
 
@@ -60,6 +60,25 @@ def test_a_verdict_follows_from_what_was_measured(outcomes, ruling) -> None:
     assert rule(outcomes) is ruling
 
 
+def test_each_trial_starts_anew_and_rows_that_need_it_get_young_nodes() -> None:
+    asked, resets = [], []
+
+    @contextmanager
+    def worlds(alone: bool) -> Iterator[SimpleNamespace]:
+        asked.append(alone)
+        yield SimpleNamespace(reset=resets.append)
+
+    def attack(world: object, trial: int) -> Outcome:
+        return Outcome(trial != 1, 0, 0)
+
+    shared = Row("name", "title", "who", Ruling.CAUGHT, 3, False, False, "how", attack)
+    assert [one.caught for one in play(worlds, shared, 3)] == [True, False, True]
+    assert (asked, resets) == ([False] * 3, [0, 1, 2])
+    asked.clear()
+    assert run_row(worlds, replace(shared, alone=True), 2).caught == 1
+    assert asked == [True] * 2
+
+
 def test_no_row_without_a_trial_and_no_name_twice() -> None:
     with pytest.raises(ValueError, match="no trial"):
         summarize(ROWS[0], [])
@@ -67,7 +86,7 @@ def test_no_row_without_a_trial_and_no_name_twice() -> None:
         row("again", "nobody", Ruling.OPEN)(ROWS[0].attack)
 
 
-def test_the_table_shows_cost_gain_and_how_often(arena: Arena) -> None:
+def test_the_table_shows_cost_gain_and_how_often() -> None:
     entry = ROWS[0]
     outcomes = [Outcome(True, 2_000_000, 0, figures={"moves": 3}), Outcome(False, 0, 0)]
     text = markdown([summarize(entry, outcomes)], {"preset": "standard", "verifiers": 32})

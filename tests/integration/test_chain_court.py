@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from marketplace.chain.client import Commit, MarketClient, Payment, Reveal
-from marketplace.chain.deploying import deploy
+sys.path.insert(0, str(Path(__file__).parent))
+
+from court_kit import FEES, LIE, LINES, PRESET, RIGHT, STAKE, TRUTH, TUSD, WRONG, Case, open_case
+
+from marketplace.chain.client import Payment
 from marketplace.chain.errors import ContractError
-from marketplace.chain.parameters import MINIMAL
 from marketplace.chain.records import (
     Appeal,
     Audit,
     BatchPhase,
-    ContentId,
     DisputePhase,
     Kind,
     OpeningStatus,
@@ -27,121 +28,19 @@ from marketplace.chain.records import (
 from marketplace.protocol import commitments, disputes
 from marketplace.protocol.disputes import Fault, LeafVerdict
 from marketplace.protocol.errors import ConfigError
-from marketplace.protocol.hashing import keccak
-from marketplace.protocol.merkle import Tree, batch_tree
+from marketplace.protocol.merkle import batch_tree
 from marketplace.protocol.verdict import (
     MALFORMED,
     SOUND,
     UNAVAILABLE,
     Attestation,
     Reason,
-    Verdict,
-    VerdictTree,
-    batch_verdicts,
 )
-
-TUSD = 10**6
-LINES = [f"trace {index}".encode() for index in range(8)]
-FEES = 8 * TUSD // 50
-STAKE = 500 * TUSD
-RIGHT = Verdict(1_000_000, Reason.CORRECT, 1, 0)
-WRONG = Verdict(0, Reason.WRONG, 0, 0)
-TRUTH = [RIGHT] * 5 + [WRONG] + [RIGHT] * 2
-LIE = [RIGHT] * 8
-# Windows that a slow machine does not sit out; tests travel through them.
-PRESET = replace(MINIMAL, challenge_window=300, appeal_window=300, opening_window=300)
-
-
-@dataclass
-class Case:
-    """A market with eight verifiers and one committed batch."""
-
-    kit: Any
-    batch: int
-    traces: Tree
-    money: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.money = self.everything()
-
-    @property
-    def reader(self) -> MarketClient:
-        return self.kit.reader
-
-    @property
-    def challenger(self) -> MarketClient:
-        return self.kit.client(self.kit.accounts.other_miner)
-
-    def tree(self, verdicts: Sequence[Verdict]) -> VerdictTree:
-        return batch_verdicts(self.batch, verdicts)
-
-    def attest(self, votes: Sequence[Attestation | None]) -> int:
-        """Draw the current round, vote, tally; its id."""
-        round_id = self.kit.draw(self.batch)
-        self.kit.vote(round_id, votes)
-        self.reader.tally(self.batch)
-        return round_id
-
-    def dispute_leaf(self, verdicts: Sequence[Verdict], index: int) -> int:
-        dispute, _ = self.challenger.dispute_leaf(
-            self.batch,
-            LeafVerdict.of(index, verdicts[index]),
-            self.tree(verdicts).proof(index),
-            keccak(LINES[index]),
-            self.traces.proof(index),
-        )
-        return dispute
-
-    def juror(self, index: int, verdict: Verdict) -> Attestation:
-        return disputes.juror_attestation(self.batch, LeafVerdict.of(index, verdict))
-
-    def judge(self, dispute: int, *votes: Attestation) -> int:
-        """Seat the newest jury and let it vote: the first vote for all, the others for the last
-        seats. Then count it; its round."""
-        jury = self.reader.dispute(dispute).jury
-        assert jury is not None
-        self.kit.wait_for_randomness(self.reader.round(jury).draw_point)
-        assert self.reader.draw(jury).drew(jury)
-        seats = self.reader.round(jury).seats
-        first, *others = votes
-        self.kit.vote(jury, [first] * (seats - len(others)) + others)
-        self.reader.tally_jury(dispute)
-        return jury
-
-    def close(self, dispute: int) -> dict[str, Any]:
-        self.kit.pass_time(PRESET.appeal_window + 1)
-        return dict(self.reader.close_dispute(dispute).event("DisputeClosed").args)
-
-    def settle(self) -> None:
-        self.kit.pass_time(PRESET.challenge_window + 1)
-        self.reader.settle(self.batch)
-
-    def everything(self) -> int:
-        """Every token of the market and of everybody in it."""
-        accounts = self.kit.accounts
-        keys = (accounts.poster, accounts.miner, accounts.other_miner, *accounts.verifiers)
-        ledger = self.kit.deployment.address("ledger")
-        held = self.reader.token_balance(ledger)
-        assert held == self.reader.tracked()
-        stake = sum(self.reader.verifier(key.address).stake for key in accounts.verifiers)
-        assert self.reader.held_for("stake") == stake
-        balances = sum(self.reader.balance(key.address) for key in keys)
-        modules = ("escrow", "stake", "market", "court")
-        assert held == balances + sum(self.reader.held_for(module) for module in modules)
-        return held + sum(self.reader.token_balance(key.address) for key in keys)
 
 
 @pytest.fixture
 def case(market, accounts) -> Case:
-    token = market.deployment.token.address
-    deployment = deploy(market.anvil.url, accounts.deployer, PRESET, token=token, timeout=30.0)
-    kit = type(market)(market.anvil, deployment, accounts)
-    bounty = kit.open_bounty()
-    kit.stake_verifiers(8)
-    kit.open_assignment(bounty)
-    market_address = deployment.address("market")
-    traces = batch_tree(31337, market_address, bounty, accounts.miner.address, LINES)
-    return Case(kit, kit.commit_batch(bounty, traces=8, root=traces.root), traces)
+    return open_case(market, accounts)
 
 
 def test_a_lying_majority_falls_to_a_disputed_leaf(case, accounts) -> None:
@@ -437,98 +336,3 @@ def test_a_planted_batch_shows_who_did_not_check(case, market, accounts) -> None
     missed, _ = planter.open_audit(batch, **opening)
     assert missed
     assert planter.audit(batch) == Audit(batch, planter.address, 5, True)
-
-
-def test_a_member_that_commits_and_does_not_reveal_pays_more_than_an_absent_one(case) -> None:
-    kit, reader = case.kit, case.reader
-    said, salt = case.tree(TRUTH).attestation, b"\x5a" * 32
-    round_id = kit.draw(case.batch)
-    rounds, subject = kit.deployment.address("rounds"), reader.round(round_id).subject
-    seats = reader.seats(round_id)
-    clients = [kit.client(kit.accounts.key_of(seat.verifier)) for seat in seats]
-    for seat, client in zip(seats, clients, strict=True):
-        hidden = commitments.commitment(
-            31337, rounds, round_id, subject, client.address, said, salt
-        )
-        client.commit_verdict(round_id, seat.index, hidden)
-    for seat, client in zip(seats[:2], clients[:2], strict=True):
-        content = ContentId(b"\x01" * 32, 0x55)
-        client.reveal_verdict(round_id, seat.index, said, salt, content)
-    kit.pass_time(PRESET.reveal_window + 1)
-    reader.tally(case.batch)
-    case.settle()
-    assert PRESET.late_bps > PRESET.absence_bps
-    assert reader.verifier(clients[2].address).stake == STAKE - 20 * TUSD
-    assert reader.pool() == 20 * TUSD
-    assert case.everything() == case.money
-
-
-# --- draws -----------------------------------------------------------------------------
-
-
-def test_a_call_makes_the_draws_that_are_due_with_its_own_block(case, accounts) -> None:
-    key = accounts.verifiers[0]
-    point = case.reader.round(1).draw_point
-    while case.reader.head().number < point:
-        case.kit.anvil.mine()
-    assert case.reader.round(1).phase is RoundPhase.AWAITING_RANDOMNESS
-    sent = case.kit.client(key).stake(100 * TUSD, payment=Payment.PERMIT)
-    assert sent.drew(1)
-
-
-def test_more_due_draws_than_a_call_makes_itself_are_made_first(case, accounts) -> None:
-    kit, key = case.kit, accounts.verifiers[0]
-    bounty = kit.open_bounty()
-    kit.open_assignment(bounty)
-    client = kit.client(key)
-    client.deposit(100 * TUSD)
-    kit.client(accounts.miner).approve(100 * TUSD)
-    for _ in range(20):
-        kit.commit_batch(bounty, traces=4)
-    kit.anvil.mine(3)
-    assert case.reader.next_draw() == 1
-    kit.gas.clear()
-    client.stake(100 * TUSD)
-    assert [action for action, _ in kit.gas] == ["draw_due", "stake"]
-    assert case.reader.round(10).drawn_at is not None
-
-
-def test_several_commitments_and_reveals_go_together(case, accounts) -> None:
-    kit, reader = case.kit, case.reader
-    bounty = kit.open_bounty()
-    kit.open_assignment(bounty)
-    batches = [case.batch, *(kit.commit_batch(bounty, traces=4) for _ in range(3))]
-    rounds = [kit.draw(batch) for batch in batches]
-    said, salt = case.tree(TRUTH[:4]).attestation, b"\x5a" * 32
-    content = ContentId(b"\x01" * 32, 0x55)
-    for key in accounts.verifiers:
-        seats = [seat for one in rounds if (seat := reader.seat_of(one, key.address))]
-        if not seats:
-            continue
-        commits = [
-            Commit(
-                seat.round,
-                seat.index,
-                commitments.commitment(
-                    31337,
-                    kit.deployment.address("rounds"),
-                    seat.round,
-                    reader.round(seat.round).subject,
-                    key.address,
-                    said,
-                    salt,
-                ),
-            )
-            for seat in seats
-        ]
-        kit.client(key).commit_verdicts(commits)
-        for commit in commits:
-            kept = reader.seat(commit.round, commit.seat).vote
-            assert kept == commitments.stored(commit.commitment)
-    for key in accounts.verifiers:
-        seats = [seat for one in rounds if (seat := reader.seat_of(one, key.address))]
-        if seats:
-            kit.client(key).reveal_verdicts(
-                [Reveal(seat.round, seat.index, said, salt, content) for seat in seats]
-            )
-    assert all(reader.leader(one) == (commitments.vote(said), 3) for one in rounds)

@@ -17,6 +17,7 @@ from loop_kit import APPEALS, COURTLY, Arithmetic, Lie, Loop, courtly_market, fa
 
 from marketplace.chain.client import MarketClient
 from marketplace.chain.records import (
+    Appeal,
     Batch,
     BatchPhase,
     DisputePhase,
@@ -263,6 +264,31 @@ def test_a_watcher_keeps_its_limit_and_its_share(loop, court, accounts):
     assert court.reader.dispute_count() == 0
     loop.tower(accounts.stranger, max_bonds=bond).run_once()
     assert court.reader.dispute_count() == 1
+
+
+def test_a_jury_that_lies_is_appealed_once_and_within_the_limit(loop, court, accounts):
+    batch, _, others = attested_by_liars(loop, a_lie)
+    jurors = [loop.liar(key, a_lie, keeper=place == 0) for place, key in enumerate(others)]
+    bond, watcher = court.reader.dispute_bond(batch), accounts.stranger
+    poor = loop.tower(watcher, max_appeals=2 * bond - 1)
+    poor.run_once()
+    for _ in range(20):
+        for juror in jurors:
+            juror.run_once()
+        if court.reader.dispute(1).phase is DisputePhase.APPEALABLE:
+            break
+        court.anvil.mine(2)
+    assert court.reader.dispute(1).standing is Standing.STANDS
+    poor.run_once()
+    assert court.reader.appeals(1) == ()
+    tower = loop.tower(watcher, max_appeals=2 * bond)
+    tower.run_once()
+    tower.run_once()
+    assert court.reader.appeals(1) == (Appeal(watcher.address, Standing.STANDS, 2 * bond),)
+    # Everybody has sat: no larger jury can be drawn, and the appeal costs nothing.
+    assert loop.drive([tower, *jurors], batch, 40, seconds=APPEALS) is BatchPhase.SETTLED
+    assert court.reader.dispute(1).standing is Standing.STANDS
+    assert of(court, watcher) == 1_000 * TUSD - bond
 
 
 def test_traces_that_are_withheld_after_all_are_not_paid(loop, court, accounts, tmp_path):

@@ -368,8 +368,21 @@ def test_a_batch_is_never_worth_more_than_a_lying_majority_loses(loop, market):
     mined = loop.miner().mine(dear, 5, Arithmetic())
     assert mined.groups == 2  # 4 x 20.02 each
     dearer = loop.open_bounty(amount=1_000 * TUSD, price_per_unit=50 * TUSD)
-    with pytest.raises(ConfigError, match=r"can cost 200\.08 tUSD, a batch on this market at most"):
+    with pytest.raises(ConfigError, match=r"can cost 200\.08 tUSD and needs"):
         loop.miner().mine(dearer, 1, Arithmetic())
+
+
+def test_the_largest_batch_of_a_cheap_bounty_is_what_its_bond_allows(loop, market):
+    """Where traces cost less than their bond the contracts bound the bond."""
+    market.stake_verifiers(3)
+    bounty = loop.open_bounty(price_per_unit=TUSD // 1000, fee_per_trace=TUSD // 1000)
+    most = loop.miner().affordable_groups(market.reader.bounty(bounty)) * SIZE
+    assert market.reader.bond_for(bounty, most) == market.reader.parameters.most_batch_value
+    market.open_assignment(bounty)
+    with pytest.raises(ContractError) as refused:
+        market.commit_batch(bounty, traces=most + SIZE)
+    assert refused.value.name == "BatchMarket_BatchTooDear"
+    assert market.reader.batch(market.commit_batch(bounty, traces=most)).count == most
 
 
 def test_refund_after_the_deadline_with_a_batch_pending(loop, market, accounts):
@@ -424,10 +437,13 @@ def test_correct_bounties_pay_each_different_answer_once(loop, market):
     assert market.reader.batch(mined.batch).attestation.units == GROUPS
 
 
-def test_tier_a_is_refused_by_name(loop, market, accounts):
+def test_tier_a_needs_a_checkpoint_and_a_sampler_that_takes_seeds(loop, market, accounts):
     bounty = loop.open_bounty(tier=0, trainer=accounts.trainer.address)
-    with pytest.raises(ConfigError, match="tier A"):
+    with pytest.raises(ConfigError, match="tier A: traces of a registered checkpoint"):
         loop.miner().mine(bounty, 1, Arithmetic())
+    with pytest.raises(ConfigError, match="'arithmetic' can't be told the seed"):
+        loop.miner().mine(bounty, 1, Arithmetic(), checkpoint=1)
+    assert market.reader.assignment(bounty, accounts.miner.address) is None
 
 
 def _power_cut(*_: object, **__: object) -> None:

@@ -38,6 +38,7 @@ REFUSED: Final = {
     "list_functions": "it draws from Python's global randomness, so verifiers would not agree",
     "time_intervals": "its items depend on today's date, so verifiers would not agree",
     "pool_matrix": "it takes 32-bit seeds only and reseeds NumPy's global randomness",
+    "arc_agi": "it reads its whole data set for every task, over half a second of CPU time each",
     "composite": "it nests other tasks; register one environment per task",
 }
 
@@ -47,6 +48,7 @@ _OWN_KEYS = ("seed", "size")
 _PLAIN_LIST = re.compile(r"[\w\s,+\-\[\]\"']*", re.ASCII)
 _TOKEN = re.compile(r"\d+(?:\.\d*)?|\.\d+|[A-Za-z]+|\*\*|[-+*/^(),\s]")
 _FUNCTIONS = re.compile(r"a?(?:sin|cos|tan)h?|cot|sec|csc|exp|log|ln|sqrt|pi|Abs")
+_COMPLEX = re.compile(r"[\d\s.,ij()+\-*]{1,100}", re.ASCII)
 _MAX_EXPRESSION = 2000
 
 
@@ -69,7 +71,13 @@ def _is_expression(answer: str) -> bool:
     return position == len(answer)
 
 
+def _is_finite_complex(answer: str) -> bool:
+    # Its scorer takes NaN for every number.
+    return _COMPLEX.fullmatch(answer) is not None
+
+
 _FORMS: Final = {
+    "complex_arithmetic": _is_finite_complex,
     "binary_matrix": _is_plain_list,
     "n_queens": _is_plain_list,
     "spiral_matrix": _is_plain_list,
@@ -131,6 +139,8 @@ class ReasoningGymTasks:
         question, answer = item["question"], item["answer"]
         if not isinstance(question, str) or not isinstance(answer, str):
             raise ValueError(f"{self._name} gave a {type(answer).__name__} as reference answer")
+        if not answer.strip():  # base_conversion writes 0 as nothing: no completion can say that
+            raise ValueError(f"{self._name} gave no reference answer")
         question.encode("utf-8")  # hashed and sent later: a lone surrogate must not get through
         return Entry(question, answer, item)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "indexer"))
+
+import simulated
+
 from marketplace.api.app import create_app
 from marketplace.indexer.follow import Indexer
 from marketplace.indexer.store import IndexStore
@@ -20,14 +23,7 @@ from marketplace.indexer.store import IndexStore
 @pytest.fixture(scope="session")
 def sim() -> ModuleType:
     """The simulation that the indexer's tests use."""
-    path = Path(__file__).parents[1] / "indexer" / "simulated.py"
-    spec = importlib.util.spec_from_file_location("tracemarket_test_simulated", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return simulated
 
 
 @pytest.fixture

@@ -113,6 +113,7 @@ def test_bad_passwords_and_keys_are_refused_without_showing_the_key(tmp_path) ->
         (b'{"version": 3, "address": "0x12"}', "keystore v3"),
         (b'{"version": 3, "address": "' + b"ab" * 20 + b'"}', "keystore v3"),
         (b'{"version": 3, "crypto": 7, "address": "' + b"ab" * 20 + b'"}', "keystore v3"),
+        (b'{"version": 3, "VERSION": 5, "address": "' + b"ab" * 20 + b'"}', "keystore v3"),
         (b"\xff\xfe", "not JSON"),
         (b" " * 70_000, "65536 bytes"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,10 @@ from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import simulated
+
 from marketplace.indexer.follow import Indexer
 from marketplace.indexer.rows import TABLES
 from marketplace.indexer.store import IndexStore
@@ -20,14 +23,7 @@ from marketplace.indexer.store import IndexStore
 @pytest.fixture(scope="session")
 def sim() -> ModuleType:
     """simulated.py, which stands next to this file."""
-    path = Path(__file__).with_name("simulated.py")
-    spec = importlib.util.spec_from_file_location("tracemarket_test_simulated", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and copy look classes up there
-    spec.loader.exec_module(module)
-    return module
+    return simulated
 
 
 @pytest.fixture

@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from marketplace.chain.records import Kind, Opening, OpeningStatus
+from marketplace.chain.records import (
+    Dispute,
+    DisputePhase,
+    Kind,
+    Opening,
+    OpeningStatus,
+    Standing,
+)
 from marketplace.gym.checking import BatchCheck
+from marketplace.protocol.commitments import vote
 from marketplace.protocol.disputes import (
     LeafVerdict,
     children_of,
@@ -29,7 +37,7 @@ from verifier_node.checking import Finding
 from verifier_node.disputes import juror_vote
 from verifier_node.journal import Stance
 from verifier_node.published import Published
-from verifier_node.watchtower import plan, turn
+from verifier_node.watchtower import plan, turn, worth_appealing
 
 BATCH = 3
 RIGHT, WRONG = Verdict(10**6, Reason.CORRECT, 1, 0), Verdict(0, Reason.WRONG, 0, 0)
@@ -54,6 +62,29 @@ def changed(place: int, verdict: Verdict) -> list[Verdict]:
 GONE = Finding(UNAVAILABLE, None, "nobody has it")
 GARBAGE = Finding(MALFORMED, None, "not a batch file")
 WHOLE = found(HONEST)
+
+
+def decided(kind: Kind, standing: Standing, disputed: Attestation, index: int = 0) -> Dispute:
+    return Dispute(
+        id=1,
+        phase=DisputePhase.APPEALABLE,
+        kind=kind,
+        standing=standing,
+        challenger="0x" + "11" * 20,
+        batch=BATCH,
+        index=index,
+        bond=7,
+        jury=4,
+        juries=1,
+        decided_at=100,
+        last=False,
+        attestation=0,
+        paid=False,
+        miner_wronged=False,
+        vote=vote(disputed),
+        rival_vote=None,
+        standing_vote=None,
+    )
 
 
 def never() -> Published | None:
@@ -152,3 +183,22 @@ def test_without_an_own_tree_a_paid_verdict_is_looked_for() -> None:
         opening = Opening(1, OpeningStatus.ANSWERED, at, 0, children, None)
         at = at.descend(children, turn(None, opening))
     assert at.first == 6
+
+
+@pytest.mark.parametrize("kind", [Kind.LEAF, Kind.OPENING])
+@pytest.mark.parametrize("standing", [Standing.STANDS, Standing.UNAVAILABLE])
+def test_a_jury_that_calls_a_lie_right_is_worth_an_appeal(kind: Kind, standing: Standing) -> None:
+    lie = juror_attestation(BATCH, LeafVerdict.of(2, LIE))
+    right = juror_attestation(BATCH, LeafVerdict.of(2, RIGHT))
+    assert worth_appealing(decided(kind, standing, lie, 2), WHOLE)
+    # Not where the watcher sees it as the jury does, nor where it can't look.
+    assert not worth_appealing(decided(kind, standing, right, 2), WHOLE)
+    assert not worth_appealing(decided(kind, standing, lie, 2), GONE)
+    assert not worth_appealing(decided(kind, Standing.FALLS, lie, 2), WHOLE)
+
+
+def test_a_jury_that_calls_a_sound_batch_malformed_is_worth_an_appeal() -> None:
+    dispute = decided(Kind.MALFORMED, Standing.STANDS, MALFORMED)
+    assert worth_appealing(dispute, WHOLE)
+    assert not worth_appealing(dispute, GARBAGE)
+    assert not worth_appealing(dispute, GONE)
