@@ -30,6 +30,7 @@ REFUSED: Final = {
     "rubiks_cube": _NO_ANSWER,
     "rush_hour": _NO_ANSWER,
     "codeio": _HASH_ORDER,
+    "intermediate_integration": _HASH_ORDER,
     "isomorphic_strings": _HASH_ORDER,
     "knight_swap": _HASH_ORDER,
     "polynomial_multiplication": _HASH_ORDER,
@@ -83,7 +84,6 @@ _FORMS: Final = {
     "n_queens": _is_plain_list,
     "spiral_matrix": _is_plain_list,
     "countdown": _is_expression,
-    "intermediate_integration": _is_expression,
     "puzzle24": _is_expression,
     "simple_integration": _is_expression,
 }
