@@ -1,8 +1,8 @@
 """reasoning-gym datasets as task sources: one item per seed, scored by the dataset itself.
 
-Some datasets can't be used and are refused by name. Checked for 0.1.25 by drawing items and
-scores in processes with different PYTHONHASHSEED, and by reading what uses a clock or global
-randomness. Others hand the answer to eval() or to SymPy's parser, which evaluates it; for
+Some datasets can't be used and are refused by name. Checked for 0.1.25 by `make gym-sweep`, which
+puts every task through `env check` (docs/reasoning-gym.md), and by reading what uses a clock or
+global randomness. Others hand the answer to eval() or to SymPy's parser, which evaluates it; for
 those only answers of a harmless form reach the scorer (see `_FORMS`).
 """
 
@@ -30,6 +30,7 @@ REFUSED: Final = {
     "rubiks_cube": _NO_ANSWER,
     "rush_hour": _NO_ANSWER,
     "codeio": _HASH_ORDER,
+    "intermediate_integration": _HASH_ORDER,
     "isomorphic_strings": _HASH_ORDER,
     "knight_swap": _HASH_ORDER,
     "polynomial_multiplication": _HASH_ORDER,
@@ -39,6 +40,7 @@ REFUSED: Final = {
     "time_intervals": "its items depend on today's date, so verifiers would not agree",
     "pool_matrix": "it takes 32-bit seeds only and reseeds NumPy's global randomness",
     "arc_agi": "it reads its whole data set for every task, over half a second of CPU time each",
+    "string_insertion": "its answer is nearly always the question's last word, as it stands there",
     "composite": "it nests other tasks; register one environment per task",
 }
 
@@ -81,9 +83,7 @@ _FORMS: Final = {
     "binary_matrix": _is_plain_list,
     "n_queens": _is_plain_list,
     "spiral_matrix": _is_plain_list,
-    "string_insertion": _is_plain_list,
     "countdown": _is_expression,
-    "intermediate_integration": _is_expression,
     "puzzle24": _is_expression,
     "simple_integration": _is_expression,
 }
