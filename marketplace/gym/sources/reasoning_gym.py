@@ -78,7 +78,13 @@ def _is_finite_complex(answer: str) -> bool:
     return _COMPLEX.fullmatch(answer) is not None
 
 
+def _is_true_or_false(answer: str) -> bool:
+    # Its scorer takes whatever it can't read for right.
+    return answer.lower() in ("true", "false")
+
+
 _FORMS: Final = {
+    "game_of_life_halting": _is_true_or_false,
     "complex_arithmetic": _is_finite_complex,
     "binary_matrix": _is_plain_list,
     "n_queens": _is_plain_list,
