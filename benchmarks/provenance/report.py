@@ -48,6 +48,7 @@ def judged(stages: dict[str, Any], profiles: dict[str, ReplayTolerance]) -> Resu
                     "sampler": row["sampler"],
                     "verifier": row["verifier"],
                     **spread_of(row["margins"]),
+                    "moved": _moved(row, honest),
                     "refused": {
                         name: sum(refused(row["margins"], one)) for name, one in profiles.items()
                     },
@@ -69,6 +70,20 @@ def judged(stages: dict[str, Any], profiles: dict[str, ReplayTolerance]) -> Resu
         ],
         "costs": stages["costs"]["found"],
     }
+
+
+def _moved(row: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
+    """Largest difference of a token's margin from what the plain fp32 verifier finds for it."""
+    plain = next(
+        one for one in rows if (one["sampler"], one["verifier"]) == (row["sampler"], "fp32")
+    )
+    if plain is row or len(plain["margins"]) != len(row["margins"]):
+        return None
+    return max(
+        abs(one - other)
+        for mine, others in zip(row["margins"], plain["margins"], strict=True)
+        for one, other in zip(mine, others, strict=True)
+    )
 
 
 def _caught(row: dict[str, Any], tolerance: ReplayTolerance) -> dict[str, Any]:
@@ -121,12 +136,13 @@ def _honest(results: Results) -> list[str]:
         "",
         "A flip is a token that another one beats in the verifier's pass. Samplers that equal "
         "their verifier in shape are not the same computation either: one decodes with a cache, "
-        "the other reads a tree.",
+        "the other reads a tree. Moved: the largest difference of any token's margin between this "
+        "verifier and the plain one, on the same tokens: the rounding that a flip needs.",
         "",
-        "| sampler | verifier | tokens | flips | largest margin | "
+        "| sampler | verifier | tokens | flips | largest margin | moved | "
         + " | ".join(f"refused, {one}" for one in profiles)
         + " |",
-        "| :-- | :-- | --: | --: | --: |" + " --: |" * len(profiles),
+        "| :-- | :-- | --: | --: | --: | --: |" + " --: |" * len(profiles),
     ]
     for row in results["honest"]["rows"]:
         cells = [
@@ -135,6 +151,7 @@ def _honest(results: Results) -> list[str]:
             f"{row['tokens']:,}",
             str(row["flips"]),
             f"{row['largest']:.2g}" if row["flips"] else "none",
+            "" if row["moved"] is None else f"{row['moved']:.1e}",
             *(
                 f"{row['refused'][one]} of {row['traces']} "
                 f"(< {upper(row['refused'][one], row['traces']):.1%})"
