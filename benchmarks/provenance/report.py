@@ -12,7 +12,7 @@ from marketplace.gym.provenance import ReplayTolerance
 
 Results = dict[str, Any]
 
-BOUNDS: Final = (0.0001, 0.001, 0.01, 0.1, 0.5)
+BOUNDS: Final = (0.0001, 0.001, 0.01, 0.1, 0.75)
 """Margins to say the freedom of."""
 
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -56,7 +56,7 @@ def judged(stages: dict[str, Any], profiles: dict[str, ReplayTolerance]) -> Resu
                 for row in honest
             ],
             "bounds": BOUNDS,
-            "freedom": freedom(honest[0]["margins"], BOUNDS),
+            "freedom": freedom(_plain(stages), BOUNDS),
         },
         "lies": [
             {
@@ -70,6 +70,12 @@ def judged(stages: dict[str, Any], profiles: dict[str, ReplayTolerance]) -> Resu
         ],
         "costs": stages["costs"]["found"],
     }
+
+
+def _plain(stages: dict[str, Any]) -> list[list[float]]:
+    """The margins of all fp32 samplers, as the plain verifier finds them."""
+    rows = stages["honest"]["found"]
+    return [trace for row in rows if row["verifier"] == "fp32" for trace in row["margins"]]
 
 
 def _moved(row: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
@@ -182,7 +188,7 @@ def _freedom(results: Results) -> list[str]:
         "## What the tolerance leaves to choose",
         "",
         "Where the runner-up is within the margin a liar may take it and sample on. Such tokens, "
-        "of those of the first row:",
+        "of those that fp32 samplers gave:",
         "",
         "| margin (nats) | " + " | ".join(f"{one:g}" for one in honest["bounds"]) + " |",
         "| :-- |" + " --: |" * len(honest["bounds"]),
@@ -237,7 +243,7 @@ def _costs(results: Results) -> list[str]:
     for name, work in results["costs"].items():
         lines += [
             f"### {name}: {work['groups']} groups of 8, {work['tokens_per_trace']:.1f} tokens a "
-            f"trace, {work['drawn']} groups drawn",
+            f"trace, {work['drawn']} of the groups drawn",
             "",
             "| step | ms |",
             "| :-- | --: |",
@@ -273,11 +279,10 @@ def plot(results: Results, stages: dict[str, Any], path: Path) -> None:
             label=f"{row['sampler']}: loses by more",
         )
         shown += 1
-    first = stages["honest"]["found"][0]["margins"]
-    gaps = sorted(-one for trace in first for one in trace if one < 0)
+    gaps = sorted(-one for trace in _plain(stages) for one in trace if one < 0)
     tokens = len(gaps)
     shares = [(place + 1) / tokens for place in range(tokens)]
-    left.plot(gaps, shares, color="#999999", linewidth=1, label="runner-up within (all honest)")
+    left.plot(gaps, shares, color="#999999", linewidth=1, label="fp32: runner-up within")
     for name, one in results["profiles"].items():
         left.axvline(one["margin"], color="#000000", linestyle=":", linewidth=1)
         left.text(one["margin"], 1.1, name, fontsize=7, ha="center")
