@@ -308,6 +308,7 @@ def plot(results: Results, stages: dict[str, Any], path: Path) -> None:
     right.set_yticks(range(len(names)), names, fontsize=7)
     right.invert_yaxis()
     right.set_xlim(0, 1)
-    right.set_xlabel("share of changed traces refused, default (blue: sums, orange: texts)")
+    right.set_xlabel("share of changed traces refused")
+    right.set_title("lies under the default (blue: sums, orange: texts)", fontsize=9, pad=14)
     right.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, format="png", metadata={"Software": None})
