@@ -12,7 +12,7 @@ from marketplace.gym.provenance import ReplayTolerance
 
 Results = dict[str, Any]
 
-BOUNDS: Final = (0.0001, 0.001, 0.01, 0.1, 0.5)
+BOUNDS: Final = (0.0001, 0.001, 0.01, 0.1, 0.75)
 """Margins to say the freedom of."""
 
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -48,6 +48,7 @@ def judged(stages: dict[str, Any], profiles: dict[str, ReplayTolerance]) -> Resu
                     "sampler": row["sampler"],
                     "verifier": row["verifier"],
                     **spread_of(row["margins"]),
+                    "moved": _moved(row, honest),
                     "refused": {
                         name: sum(refused(row["margins"], one)) for name, one in profiles.items()
                     },
@@ -55,7 +56,7 @@ def judged(stages: dict[str, Any], profiles: dict[str, ReplayTolerance]) -> Resu
                 for row in honest
             ],
             "bounds": BOUNDS,
-            "freedom": freedom(honest[0]["margins"], BOUNDS),
+            "freedom": freedom(_plain(stages), BOUNDS),
         },
         "lies": [
             {
@@ -69,6 +70,26 @@ def judged(stages: dict[str, Any], profiles: dict[str, ReplayTolerance]) -> Resu
         ],
         "costs": stages["costs"]["found"],
     }
+
+
+def _plain(stages: dict[str, Any]) -> list[list[float]]:
+    """The margins of all fp32 samplers, as the plain verifier finds them."""
+    rows = stages["honest"]["found"]
+    return [trace for row in rows if row["verifier"] == "fp32" for trace in row["margins"]]
+
+
+def _moved(row: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
+    """Largest difference of a token's margin from what the plain fp32 verifier finds for it."""
+    plain = next(
+        one for one in rows if (one["sampler"], one["verifier"]) == (row["sampler"], "fp32")
+    )
+    if plain is row or len(plain["margins"]) != len(row["margins"]):
+        return None
+    return max(
+        abs(one - other)
+        for mine, others in zip(row["margins"], plain["margins"], strict=True)
+        for one, other in zip(mine, others, strict=True)
+    )
 
 
 def _caught(row: dict[str, Any], tolerance: ReplayTolerance) -> dict[str, Any]:
@@ -121,12 +142,13 @@ def _honest(results: Results) -> list[str]:
         "",
         "A flip is a token that another one beats in the verifier's pass. Samplers that equal "
         "their verifier in shape are not the same computation either: one decodes with a cache, "
-        "the other reads a tree.",
+        "the other reads a tree. Moved: the largest difference of any token's margin between this "
+        "verifier and the plain one, on the same tokens: the rounding that a flip needs.",
         "",
-        "| sampler | verifier | tokens | flips | largest margin | "
+        "| sampler | verifier | tokens | flips | largest margin | moved | "
         + " | ".join(f"refused, {one}" for one in profiles)
         + " |",
-        "| :-- | :-- | --: | --: | --: |" + " --: |" * len(profiles),
+        "| :-- | :-- | --: | --: | --: | --: |" + " --: |" * len(profiles),
     ]
     for row in results["honest"]["rows"]:
         cells = [
@@ -135,6 +157,7 @@ def _honest(results: Results) -> list[str]:
             f"{row['tokens']:,}",
             str(row["flips"]),
             f"{row['largest']:.2g}" if row["flips"] else "none",
+            "" if row["moved"] is None else f"{row['moved']:.1e}",
             *(
                 f"{row['refused'][one]} of {row['traces']} "
                 f"(< {upper(row['refused'][one], row['traces']):.1%})"
@@ -165,7 +188,7 @@ def _freedom(results: Results) -> list[str]:
         "## What the tolerance leaves to choose",
         "",
         "Where the runner-up is within the margin a liar may take it and sample on. Such tokens, "
-        "of those of the first row:",
+        "of those that fp32 samplers gave:",
         "",
         "| margin (nats) | " + " | ".join(f"{one:g}" for one in honest["bounds"]) + " |",
         "| :-- |" + " --: |" * len(honest["bounds"]),
@@ -220,7 +243,7 @@ def _costs(results: Results) -> list[str]:
     for name, work in results["costs"].items():
         lines += [
             f"### {name}: {work['groups']} groups of 8, {work['tokens_per_trace']:.1f} tokens a "
-            f"trace, {work['drawn']} groups drawn",
+            f"trace, {work['drawn']} of the groups drawn",
             "",
             "| step | ms |",
             "| :-- | --: |",
@@ -256,11 +279,10 @@ def plot(results: Results, stages: dict[str, Any], path: Path) -> None:
             label=f"{row['sampler']}: loses by more",
         )
         shown += 1
-    first = stages["honest"]["found"][0]["margins"]
-    gaps = sorted(-one for trace in first for one in trace if one < 0)
+    gaps = sorted(-one for trace in _plain(stages) for one in trace if one < 0)
     tokens = len(gaps)
     shares = [(place + 1) / tokens for place in range(tokens)]
-    left.plot(gaps, shares, color="#999999", linewidth=1, label="runner-up within (all honest)")
+    left.plot(gaps, shares, color="#999999", linewidth=1, label="fp32: runner-up within")
     for name, one in results["profiles"].items():
         left.axvline(one["margin"], color="#000000", linestyle=":", linewidth=1)
         left.text(one["margin"], 1.1, name, fontsize=7, ha="center")
@@ -286,6 +308,7 @@ def plot(results: Results, stages: dict[str, Any], path: Path) -> None:
     right.set_yticks(range(len(names)), names, fontsize=7)
     right.invert_yaxis()
     right.set_xlim(0, 1)
-    right.set_xlabel("share of changed traces refused, default (blue: sums, orange: texts)")
+    right.set_xlabel("share of changed traces refused")
+    right.set_title("lies under the default (blue: sums, orange: texts)", fontsize=9, pad=14)
     right.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, format="png", metadata={"Software": None})

@@ -37,7 +37,7 @@ MODEL: Final = Path("build/models/smollm2-135m")
 DEFAULTS: Final = ProvenanceSpec()
 PROFILES: Final = {
     "default": ReplayTolerance(DEFAULTS.margin, DEFAULTS.flips),
-    "bf16": ReplayTolerance(margin=0.5, flips=0.1),
+    "bf16": ReplayTolerance(margin=0.75, flips=0.15),
 }
 TOGETHER: Final = "generation, all together"
 ALONE: Final = "generation, one trace at a time"
