@@ -93,9 +93,9 @@ test-solidity: $(STAMPS)/contracts
 test-integration: setup
 	$(PY) -m pytest -n 2 --dist loadfile tests/integration tests/e2e
 
-# Runs of 256 calls (hardhat.config.js): 4,000 of them are 1,024,000 calls. All files are compiled, because Hardhat finds
-# the handler only so; --grep picks the invariants.
-DEEP_RUNS ?= 4000
+# A process a core; each runs the handler from seeds of its own.
+DEEP_CALLS ?= 1000000
+DEEP_JOBS ?= $(shell nproc)
 
 test-deep: setup test-invariants-deep  ## the invariants for a million calls, and the long Python tests; hours
 	$(PY) -m pytest -m deep
@@ -107,9 +107,7 @@ attacks: setup  ## play the attack matrix; build/attacks.json, build/attacks.md 
 	$(PY) tests/adversarial --trials $(TRIALS) --json build/attacks.json --table build/attacks.md --table docs/attacks.md
 
 test-invariants-deep: $(STAMPS)/contracts
-	rm -rf build/deep && mkdir -p build/deep
-	TRACEMARKET_DEEP_RUNS=$(DEEP_RUNS) npx --no-install hardhat test solidity --grep invariant_
-	$(PY) tests/solidity/deep_report.py build/deep/actions.txt $(DEEP_RUNS) 256
+	$(PY) tests/solidity/deep.py --calls $(DEEP_CALLS) --jobs $(DEEP_JOBS)
 
 test-ipfs: setup  ## storage against a real daemon (installs one from npm into build/)
 	TRACEMARKET_IPFS=1 $(PY) -m pytest -m ipfs tests/integration

@@ -69,6 +69,7 @@ abstract contract MarketChecks is Stories {
     /// whose round it is: a batch's or a dispute's
     mapping(uint64 round => uint64) internal _batchOf;
     mapping(uint64 round => uint64) internal _disputeOf;
+    mapping(uint64 dispute => uint64) private _batchDisputed;
     /// what members vote, so that a round's leader can be named and revealed
     mapping(uint64 round => mapping(uint8 seat => Attestation)) internal _votes;
     mapping(uint64 round => bytes32) internal _convicted;
@@ -83,7 +84,8 @@ abstract contract MarketChecks is Stories {
     Expected[] private _closing;
     uint256 private _pool;
     uint256 private _jurorsPaid;
-    uint256 private _observed;
+    /// number of times that everything was looked at: once or more in a call
+    uint256 public steps;
 
     // After every call of the handler
 
@@ -160,9 +162,9 @@ abstract contract MarketChecks is Stories {
 
     /// One closed thing of each kind, another one after each call.
     function checkFinal() external view {
-        if (_knownBatches != 0) _checkBatch(uint64(1 + _observed % _knownBatches));
-        if (_knownRounds != 0) _checkRound(uint64(1 + _observed % _knownRounds));
-        if (_knownDisputes != 0) _checkDispute(uint64(1 + _observed % _knownDisputes));
+        if (_knownBatches != 0) _checkBatch(uint64(1 + steps % _knownBatches));
+        if (_knownRounds != 0) _checkRound(uint64(1 + steps % _knownRounds));
+        if (_knownDisputes != 0) _checkDispute(uint64(1 + steps % _knownDisputes));
     }
 
     /// All of them.
@@ -186,7 +188,9 @@ abstract contract MarketChecks is Stories {
 
     function _checkDispute(uint64 dispute) private view {
         bytes32 was = _finalDispute[dispute];
-        vm.assertEq(court.get(dispute).closed, was != 0, "closed by an action that closes");
+        ICourt.Dispute memory seen = court.get(dispute);
+        vm.assertEq(seen.batch, _batchDisputed[dispute], "a dispute stays one of its batch");
+        vm.assertEq(seen.closed, was != 0, "closed by an action that closes");
         if (was != 0) vm.assertEq(_stateOfDispute(dispute), was, "a closed dispute is final");
     }
 
@@ -233,7 +237,7 @@ abstract contract MarketChecks is Stories {
     /// Compares the phase of everything that isn't final with the one before. Between two looks lies either one call or
     /// time alone.
     function _observe(bool time) internal {
-        ++_observed;
+        ++steps;
         _observeDisputes(time);
         _observeBatches(time);
         _observeRounds(time);
@@ -257,7 +261,7 @@ abstract contract MarketChecks is Stories {
             _batchPhase[batch] = phase;
             bool disputed;
             for (uint256 j; j < _liveDisputes.length; ++j) {
-                if (court.get(_liveDisputes[j]).batch == batch) disputed = true;
+                if (_batchDisputed[_liveDisputes[j]] == batch) disputed = true;
             }
             vm.assertEq(market.get(batch).disputes != 0, disputed, "a batch knows whether disputes are open");
             bool waits = phase == IBatchMarket.Phase.Disputed;
@@ -273,7 +277,10 @@ abstract contract MarketChecks is Stories {
     }
 
     function _observeDisputes(bool time) private {
-        while (_knownDisputes < court.count()) _liveDisputes.push(++_knownDisputes);
+        while (_knownDisputes < court.count()) {
+            _liveDisputes.push(++_knownDisputes);
+            _batchDisputed[_knownDisputes] = court.get(_knownDisputes).batch;
+        }
         for (uint256 i; i < _liveDisputes.length;) {
             uint64 dispute = _liveDisputes[i];
             ICourt.Phase phase = court.phaseOf(dispute);
@@ -310,13 +317,10 @@ abstract contract MarketChecks is Stories {
         }
         for (uint256 i; i < _liveRounds.length;) {
             uint64 round = _liveRounds[i];
-            _observeRound(time, round);
-            if (_roundPhase[round] == IRounds.Phase.Closed && rounds.get(round).judged) {
-                _judged[round] = true;
-                _remove(_liveRounds, i);
-            } else {
-                ++i;
-            }
+            // That nothing leaves Closed, and that no other round is judged, `checkFinal` sees.
+            if (_roundPhase[round] != IRounds.Phase.Closed) _observeRound(time, round);
+            if (_roundPhase[round] == IRounds.Phase.Closed && _judged[round]) _remove(_liveRounds, i);
+            else ++i;
         }
     }
 
@@ -401,6 +405,7 @@ abstract contract MarketChecks is Stories {
     }
 
     function _expectJudged(uint64 round, bytes32 final_) internal {
+        _judged[round] = true;
         bytes32 convicted = _convicted[round];
         for (uint8 seat; seat < _seated[round].length; ++seat) {
             if (convicted != 0 && rounds.seatOf(round, seat).vote == convicted) continue;
