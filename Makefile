@@ -75,10 +75,13 @@ $(STAMPS)/slither-venv: $(STAMPS)/venv contracts/slither/requirements.txt
 	build/slither/venv/bin/python -m pip install --quiet --disable-pip-version-check -r contracts/slither/requirements.txt
 	@touch $@
 
-# A build of its own too, whole and fresh: Slither reads whatever build-info it finds.
+# Slither reads whatever build-info it finds, so it gets a whole build of its own: a copy where the last was whole,
+# else a fresh one.
 $(STAMPS)/slither: $(STAMPS)/contracts $(STAMPS)/slither-venv $(wildcard contracts/slither/*)
 	rm -rf build/slither/artifacts build/slither/cache
-	npx --no-install hardhat --config contracts/slither/hardhat.config.js compile --no-tests --quiet
+	if [ "$$(ls contracts/artifacts/build-info/*.output.json | wc -l)" = 1 ]; \
+	  then cp -r contracts/artifacts build/slither/artifacts; \
+	  else npx --no-install hardhat --config contracts/slither/hardhat.config.js compile --no-tests --quiet; fi
 	$(PY) contracts/slither/check.py build/slither/venv/bin/slither
 	@touch $@
 
@@ -87,8 +90,11 @@ slither: $(STAMPS)/slither  ## static analysis of the contracts; reasons in cont
 test-unit: setup  ## the quick part
 	$(PY) -m pytest -n 2 --dist loadfile tests/unit tests/property
 
+# The contracts as they are built, tests with less optimizing (hardhat.config.js).
+SOLIDITY_TESTS := npx --no-install hardhat --build-profile tests test solidity --no-compile
+
 test-solidity: $(STAMPS)/contracts
-	npx --no-install hardhat test solidity
+	$(SOLIDITY_TESTS)
 
 test-integration: setup
 	$(PY) -m pytest -n 2 --dist loadfile tests/integration tests/e2e
@@ -125,7 +131,7 @@ vectors: setup  ## write the golden vectors
 	$(PY) tests/vectors/generate.py
 
 snapshots: $(STAMPS)/contracts  ## write gas and contract sizes into contracts/snapshots; the tests compare
-	UPDATE_SNAPSHOTS=true npx --no-install hardhat test solidity tests/solidity/Snapshots.t.sol
+	UPDATE_SNAPSHOTS=true $(SOLIDITY_TESTS) tests/solidity/Snapshots.t.sol
 	UPDATE_SNAPSHOTS=true $(PY) -m pytest tests/unit/chain/test_contract_sizes.py
 
 # Compiled contracts of others that the benchmark measures; nothing else needs them.

@@ -29,6 +29,10 @@ const deep = {
   shrinkRunLimit: 100,
 };
 
+function compiler(optimizer) {
+  return { version: "0.8.37", path: soljson, preferWasm: true, settings: { evmVersion: "cancun", optimizer } };
+}
+
 /** @type {import("hardhat/config").HardhatUserConfig} */
 export default {
   paths: {
@@ -38,13 +42,14 @@ export default {
     cache: "./contracts/cache",
   },
   solidity: {
-    version: "0.8.37",
-    path: soljson,
-    preferWasm: true,
-    settings: {
-      evmVersion: "cancun",
-      optimizer: { enabled: true, runs: 1_000 },
+    profiles: {
+      default: compiler({ enabled: true, runs: 1_000 }),
+      // For the Solidity tests' own code, compiled in a third of the time: what the optimizer spends most on is left
+      // out. They take the contracts as built, so always with --no-compile (`make test-solidity`).
+      tests: compiler({ enabled: false, details: { peephole: true, inliner: true, jumpdestRemover: true } }),
     },
+    // Deep runs share one build; tests that are split off would be built anew by each process.
+    splitTestsCompilation: deepRuns === 0,
   },
   test: {
     solidity: {

@@ -78,17 +78,20 @@ def report(
     return "\n".join(lines), not never and made >= calls
 
 
-def _run(shard: Shard, depth: int) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
+def _environment(shard: Shard, depth: int) -> dict[str, str]:
+    return os.environ | {
         "TRACEMARKET_DEEP_RUNS": str(shard.runs),
         "TRACEMARKET_DEEP_SEED": str(shard.seed),
         "TRACEMARKET_DEEP_DEPTH": str(depth),
     }
+
+
+def _run(shard: Shard, depth: int) -> subprocess.CompletedProcess[str]:
     command = ["npx", "--no-install", "hardhat", "test", "solidity", *FILES]
     return subprocess.run(
         [*command, "--no-compile", "--grep", "invariant_"],
         cwd=ROOT,
-        env=environment,
+        env=_environment(shard, depth),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -120,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     for old in OUT.glob("*.txt"):
         old.unlink()
-    subprocess.run(["npx", "--no-install", "hardhat", "build", *FILES], cwd=ROOT, check=True)
+    build = ["npx", "--no-install", "hardhat", "build", *FILES]
+    subprocess.run(build, cwd=ROOT, env=_environment(parts[0], asked.depth), check=True)
 
     began = time.monotonic()
     found: list[list[int]] = []
