@@ -79,10 +79,13 @@ $(STAMPS)/slither-venv: $(STAMPS)/venv contracts/slither/requirements.txt
 	build/slither/venv/bin/python -m pip install --quiet --disable-pip-version-check -r contracts/slither/requirements.txt
 	@touch $@
 
-# A build of its own too, whole and fresh: Slither reads whatever build-info it finds.
+# Slither reads whatever build-info it finds, so it gets a whole build of its own: a copy where the last was whole,
+# else a fresh one.
 $(STAMPS)/slither: $(STAMPS)/contracts $(STAMPS)/slither-venv $(wildcard contracts/slither/*)
 	rm -rf build/slither/artifacts build/slither/cache
-	npx --no-install hardhat --config contracts/slither/hardhat.config.js compile --no-tests --quiet
+	if [ "$$(ls contracts/artifacts/build-info/*.output.json | wc -l)" = 1 ]; \
+	  then cp -r contracts/artifacts build/slither/artifacts; \
+	  else npx --no-install hardhat --config contracts/slither/hardhat.config.js compile --no-tests --quiet; fi
 	$(PY) contracts/slither/check.py build/slither/venv/bin/slither
 	@touch $@
 
@@ -91,15 +94,18 @@ slither: $(STAMPS)/slither  ## static analysis of the contracts; reasons in cont
 test-unit: setup  ## the quick part
 	$(PY) -m pytest -n 2 --dist loadfile tests/unit tests/property
 
+# The contracts as they are built, tests with less optimizing (hardhat.config.js).
+SOLIDITY_TESTS := npx --no-install hardhat --build-profile tests test solidity --no-compile
+
 test-solidity: $(STAMPS)/contracts
-	npx --no-install hardhat test solidity
+	$(SOLIDITY_TESTS)
 
 test-integration: setup
 	$(PY) -m pytest -n 2 --dist loadfile tests/integration tests/e2e
 
-# Runs of 256 calls (hardhat.config.js): 4,000 of them are 1,024,000 calls. All files are compiled, because Hardhat finds
-# the handler only so; --grep picks the invariants.
-DEEP_RUNS ?= 4000
+# A process a core; each runs the handler from seeds of its own.
+DEEP_CALLS ?= 1000000
+DEEP_JOBS ?= $(shell nproc)
 
 test-deep: setup test-invariants-deep  ## the invariants for a million calls, and the long Python tests; hours
 	$(PY) -m pytest -m deep
@@ -111,9 +117,7 @@ attacks: setup  ## play the attack matrix; build/attacks.json, build/attacks.md 
 	$(PY) tests/adversarial --trials $(TRIALS) --json build/attacks.json --table build/attacks.md --table docs/attacks.md
 
 test-invariants-deep: $(STAMPS)/contracts
-	rm -rf build/deep && mkdir -p build/deep
-	TRACEMARKET_DEEP_RUNS=$(DEEP_RUNS) npx --no-install hardhat test solidity --grep invariant_
-	$(PY) tests/solidity/deep_report.py build/deep/actions.txt $(DEEP_RUNS) 256
+	$(PY) tests/solidity/deep.py --calls $(DEEP_CALLS) --jobs $(DEEP_JOBS)
 
 test-ipfs: setup  ## storage against a real daemon (installs one from npm into build/)
 	TRACEMARKET_IPFS=1 $(PY) -m pytest -m ipfs tests/integration
@@ -141,7 +145,7 @@ vectors: setup  ## write the golden vectors
 	$(PY) tests/vectors/generate.py
 
 snapshots: $(STAMPS)/contracts  ## write gas and contract sizes into contracts/snapshots; the tests compare
-	UPDATE_SNAPSHOTS=true npx --no-install hardhat test solidity tests/solidity/Snapshots.t.sol
+	UPDATE_SNAPSHOTS=true $(SOLIDITY_TESTS) tests/solidity/Snapshots.t.sol
 	UPDATE_SNAPSHOTS=true $(PY) -m pytest tests/unit/chain/test_contract_sizes.py
 
 # Compiled contracts of others that the benchmark measures; nothing else needs them.

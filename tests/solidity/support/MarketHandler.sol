@@ -408,7 +408,8 @@ contract MarketHandler is PublicSteps {
     function moveOpening(uint256 seed) external observed {
         for (uint256 i; i <= seed % 12; ++i) {
             uint64 dispute = _pickDispute(seed, ICourt.Phase.Opening);
-            if (dispute != 0) _move(dispute, _dice(seed, i));
+            if (dispute == 0) return;
+            _move(dispute, _dice(seed, i));
             _observe(false);
         }
     }

@@ -276,8 +276,10 @@ abstract contract PublicSteps is MarketChecks {
                 rounds.drawDue(100);
                 _observe(false);
             }
-            for (uint64 dispute = 1; dispute <= court.count(); ++dispute) _endDispute(dispute);
-            for (uint64 batch = 1; batch <= market.count(); ++batch) _endBatch(batch);
+            uint64[] memory open = _liveDisputes;
+            for (uint256 j; j < open.length; ++j) _endDispute(open[j]);
+            open = _liveBatches;
+            for (uint256 j; j < open.length; ++j) _endBatch(open[j]);
         }
         checkAllFinal();
         vm.assertEq(_liveRounds.length, 0, "every round is judged");

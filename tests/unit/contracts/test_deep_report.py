@@ -1,0 +1,77 @@
+"""What tests/solidity/deep.py makes of the counts that runs of the invariants leave behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FILE = Path(__file__).parents[2] / "solidity" / "deep.py"
+
+
+@pytest.fixture(scope="module")
+def deep() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("deep_invariants", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_names_are_those_of_the_enum(deep: ModuleType) -> None:
+    assert deep.actions("enum Other {X} /// enum\nenum Action {\n    Draw,\n    Meddle\n}") == [
+        "Draw",
+        "Meddle",
+    ]
+    names = deep.actions(deep.ACTIONS.read_text())
+    assert names[0] == "CreateBounty"
+    assert names[-1] == "Meddle"
+    assert len(set(names)) == len(names)
+    with pytest.raises(ValueError, match="no enum Action"):
+        deep.actions("enum Other {X}")
+
+
+def test_the_last_run_counts_once_however_it_was_played_again(deep: ModuleType) -> None:
+    assert deep.rows("1 0\n0 2\n0 2\n", 2, 2) == [[1, 0], [0, 2]]
+    assert deep.rows("1 0\n0 2\n0 3\n", 2, 2) == [[1, 0], [0, 2]]
+    assert deep.rows("1 0\n", 2, 2) == [[1, 0]]
+    with pytest.raises(ValueError, match="a line doesn't have 2 counts"):
+        deep.rows("1 0 0\n", 1, 2)
+
+
+def test_shards_have_all_calls_and_seeds_of_their_own(deep: ModuleType) -> None:
+    parts = deep.shards(1_000_000, 256, 125, 7)
+    assert sum(part.runs * 256 for part in parts) == 1_024_000
+    assert [part.seed for part in parts] == list(range(7, 39))
+    assert len(deep.shards(32_000, 256, 125, 1)) == 1
+    assert len(deep.shards(32_001, 256, 125, 1)) == 2
+
+
+def test_report_fails_where_an_action_never_succeeded_or_calls_lack(deep: ModuleType) -> None:
+    table, well = deep.report([[1, 2], [0, 3]], ["Draw", "Meddle"], 10, 20)
+    assert well
+    assert [line.split() for line in table.splitlines()] == [
+        ["1", "Draw"],
+        ["5", "Meddle"],
+        ["20", "handler", "calls", "in", "2", "runs", "of", "10"],
+    ]
+    table, well = deep.report([[0, 2]], ["Draw", "Meddle"], 10, 10)
+    assert not well
+    assert "never succeeded: Draw" in table
+    table, well = deep.report([[1, 2]], ["Draw", "Meddle"], 10, 11)
+    assert not well
+    assert "only 10 of 11 calls were made" in table
+
+
+@pytest.mark.parametrize("option", ["--calls", "--depth", "--runs", "--jobs", "--first-seed"])
+def test_numbers_must_be_at_least_one(
+    deep: ModuleType, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        deep.main([option, "0"])
+    assert "at least 1" in capsys.readouterr().err
