@@ -146,7 +146,7 @@ def test_one_trace_for_every_reason_at_tier_c(pool: CheckPool) -> None:
     )
     assert (result.attestation.units, result.attestation.faults) == (2, 6)
     texts = {
-        3: "same text was paid before",
+        3: "was bought before",
         6: "the checker raised ValueError: no",
         7: "over 0.5 seconds",
         8: "42 characters, over 40",
@@ -353,7 +353,7 @@ def test_pools_of_any_size_come_to_the_same_attestation() -> None:
             checks.append(check_batch(lines, spec=SPEC, terms=terms, pool=made))
     assert checks[0] == checks[1]
     assert reasons(checks[0])[10] is Reason.UNASSIGNED
-    assert checks[0].attestation.units > 40
+    assert checks[0].attestation.units == 25  # white space makes no other text
     other = replace(terms, assignment_seed=b"\x0a" * 32)
     with CheckPool(1) as made:  # copied from another assignment
         copied = check_batch(lines, spec=SPEC, terms=other, pool=made)
