@@ -137,7 +137,7 @@ def test_copies_of_what_was_bought_are_worth_nothing(market, pool, tmp_path, acc
     poor = EmbeddedStore(tmp_path / "poor")
     poor.put(data)
     content = reader.batch_content(second)
-    poor.put(loop.store.get(Cid.from_chain(content.digest, content.codec)))
+    poor.put(loop.store.get(Cid.from_chain(content.digest, content.codec), timeout=0))
     kept = BatchChecker(
         reader, poor, pool, fetch_seconds=0, scorer_for=None, sold=SoldIndex(path)
     ).find(batch)
