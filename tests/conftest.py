@@ -7,6 +7,7 @@ anvil        AnvilNode with the market deployed (preset "minimal"); every test s
 deployment   that market's Deployment; its token is a TestStablecoin with 6 decimals
 accounts     keys by role, see Accounts; all but `stranger` hold 100,000 tUSD and 10,000 ETH
 market       MarketKit: clients by key, chain time, and the steps that many tests share
+kit_on       a MarketKit of a node and a deployment that a test made by itself
 fresh_anvil  a factory of further nodes, market included or not; stopped after the test
 
 def test_example(market, accounts):
@@ -251,6 +252,12 @@ def fresh_anvil(accounts: Accounts) -> Iterator[Callable[..., MarketKit | AnvilN
             return MarketKit(node, _deploy_funded(node, accounts), accounts)
 
         yield start
+
+
+@pytest.fixture
+def kit_on(accounts: Accounts) -> Callable[[AnvilNode, Deployment], MarketKit]:
+    """A MarketKit of a deployment that a test made by itself."""
+    return lambda node, deployment: MarketKit(node, deployment, accounts)
 
 
 def _deploy_funded(node: AnvilNode, accounts: Accounts) -> Deployment:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from marketplace.protocol import merkle
 from marketplace.protocol.batch_terms import BatchTerms
-from marketplace.protocol.errors import InvalidValue, MalformedTrace, ProofFailed
+from marketplace.protocol.errors import MalformedTrace, ProofFailed
 from marketplace.protocol.seeds import PPM
 from marketplace.protocol.trace import Tier, Trace, decode_line
 from marketplace.protocol.verdict import (
@@ -142,9 +142,10 @@ def open_attested(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRules:
-    """What a group must fit. checkpoint: the one to be trained, which tier B traces must name.
+    """What a group must fit.
 
-    stop: the environment's stop strings. context: most tokens of prompt and completion together.
+    checkpoint: the one to be trained, which traces of tiers A and B must name. stop: the
+    environment's stop strings. context: most tokens of prompt and completion together.
     """
 
     checkpoint: int
@@ -155,10 +156,9 @@ class GroupRules:
 def build_groups(batches: Iterable[AttestedBatch], codec: TokenCodec, rules: GroupRules) -> Dataset:
     """The usable groups of the batches, in order, and what was left out.
 
-    Tier B: traces of the checkpoint, with tokens that give their text and with
+    Tiers A and B: traces of the checkpoint, with tokens that give their text and with
     log-probabilities, in groups of two or more that differ in score. Tier C: fully scored
-    traces only, and opaque: nothing is known of the policy that sampled them. Raises
-    InvalidValue for tier A.
+    traces only, and opaque: nothing is known of the policy that sampled them.
     """
     skipped: Counter[str] = Counter()
     groups: list[TrainingGroup] = []
@@ -167,8 +167,6 @@ def build_groups(batches: Iterable[AttestedBatch], codec: TokenCodec, rules: Gro
     traces = 0
     for batch in batches:
         terms = batch.terms
-        if terms.tier is Tier.A:
-            raise InvalidValue(f"batch {terms.batch} is of tier A, which can't be used yet")
         build = _opaque_group if terms.tier is Tier.C else _scorable_group
         traces += len(batch.lines)
         judged = list(zip(batch.lines, batch.verdicts, strict=True))

@@ -29,12 +29,14 @@ from marketplace.protocol.errors import (
     CheckpointError,
     ContentTooLarge,
     EnvironmentMismatch,
+    InvalidValue,
     MalformedBatch,
     SpecError,
     StorageError,
 )
 from marketplace.protocol.trace import Tier
 from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation
+from marketplace.storage.assets import fetch_assets
 from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.store import ContentStore
 from verifier_node.earlier import EarlierSales, Lookback
@@ -65,9 +67,10 @@ class Finding:
 class BatchChecker:
     """Judges batches.
 
-    fetch_seconds: how long one look for content may take. scorer_for: makes the scorer of tier
-    B; None where this node has no model runtime (then it can't judge tier B at all). sold: the
-    index of earlier texts; without it one is kept in memory.
+    fetch_seconds: how long one look for content may take. scorer_for: makes the scorer of tiers
+    A and B; None where this node has no model runtime (then it can't judge these at all). Data
+    sets go to the pool's assets folder; without one, environments that have some can't be judged.
+    sold: the index of earlier texts; without it one is kept in memory.
     """
 
     def __init__(
@@ -120,9 +123,11 @@ class BatchChecker:
         except ContentTooLarge as error:
             return Finding(MALFORMED, None, str(error))
         except (StorageError, SpecError) as error:
-            # A store that is down itself raises here: that is this node's trouble, no finding.
-            self._store.has(Cid(bounty.terms.environment, RAW))
-            return Finding(UNAVAILABLE, None, str(error))
+            return self._unavailable(bounty, error)
+        try:
+            self._fetch_assets(spec)
+        except (EnvironmentMismatch, InvalidValue, StorageError) as error:
+            return self._unavailable(bounty, error)
         try:
             earlier = self._before(batch, bounty, spec)
             check = self._check(batch, bounty, spec, data, earlier)
@@ -174,6 +179,20 @@ class BatchChecker:
         committed = self._reader.batch_committed(batch.id).block
         return self._earlier.before(committed, bounty.terms.environment, spec)
 
+    def _unavailable(self, bounty: Bounty, error: Exception) -> Finding:
+        # A store that is down itself raises here: that is this node's trouble, no finding.
+        self._store.has(Cid(bounty.terms.environment, RAW))
+        return Finding(UNAVAILABLE, None, str(error))
+
+    def _fetch_assets(self, spec: EnvironmentSpec) -> None:
+        if not (wanted := spec.to_fetch()):
+            return
+        if self._pool.assets is None:
+            raise EnvironmentMismatch(
+                f"environment {spec.name!r} needs data sets, and this node has no folder for them"
+            )
+        fetch_assets(self._store, wanted, self._pool.assets, timeout=self._fetch_seconds)
+
     def _check(
         self,
         batch: Batch,
@@ -183,16 +202,13 @@ class BatchChecker:
         earlier: Lookback | None,
     ) -> BatchCheck:
         terms = batch_terms(self._reader, batch, bounty)
-        if terms.tier is Tier.A:
-            raise EnvironmentMismatch(
-                f"bounty {bounty.id} asks for tier A, which this version can't check"
-            )
         lines = open_batch(data, count=batch.count, root=batch.root, terms=terms)
         scorer = randomness = None
-        if terms.tier is Tier.B:
+        if terms.tier is not Tier.C:
             if self._scorer_for is None:
                 raise EnvironmentMismatch(
-                    f"bounty {bounty.id} asks for tier B, and this node has no model runtime",
+                    f"bounty {bounty.id} asks for tier {terms.tier.name}, and this node has no "
+                    "model runtime",
                     fix="install tracemarket[verify]",
                 )
             scorer = self._scorer_for(spec)

@@ -55,14 +55,19 @@ class CheckpointCache:
 
 
 def scorer_maker(checkpoints: CheckpointCache) -> ScorerFor | None:
-    """What makes tier-B scorers; None where no model runtime is installed."""
+    """What makes scorers of tiers A and B; None where no model runtime is installed."""
     if importlib.util.find_spec("torch") is None:
         return None
 
     def make(spec: EnvironmentSpec) -> ProvenanceScorer:
-        from marketplace.gym.provenance import OffPolicyScorer, Tolerance
+        from marketplace.gym.provenance import OffPolicyScorer, ReplayTolerance, Tolerance
 
-        tolerance = Tolerance(spec.provenance.mean, spec.provenance.maximum)
-        return OffPolicyScorer(checkpoints.policy, spec.sampling, tolerance=tolerance)
+        rules = spec.provenance
+        return OffPolicyScorer(
+            checkpoints.policy,
+            spec.sampling,
+            tolerance=Tolerance(rules.mean, rules.maximum),
+            replay_tolerance=ReplayTolerance(rules.margin, rules.flips),
+        )
 
     return make

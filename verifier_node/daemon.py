@@ -12,12 +12,14 @@ from collections.abc import Callable
 from threading import Event as Signal
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.delivering import BeaconKeeper
 from marketplace.chain.errors import ContractError
 from marketplace.chain.records import Batch, BatchPhase, Round, RoundPhase, Seat, SeatState
 from marketplace.protocol.errors import ChainError
 from marketplace.protocol.verdict import UNAVAILABLE, encode_verdicts
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import BatchChecker
+from verifier_node.delivering import bring
 from verifier_node.disputes import CourtDesk
 from verifier_node.duties import KEEPING, Done, Duty, duty
 from verifier_node.journal import Journal
@@ -39,7 +41,8 @@ class VerifierNode:
     commit is included. fetch_seconds: how long one look for a verdict file may take.
     collect_above: token base units of fees above which they are withdrawn to the verifier's own
     address; None leaves them in the ledger. watchtower: disputes wrong attestations; None for a
-    node that does not.
+    node that does not. beacons: delivers the beacons that its batches and disputes wait for, in a
+    market that draws from one; None leaves that to others.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class VerifierNode:
         fetch_seconds: float = 20.0,
         collect_above: int | None = None,
         watchtower: Watchtower | None = None,
+        beacons: BeaconKeeper | None = None,
         randbytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._client = client
@@ -64,6 +68,7 @@ class VerifierNode:
         self._fetch_seconds = fetch_seconds
         self._collect_above = collect_above
         self._watchtower = watchtower
+        self._beacons = beacons
         self._market = client.deployment.address("market")
         self._voter = Voter(client, journal, patience=patience, randbytes=randbytes)
         self._desk = CourtDesk(
@@ -74,6 +79,7 @@ class VerifierNode:
             checker,
             keeper=keeper,
             fetch_seconds=fetch_seconds,
+            beacons=beacons,
         )
 
     def run_once(self) -> list[Done]:
@@ -110,6 +116,10 @@ class VerifierNode:
         if batch.phase is BatchPhase.IN_ROUND:
             round_ = self._client.round(batch.round)
             round_phase = round_.phase
+            if self._beacons is not None and bring(self._client, self._beacons, round_):
+                return Done(
+                    batch.id, Duty.DELIVER, f"round {round_.id}: beacon {round_.draw_point}"
+                )
             if round_phase in (RoundPhase.COMMITTING, RoundPhase.REVEALING):
                 seat = self._client.seat_of(batch.round, self._client.address)
         now_due = duty(

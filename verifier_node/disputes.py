@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.delivering import BeaconKeeper
 from marketplace.chain.records import (
     Batch,
     Dispute,
@@ -31,6 +32,7 @@ from marketplace.protocol.disputes import (
 from marketplace.protocol.verdict import MALFORMED, SOUND, UNAVAILABLE, Attestation
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import BatchChecker, Finding
+from verifier_node.delivering import bring
 from verifier_node.duties import KEEPING, Done, Duty, dispute_duty
 from verifier_node.journal import Journal
 from verifier_node.passes import attend, watch
@@ -56,7 +58,8 @@ class CourtDesk:
     """The disputes of one market, as one verifier key attends to them.
 
     keeper: also makes the calls that anybody may make. fetch_seconds: how long one look for a
-    verdict file may take.
+    verdict file may take. beacons: delivers what draws of juries wait for; None leaves that to
+    others.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class CourtDesk:
         *,
         keeper: bool = True,
         fetch_seconds: float = 20.0,
+        beacons: BeaconKeeper | None = None,
     ) -> None:
         self._client = client
         self._store = store
@@ -77,6 +81,7 @@ class CourtDesk:
         self._checker = checker
         self._keeper = keeper
         self._fetch_seconds = fetch_seconds
+        self._beacons = beacons
         self._court = client.deployment.address("court")
         self._defended: tuple[bytes, Published] | None = None
 
@@ -100,6 +105,8 @@ class CourtDesk:
         jury, seat = None, None
         if dispute.phase is DisputePhase.IN_JURY and dispute.jury is not None:
             jury = self._client.round(dispute.jury)
+            if self._beacons is not None and bring(self._client, self._beacons, jury):
+                return _done(dispute, Duty.DELIVER, f"jury {jury.id}: beacon {jury.draw_point}")
             if jury.phase in (RoundPhase.COMMITTING, RoundPhase.REVEALING):
                 seat = self._client.seat_of(jury.id, self._client.address)
         now_due = due(self._client, dispute, jury, seat)

@@ -16,11 +16,13 @@ from marketplace.chain.records import (
 
 class Duty(Enum):
     """WAIT: nothing yet. CHECK and REVEAL are a member's own, DEFEND that of whoever signed the
-    attestation, CHALLENGE that of a watcher with money. DRAW, TALLY, NARROW, VOID, SETTLE,
+    attestation, CHALLENGE that of a watcher with money. DELIVER (the beacon that a draw waits for),
+    DRAW, TALLY, NARROW, VOID, SETTLE,
     CONCLUDE and CLOSE are calls that anybody may make (a keeper makes them). FORGET: the batch or
     dispute has come to its end."""
 
     WAIT = auto()
+    DELIVER = auto()
     DRAW = auto()
     CHECK = auto()
     REVEAL = auto()

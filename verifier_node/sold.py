@@ -101,6 +101,7 @@ class SoldIndex:
         try:
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30)
             # A lost transaction is only read and fetched again.
+            self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             with self._transaction():
                 version = self._db.execute("PRAGMA user_version").fetchone()[0]

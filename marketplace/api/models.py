@@ -46,6 +46,7 @@ Fault = Literal["none", "sum", "shape", "index", "cap"]
 RoundPhase = Literal[
     "awaiting_randomness", "drawable", "stalled", "committing", "revealing", "closed"
 ]
+PointStatus = Literal["pending", "awaited", "ready", "missed"]
 SeatState = Literal["drawn", "committed", "revealed"]
 
 
@@ -123,6 +124,20 @@ class Parameters(Model):
     max_traces: int
 
 
+class Randomness(Model):
+    """What decides draws and miners' tasks. The last five are null for block hashes."""
+
+    kind: Literal["blockhash", "drand"]
+    delay: int = Field(
+        description="From asking to the point that counts: blocks, with drand seconds (at least)."
+    )
+    patience: int | None = Field(description="Seconds in which a beacon round must be delivered.")
+    network: str | None = Field(description="The drand network.")
+    chain_hash: Hash | None = Field(description="What drand relays call the network by.")
+    genesis: Time | None = Field(description="When round 1 came.")
+    period: int | None = Field(description="Seconds between rounds.")
+
+
 class Money(Model):
     """Where all tokens are: tokens_in - tokens_out = balances + escrow + stake + market + court,
     and court = dispute_bonds + pool."""
@@ -145,6 +160,7 @@ class Market(Model):
     contracts: dict[str, Address]
     token: Token
     parameters: Parameters
+    randomness: Randomness
     money: Money
     environments: int
     bounties: int
@@ -219,6 +235,23 @@ class Settlement(Model):
     slashed: Tokens = _amount("Penalties of verifiers.")
 
 
+class Assignment(Model):
+    """A miner's enrolment in a bounty."""
+
+    bounty: int
+    miner: Address
+    point: int = Field(
+        description="What decides its tasks: the hash of that block, or that drand round."
+    )
+    status: PointStatus | None = Field(
+        description="Whether that is known; `awaited`: a drand round that is out and that nobody "
+        "delivered yet; `missed`: opening asks for another point. Null once open."
+    )
+    seed: Hash | None = Field(description="Its tasks follow from it; null until it is opened.")
+    requested_at: Time = Field(description="When that point was asked for.")
+    opened_at: Time | None
+
+
 class Batch(Model):
     id: int
     bounty: int
@@ -280,7 +313,13 @@ class Round(Model):
         description="Traces that are judged (1 for a jury): units + faults can't exceed it."
     )
     size: int = Field(description="Seats wanted.")
-    draw_point: int = Field(description="Block whose hash decides the draw.")
+    draw_point: int = Field(
+        description="What decides the draw: the hash of that block, or that drand round."
+    )
+    draw_status: PointStatus | None = Field(
+        description="Whether that is known; `awaited`: a drand round that is out and that nobody "
+        "delivered yet; `missed`: out of reach, a draw schedules it again. Null once drawn."
+    )
     randomness: Hash | None
     opened_at: Time
     drawn_at: Time | None

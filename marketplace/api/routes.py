@@ -93,6 +93,21 @@ def bounty(seen: Seen, id: Id) -> models.Bounty:
     return views.bounty(seen, row) if row else _missing(f"bounty {id}")
 
 
+@router.get(
+    "/bounties/{id}/assignments",
+    tags=["bounties"],
+    summary="Miners that are enrolled in a bounty, by address",
+    responses=_MISSING,
+)
+def assignments(
+    seen: Seen, id: Id, query: Annotated[AddressPageQuery, Query()]
+) -> models.Page[models.Assignment]:
+    if seen.bounty(id) is None:
+        _missing(f"bounty {id}")
+    rows = seen.assignments(id, query.cursor or "", query.limit + 1)
+    return _page(rows, query.limit, lambda row: views.assignment(seen, row), lambda row: row.miner)
+
+
 @router.get("/batches", tags=["batches"], summary="Batches, oldest first")
 def batches(seen: Seen, query: Annotated[BatchQuery, Query()]) -> models.Page[models.Batch]:
     rows = seen.batches(

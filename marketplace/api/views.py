@@ -6,10 +6,12 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from marketplace.api import models
+from marketplace.chain.deployment import Deployment
 from marketplace.chain.records import (
     BatchPhase,
     DisputePhase,
     OpeningStatus,
+    RandomnessStatus,
     RoundPhase,
     SeatState,
 )
@@ -26,6 +28,7 @@ from marketplace.indexer.rows import (
     ROUNDS,
     VERIFIERS,
     AppealRow,
+    AssignmentRow,
     AttestationRow,
     AuditRow,
     BalanceRow,
@@ -58,6 +61,12 @@ ROUND_PHASES: Final[dict[RoundPhase, models.RoundPhase]] = {
     RoundPhase.COMMITTING: "committing",
     RoundPhase.REVEALING: "revealing",
     RoundPhase.CLOSED: "closed",
+}
+POINT_STATUSES: Final[dict[RandomnessStatus, models.PointStatus]] = {
+    RandomnessStatus.PENDING: "pending",
+    RandomnessStatus.AWAITED: "awaited",
+    RandomnessStatus.READY: "ready",
+    RandomnessStatus.MISSED: "missed",
 }
 DISPUTE_PHASES: Final[dict[DisputePhase, models.DisputePhase]] = {
     DisputePhase.OPENING: "opening",
@@ -131,6 +140,7 @@ def market(seen: Snapshot) -> models.Market:
             address=token.address, name=token.name, symbol=token.symbol, decimals=token.decimals
         ),
         parameters=models.Parameters(**parameters),
+        randomness=_randomness(deployment),
         money=models.Money(
             tokens_in=str(money.tokens_in),
             tokens_out=str(money.tokens_out),
@@ -186,6 +196,18 @@ def bounty(seen: Snapshot, row: BountyRow) -> models.Bounty:
         batches=row.batches,
         block=row.block,
         created_at=row.created_at,
+    )
+
+
+def assignment(seen: Snapshot, row: AssignmentRow) -> models.Assignment:
+    return models.Assignment(
+        bounty=row.bounty,
+        miner=row.miner,
+        point=row.point,
+        status=POINT_STATUSES[seen.randomness(row.point)] if row.seed is None else None,
+        seed=row.seed,
+        requested_at=row.requested_at,
+        opened_at=row.opened_at,
     )
 
 
@@ -289,6 +311,19 @@ def balance(row: BalanceRow) -> models.Balance:
 # --- parts ----------------------------------------------------------------------------
 
 
+def _randomness(deployment: Deployment) -> models.Randomness:
+    beacon = deployment.beacon
+    return models.Randomness(
+        kind="blockhash" if beacon is None else "drand",
+        delay=deployment.randomness_delay,
+        patience=deployment.randomness_patience,
+        network=None if beacon is None else beacon.name,
+        chain_hash=None if beacon is None else beacon.chain_hash,
+        genesis=None if beacon is None else beacon.genesis,
+        period=None if beacon is None else beacon.period,
+    )
+
+
 def _batch(seen: Snapshot, row: BatchRow) -> dict[str, Any]:
     settlement = None
     if row.closed_at is not None:
@@ -330,11 +365,14 @@ def _round(seen: Snapshot, row: RoundRow, batch: BatchRow) -> models.Round:
         number=row.number or 1,
         previous=row.previous,
         fresh=row.fresh,
-        phase=ROUND_PHASES[round_phase(row, seen.deployment.parameters, seen.now)],
+        phase=ROUND_PHASES[round_phase(row, seen.deployment.parameters, seen.now, seen.randomness)],
         subject=row.subject,
         max_units=batch.count if row.dispute is None else 1,
         size=row.size,
         draw_point=row.draw_point,
+        draw_status=(
+            POINT_STATUSES[seen.randomness(row.draw_point)] if row.drawn_at is None else None
+        ),
         randomness=row.randomness,
         opened_at=row.opened_at,
         drawn_at=row.drawn_at,

@@ -85,6 +85,7 @@ class AnvilNode:
 
     block_time: seconds between blocks, besides one for each transaction at once; None mines
     only the latter.
+    timestamp: of the genesis block, in seconds; None for now.
     accounts: how many published accounts hold 10,000 ETH. state: a file that the chain is loaded
     from where it exists and is saved to at the end. log: a file for Anvil's output; silent without.
     """
@@ -94,6 +95,7 @@ class AnvilNode:
         *,
         port: int | None = None,
         block_time: int | None = None,
+        timestamp: int | None = None,
         chain_id: int = LOCAL_CHAIN_ID,
         accounts: int = 20,
         state: Path | None = None,
@@ -107,6 +109,7 @@ class AnvilNode:
         self.accounts = tuple(published_account(index) for index in range(accounts))
         self._wanted_port = port
         self._block_time = block_time
+        self._timestamp = timestamp
         self._state = state
         self._log = log
         self._binary = binary
@@ -217,6 +220,15 @@ class AnvilNode:
         self.rpc("evm_increaseTime", hex(seconds))
         self.rpc("evm_mine")
 
+    def set_interval(self, seconds: int) -> None:
+        """Blocks are so many seconds apart from now on, whatever the clock says; increase_time()
+        has no effect then."""
+        self.rpc("anvil_setBlockTimestampInterval", seconds)
+
+    def next_block_at(self, timestamp: int) -> None:
+        """The timestamp of the next block."""
+        self.rpc("evm_setNextBlockTimestamp", hex(timestamp))
+
     def block_number(self) -> int:
         return int(self.rpc("eth_blockNumber"), 16)
 
@@ -256,6 +268,8 @@ class AnvilNode:
         command += ["--mnemonic", MNEMONIC, "--cache-path", str(scratch / "cache")]
         if self._block_time is not None:
             command += ["--block-time", str(self._block_time), "--mixed-mining"]
+        if self._timestamp is not None:
+            command += ["--timestamp", str(self._timestamp)]
         if self._state is not None:
             command += ["--state", str(self._state)]
         if self._log is None:

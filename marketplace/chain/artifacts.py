@@ -36,6 +36,14 @@ TOKEN_CONTRACT: Final = "TestStablecoin"
 BEACON_CONTRACT: Final = "DrandRandomness"
 """Takes the place of BlockHashRandomness where a deployment draws from the drand beacon."""
 
+BLOCKHASH: Final = "blockhash"
+DRAND: Final = "drand"
+RANDOMNESS_CONTRACTS: Final[dict[str, str]] = {
+    BLOCKHASH: MARKET_CONTRACTS["randomness"],
+    DRAND: BEACON_CONTRACT,
+}
+"""Kind of randomness -> its contract."""
+
 CONTRACTS: Final = (*MARKET_CONTRACTS.values(), TOKEN_CONTRACT, BEACON_CONTRACT)
 
 
@@ -52,6 +60,12 @@ class Artifact:
     bytecode: str
     solc: str
     source_hash: str
+
+
+@cache
+def market_contracts(randomness: str) -> dict[str, str]:
+    """MARKET_CONTRACTS of a market with that kind of randomness."""
+    return MARKET_CONTRACTS | {"randomness": RANDOMNESS_CONTRACTS[randomness]}
 
 
 @cache

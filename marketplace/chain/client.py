@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from marketplace.chain.paying import Payment, SigningClient
 from marketplace.chain.records import BountyTerms, ContentAddress, Sent
+from marketplace.protocol.beacons import signature_halves
 from marketplace.protocol.disputes import Children, Claim, LeafVerdict, Opened, node_tuple
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import ZERO32, bytes32, uint
@@ -161,6 +162,15 @@ class MarketClient(SigningClient):
     def settle(self, batch: int) -> Sent:
         """Pay a batch after its challenge window."""
         return self._send("settle", "market", "settle", uint(batch, 64, "batch"))
+
+    def deliver_beacon(self, round: int, signature: bytes) -> Sent:
+        """Bring a drand beacon on chain, in a market that draws from one.
+
+        signature: the 64 bytes that the network published for the round.
+        """
+        halves = list(signature_halves(signature))
+        ident = uint(round, 64, "round")
+        return self._send("deliver_beacon", "randomness", "deliver", ident, halves)
 
     # --- verifiers ---------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 from web3 import Web3
 from web3.exceptions import BlockNotFound
 
-from marketplace.chain.artifacts import MARKET_CONTRACTS, TOKEN_CONTRACT, artifact
+from marketplace.chain.artifacts import TOKEN_CONTRACT, artifact
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.events import DEFAULT_PAGE, EventDecoder, read_events
 from marketplace.chain.parameters import Parameters
@@ -44,7 +44,7 @@ class Connection:
                 deployment.address(short),  # type: ignore[call-overload]
                 abi=artifact(contract).abi,
             )
-            for short, contract in MARKET_CONTRACTS.items()
+            for short, contract in deployment.contracts.items()
         }
         self._contracts["token"] = self._w3.eth.contract(
             deployment.token.address,  # type: ignore[call-overload]
@@ -115,11 +115,11 @@ class Connection:
         The blocks are found by bisection: on a chain of millions of blocks a scan for one event
         would take hundreds of requests.
         """
-        first = self._first_block_after(start - 1)
-        last = self._first_block_after(end) - 1
+        first = self.first_block_after(start - 1)
+        last = self.first_block_after(end) - 1
         return self.events(first, last, names=[name], where=where)
 
-    def _first_block_after(self, timestamp: int) -> int:
+    def first_block_after(self, timestamp: int) -> int:
         """Number of the first block with a later timestamp; one over the head where none has."""
         low, high = self.deployment.block, self.head().number + 1
         while low < high:
@@ -149,8 +149,9 @@ def check_deployment(w3: Web3, deployment: Deployment) -> None:
             f"the deployment is on chain id {deployment.chain_id}",
             fix="use a node of that chain, or the deployment file of this one",
         )
-    contracts = {short: MARKET_CONTRACTS[short] for short in deployment.addresses}
-    places = [(contracts[short], address) for short, address in deployment.addresses.items()]
+    places = [
+        (deployment.contracts[short], address) for short, address in deployment.addresses.items()
+    ]
     for name, address in [*places, (f"token {deployment.token.symbol}", deployment.token.address)]:
         with node_errors(w3):
             code = w3.eth.get_code(address)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from eth_account.signers.local import LocalAccount
@@ -17,7 +18,15 @@ from web3 import Web3
 from web3.exceptions import BadFunctionCallOutput, ContractLogicError
 from web3.utils.address import get_create_address
 
-from marketplace.chain.artifacts import MARKET_CONTRACTS, TOKEN_CONTRACT, artifact
+from marketplace.chain.artifacts import (
+    BEACON_CONTRACT,
+    BLOCKHASH,
+    DRAND,
+    RANDOMNESS_CONTRACTS,
+    TOKEN_CONTRACT,
+    artifact,
+    market_contracts,
+)
 from marketplace.chain.connection import check_deployment
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.parameters import Parameters, Preset
@@ -25,7 +34,9 @@ from marketplace.chain.permits import permit_version
 from marketplace.chain.records import Token
 from marketplace.chain.rpc import connect, node_errors
 from marketplace.chain.sending import GasHook, Sender
+from marketplace.protocol.beacons import EVMNET, BeaconNetwork
 from marketplace.protocol.errors import ChainError, ConfigError, MissingContract, TracemarketError
+from marketplace.protocol.hashing import uint
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +79,32 @@ _LINKS: Final = {
 """contract -> its getter -> the contract it must name."""
 
 
+@dataclass(frozen=True, slots=True)
+class DrandSource:
+    """Randomness from a drand beacon.
+
+    delay: seconds between asking and the round that counts, at least: it must exceed the time by
+    which a block can be known or changed after its timestamp. patience: seconds in which a round
+    must be delivered. docs/ASSUMPTIONS.md says what fits which kind of chain.
+    """
+
+    network: BeaconNetwork = EVMNET
+    delay: int = 36
+    patience: int = 3600
+
+    def __post_init__(self) -> None:
+        for field in ("delay", "patience"):
+            if uint(getattr(self, field), 64, field) == 0:
+                raise ConfigError(f"the {field} of the beacon's rounds is 0 s", fix="give seconds")
+
+
 def deploy(
     node: str | Web3,
     signer: LocalAccount,
     preset: Preset,
     *,
     token: str | None = None,
+    drand: DrandSource | None = None,
     timeout: float = 300.0,
     poll: float = 1.0,
     on_gas: GasHook | None = None,
@@ -84,12 +115,20 @@ def deploy(
     """Deploy all contracts and check that they belong together.
 
     token: address of the stablecoin; None deploys a TestStablecoin, on local chains only.
+    drand: the beacon that decides draws and tasks; None for block hashes.
     progress: called with contract name and address after each one. The signer must send nothing
     else meanwhile.
 
-    Raises ConfigError (no token on a public chain), MissingContract (no token there), ChainError;
+    Raises ConfigError (no token on a public chain, a beacon that comes after the draw timeout),
+    MissingContract (no token there), ChainError;
     after a failure the message says what was deployed already.
     """
+    if drand is not None and drand.delay + drand.network.period >= preset.draw_timeout:
+        raise ConfigError(
+            f"beacon rounds come up to {drand.delay + drand.network.period} s after they are asked "
+            f"for, and a draw must be made within {preset.draw_timeout} s (preset {preset.name})",
+            fix="take a shorter delay, or a preset with a longer draw timeout",
+        )
     w3 = connect(node) if isinstance(node, str) else node
     with node_errors(w3):
         chain_id = int(w3.eth.chain_id)
@@ -116,12 +155,13 @@ def deploy(
         described = describe_token(w3, token or create(TOKEN_CONTRACT), chain_id)
         parameters = preset.parameters(described.decimals)
         first = sender.next_nonce()
+        contracts = market_contracts(BLOCKHASH if drand is None else DRAND)
         where = {
             short: str(get_create_address(signer.address, first + offset))  # type: ignore[arg-type]
-            for offset, short in enumerate(MARKET_CONTRACTS)
+            for offset, short in enumerate(contracts)
         }
-        arguments = _arguments(where, described.address, parameters, preset.randomness_delay)
-        for short, contract in MARKET_CONTRACTS.items():
+        arguments = _arguments(where, described.address, parameters, _source(preset, drand))
+        for short, contract in contracts.items():
             address = create(contract, *arguments[short])
             if address != where[short]:
                 raise ChainError(
@@ -135,7 +175,9 @@ def deploy(
             addresses=where,
             token=described,
             parameters=parameters,
-            randomness_delay=preset.randomness_delay,
+            randomness_delay=preset.randomness_delay if drand is None else drand.delay,
+            beacon=None if drand is None else drand.network,
+            randomness_patience=None if drand is None else drand.patience,
         )
         check_deployment(w3, deployment)
         check_links(w3, deployment)
@@ -173,42 +215,80 @@ def describe_token(w3: Web3, address: str, chain_id: int) -> Token:
 
 
 def check_links(w3: Web3, deployment: Deployment) -> None:
-    """ChainError where a contract names another one, or other parameters, than the deployment."""
+    """ChainError where a contract names another one, or other parameters, than the deployment, or
+    where the randomness is of another kind."""
+    _check_kind(w3, deployment)
+
+    contracts = {
+        short: w3.eth.contract(deployment.address(short), abi=artifact(name).abi)  # type: ignore[call-overload]
+        for short, name in deployment.contracts.items()
+    }
 
     def view(short: str, getter: str) -> Any:
-        address = deployment.address(short)
-        abi = artifact(MARKET_CONTRACTS[short]).abi
         with node_errors(w3):
-            return w3.eth.contract(address, abi=abi).functions[getter]().call()  # type: ignore[call-overload]
+            return contracts[short].functions[getter]().call()
 
     expected: list[tuple[str, str, Any]] = [
+        ("randomness", "delay", deployment.randomness_delay),
+        ("ledger", "token", deployment.token.address),
+        ("market", "parameters", deployment.parameters.as_tuple()),
+    ]
+    if deployment.beacon is not None:
+        expected += [
+            ("randomness", "publicKey", list(deployment.beacon.key)),
+            ("randomness", "genesis", deployment.beacon.genesis),
+            ("randomness", "period", deployment.beacon.period),
+            ("randomness", "patience", deployment.randomness_patience),
+        ]
+    expected += [
         (short, getter, deployment.address(other))
         for short, links in _LINKS.items()
         for getter, other in links.items()
-    ]
-    expected += [
-        ("ledger", "token", deployment.token.address),
-        ("market", "parameters", deployment.parameters.as_tuple()),
-        ("randomness", "delay", deployment.randomness_delay),
     ]
     for short, getter, value in expected:
         found = view(short, getter)
         if found != value:
             raise ChainError(
-                f"{MARKET_CONTRACTS[short]} at {deployment.address(short)} has {found} as its "
+                f"{deployment.contracts[short]} at {deployment.address(short)} has {found} as its "
                 f"{getter}, the deployment says {value}",
                 fix="use the file that belongs to these contracts, or deploy again",
             )
 
 
+def _check_kind(w3: Web3, deployment: Deployment) -> None:
+    """Only a beacon has a patience."""
+    address = deployment.address("randomness")
+    contract = w3.eth.contract(address, abi=artifact(BEACON_CONTRACT).abi)  # type: ignore[call-overload]
+    with node_errors(w3):
+        try:
+            contract.functions["patience"]().call()
+            found = DRAND
+        except (BadFunctionCallOutput, ContractLogicError):
+            found = BLOCKHASH
+    if found != deployment.randomness:
+        raise ChainError(
+            f"the randomness at {address} is a {RANDOMNESS_CONTRACTS[found]} ({found}), the "
+            f"deployment says {deployment.randomness}",
+            fix="use the file that belongs to these contracts, or deploy again",
+        )
+
+
+def _source(preset: Preset, drand: DrandSource | None) -> tuple[Any, ...]:
+    """Constructor arguments of the randomness."""
+    if drand is None:
+        return (preset.randomness_delay,)
+    network = drand.network
+    return ((network.key, network.genesis, network.period), drand.delay, drand.patience)
+
+
 def _arguments(
-    where: dict[str, str], token: str, parameters: Parameters, randomness_delay: int
+    where: dict[str, str], token: str, parameters: Parameters, source: tuple[Any, ...]
 ) -> dict[str, tuple[Any, ...]]:
     """Constructor arguments by short name."""
     numbers = parameters.as_tuple()
     return {
         "environments": (),
-        "randomness": (randomness_delay,),
+        "randomness": source,
         "ledger": (token, where["escrow"], where["stake"], where["market"], where["court"]),
         "escrow": (where["ledger"], where["environments"], where["market"], where["court"]),
         "stake": (where["ledger"], where["rounds"], numbers),

@@ -10,13 +10,15 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from eth_utils.address import is_address, to_checksum_address
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from marketplace.chain.artifacts import BLOCKHASH, DRAND, market_contracts
 from marketplace.chain.parameters import Parameters
 from marketplace.chain.records import Token
+from marketplace.protocol.beacons import BeaconNetwork
 from marketplace.protocol.errors import ConfigError
 
 FORMAT: Final = 1
@@ -27,7 +29,10 @@ class Deployment:
     """One market.
 
     block: the block before its first contract, where reading events starts. addresses: short
-    name (artifacts.MARKET_CONTRACTS) -> checksummed address. randomness_delay: blocks.
+    name (artifacts.MARKET_CONTRACTS) -> checksummed address. beacon: the drand network that
+    decides draws and tasks; None where block hashes do. randomness_delay: blocks, with a beacon
+    seconds. randomness_patience: seconds in which a beacon's round must be delivered; None for
+    block hashes.
     """
 
     chain_id: int
@@ -36,6 +41,18 @@ class Deployment:
     token: Token
     parameters: Parameters
     randomness_delay: int
+    beacon: BeaconNetwork | None = None
+    randomness_patience: int | None = None
+
+    @property
+    def randomness(self) -> str:
+        """The kind: "blockhash" or "drand"."""
+        return BLOCKHASH if self.beacon is None else DRAND
+
+    @property
+    def contracts(self) -> Mapping[str, str]:
+        """Short name -> contract."""
+        return market_contracts(self.randomness)
 
     def address(self, contract: str) -> str:
         return self.addresses[contract]
@@ -44,7 +61,9 @@ class Deployment:
 def save_deployment(deployment: Deployment, path: Path) -> None:
     """Write the file; readers see the old one or the new one, never a part. ConfigError where
     it can't be written."""
-    content = _DeploymentFile.model_validate({"format": FORMAT, **asdict(deployment)})
+    content = _DeploymentFile.model_validate(
+        {"format": FORMAT, "randomness": deployment.randomness, **asdict(deployment)}
+    )
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +174,18 @@ class _AddressesFile(_Strict):
     audits: Address
 
 
+class _BeaconFile(_Strict):
+    name: str
+    chain_hash: Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+    public_key: Annotated[str, Field(pattern=r"^0x[0-9a-f]{256}$")]
+    genesis: Annotated[int, Field(ge=0, lt=2**64)]
+    period: Annotated[int, Field(gt=0, lt=2**64)]
+
+
 class _DeploymentFile(_Strict):
+    """randomness and what follows it are missing in files from before there was a choice: block
+    hashes."""
+
     format: Literal[1]
     chain_id: Annotated[int, Field(gt=0)]
     block: Count
@@ -163,6 +193,17 @@ class _DeploymentFile(_Strict):
     token: _TokenFile
     parameters: _ParametersFile
     randomness_delay: Annotated[int, Field(gt=0)]
+    randomness: Literal["blockhash", "drand"] = "blockhash"
+    beacon: _BeaconFile | None = None
+    randomness_patience: Annotated[int, Field(gt=0, lt=2**64)] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for field in ("beacon", "randomness_patience"):
+            if (getattr(self, field) is not None) != (self.randomness == DRAND):
+                wanted = "needs" if self.randomness == DRAND else "has no"
+                raise ValueError(f"randomness {self.randomness!r} {wanted} {field}")
+        return self
 
     def deployment(self) -> Deployment:
         content: dict[str, Any] = self.model_dump()
@@ -173,4 +214,6 @@ class _DeploymentFile(_Strict):
             token=Token(**content["token"]),
             parameters=Parameters(**content["parameters"]),
             randomness_delay=self.randomness_delay,
+            beacon=None if self.beacon is None else BeaconNetwork(**content["beacon"]),
+            randomness_patience=self.randomness_patience,
         )

@@ -13,7 +13,7 @@ from eth_utils.abi import collapse_if_tuple, event_abi_to_log_topic
 from eth_utils.address import to_checksum_address
 from web3 import Web3
 
-from marketplace.chain.artifacts import MARKET_CONTRACTS, TOKEN_CONTRACT, artifact
+from marketplace.chain.artifacts import TOKEN_CONTRACT, artifact
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.errors import NodeRefused, NodeTimeout
 from marketplace.chain.records import Event
@@ -39,7 +39,7 @@ class EventDecoder:
     def __init__(self, deployment: Deployment) -> None:
         self._kinds: dict[tuple[str, bytes], _Kind] = {}
         self._by_name: dict[str, list[_Kind]] = {}
-        for short, contract in MARKET_CONTRACTS.items():
+        for short, contract in deployment.contracts.items():
             self._learn(short, deployment.address(short), contract)
         self._learn("token", deployment.token.address, TOKEN_CONTRACT)
 

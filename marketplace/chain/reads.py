@@ -117,7 +117,8 @@ class MarketReader(Connection):
         return Assignment(bounty, account, _or_no_hash(seed), point, task)
 
     def randomness(self, point: int) -> RandomnessStatus:
-        """Whether the randomness of a point (a block number) can be read."""
+        """Whether the randomness of a point (a block number, with drand a beacon round) can be
+        read."""
         return RandomnessStatus(self._read("randomness", "statusOf", uint(point, 64, "point")))
 
     # --- batches ---------------------------------------------------------------------

@@ -149,7 +149,7 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
     # --- assignments ---
     "Assignments_AlreadyRequested": (
         "{miner} is already enrolled in bounty {bounty}",
-        "open the assignment once block {point} is past",
+        "open the assignment once the randomness of point {point} is known",
     ),
     "Assignments_NotRequested": (
         "{miner} is not enrolled in bounty {bounty}",
@@ -160,8 +160,8 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "go on with its tasks",
     ),
     "Assignments_NotReady": (
-        "the assignment of {miner} in bounty {bounty} waits for block {point}",
-        "open it after that block",
+        "the assignment of {miner} in bounty {bounty} waits for the randomness of point {point}",
+        "open it after that block, or once that beacon round is delivered",
     ),
     "Assignments_NotOpen": (
         "the assignment of {miner} in bounty {bounty} is not open",
@@ -176,9 +176,9 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "read the assignment again: another batch took these tasks",
     ),
     "Assignments_NotMarket": (_MODULE_ONLY, _WRONG_FILE),
-    "Randomness_InvalidDelay": ("the randomness delay is {delay}", "use at least 1 block"),
+    "Randomness_InvalidDelay": ("the randomness delay is {delay}", "use at least 1"),
     "Randomness_NotReady": (
-        "the randomness of block {point} is {status:RandomnessStatus}",
+        "the randomness of point {point} is {status:RandomnessStatus}",
         "try again later",
     ),
     "DrandRandomness_InvalidKey": (

@@ -22,6 +22,7 @@ from marketplace.cli import (
     environments,
     mining,
     models,
+    randomness,
     verifiers,
     watching,
 )
@@ -46,6 +47,7 @@ app.command("mine")(mining.mine)
 app.add_typer(batches.batch_app, name="batch")
 app.add_typer(batches.trace_app, name="trace")
 app.add_typer(verifiers.app, name="verifier")
+app.add_typer(randomness.app, name="randomness")
 app.command("watch")(watching.watch)
 app.add_typer(disputes.app, name="dispute")
 app.add_typer(audits.app, name="audit")
@@ -79,6 +81,17 @@ def root(
             help='content store: "dir:/path" or "ipfs:/ip4/127.0.0.1/tcp/5001/http"',
         ),
     ] = "dir:tracemarket-store",
+    drand: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="TRACEMARKET_DRAND",
+            help="URL of a drand relay, such as https://api.drand.sh, for markets that draw from a "
+            "beacon; several are tried in order",
+        ),
+    ] = None,
+    drand_timeout: Annotated[
+        float, typer.Option(min=0.1, help="seconds to wait for one drand relay")
+    ] = 10.0,
     keystore: Annotated[
         Path | None,
         typer.Option(envvar="TRACEMARKET_KEYSTORE", help="keystore v3 file of the signing key"),
@@ -123,6 +136,8 @@ def root(
         rpc=rpc,
         deployment_path=deployment,
         store_url=store,
+        drand=tuple(drand or ()),
+        drand_timeout=drand_timeout,
         keystore=keystore,
         password_file=password_file,
         home=home,

@@ -73,7 +73,13 @@ def plant(
             fix="give another key with --miner-keystore",
         )
     client = context.client(account)
-    miner = Miner(client, store, Spool(context.folder("miner", client.address)))
+    miner = Miner(
+        client,
+        store,
+        Spool(context.folder("miner", client.address)),
+        beacons=context.beacons_if_any(client),
+        assets=context.assets,
+    )
     sampler, checkpoint = sampler_for(
         context, client, found.terms.trainer, model, endpoint, endpoint_model
     )
@@ -104,7 +110,7 @@ def plant(
         tier=found.terms.tier,
         pay_rule=found.terms.pay_rule,
     )
-    with CheckPool(workers=workers) as pool:
+    with CheckPool(workers=workers, assets=context.assets) as pool:
         spec = environment.spec
         honest = check_batch(lines, spec=spec, terms=terms, pool=pool)
         lines, place = set_trap(lines, honest.verdicts)

@@ -53,23 +53,22 @@ def create(
     lasts: Annotated[str, typer.Option(help="until the deadline: 90s, 30m, 12h, 7d")] = "7d",
     group_size: Annotated[int, typer.Option(min=1, max=65535, help="traces of one task")] = 8,
     tier: Annotated[
-        str, typer.Option(help="provenance: B (log-probs re-scored) or C (answer only)")
+        str,
+        typer.Option(
+            help="provenance: A (replayed from the task's seed), B (log-probs re-scored) or C "
+            "(answer only)"
+        ),
     ] = "C",
     pay: Annotated[
         str, typer.Option(help="correct (each right trace) or informative (mixed groups)")
     ] = "correct",
     trainer: Annotated[
         str | None,
-        typer.Option(help="tier B: whose checkpoints are the policy; your own without it"),
+        typer.Option(help="tiers A, B: whose checkpoints are the policy; your own without it"),
     ] = None,
 ) -> None:
     """Open a bounty and fund it. Prints its id."""
     chosen = _member(Tier, tier, "tier")
-    if chosen is Tier.A:
-        raise ConfigError(
-            "tier A (replayable sampling) can't be checked by this version's verifiers",
-            fix="use --tier B (log-probs re-scored) or --tier C (answer only)",
-        )
     rule = _member(PayRule, pay, "pay rule")
     client = of(ctx).client()
     terms = BountyTerms(

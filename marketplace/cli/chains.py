@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,10 @@ from eth_utils import is_address, to_checksum_address
 from web3.types import RPCEndpoint
 
 from marketplace.chain.anvil import LOCAL_CHAIN_ID, AnvilNode, published_account
-from marketplace.chain.deploying import LOCAL_CHAIN_IDS, deploy
+from marketplace.chain.deploying import LOCAL_CHAIN_IDS, DrandSource, deploy
 from marketplace.chain.deployment import save_deployment
 from marketplace.chain.parameters import preset
+from marketplace.chain.relays import load_network
 from marketplace.chain.rpc import connect, node_errors
 from marketplace.cli.context import of
 from marketplace.cli.economics import require_sound
@@ -24,6 +26,13 @@ from marketplace.protocol.errors import ConfigError
 
 chain_app = typer.Typer(help="A local chain for trying things out.", no_args_is_help=True)
 market_app = typer.Typer(help="The market as a whole.", no_args_is_help=True)
+
+
+class Randomness(StrEnum):
+    """What decides draws and tasks."""
+
+    BLOCKHASH = "blockhash"
+    DRAND = "drand"
 
 
 @chain_app.command("up")
@@ -91,6 +100,19 @@ def deploy_market(
         str | None,
         typer.Option(help="stablecoin address; without it a test token, on local chains only"),
     ] = None,
+    randomness: Annotated[
+        Randomness,
+        typer.Option(help="what decides draws: hashes of later blocks, or a drand beacon"),
+    ] = Randomness.BLOCKHASH,
+    drand_network: Annotated[
+        str, typer.Option(help="evmnet, or a file with another network's chain info")
+    ] = "evmnet",
+    drand_delay: Annotated[
+        int, typer.Option(min=1, help="seconds from asking to the beacon round, at least")
+    ] = 36,
+    drand_patience: Annotated[
+        int, typer.Option(min=1, help="seconds in which a beacon round must be delivered")
+    ] = 3600,
     allow_unsound: Annotated[
         bool, typer.Option("--allow-unsound", help="even where an attack pays (for tests)")
     ] = False,
@@ -104,6 +126,9 @@ def deploy_market(
             fix="name another file with --deployment, or move that one away",
         )
     chosen = preset(preset_name)
+    drand = None
+    if randomness is Randomness.DRAND:
+        drand = DrandSource(load_network(drand_network), drand_delay, drand_patience)
     w3 = connect(context.rpc)
     if not allow_unsound:
         with node_errors(w3):
@@ -114,6 +139,7 @@ def deploy_market(
         context.account(),
         chosen,
         token=token,
+        drand=drand,
         on_gas=context.log_gas,
         progress=lambda name, address: say(f"{name} at {address}"),
     )
@@ -122,6 +148,11 @@ def deploy_market(
         f"market on chain id {deployment.chain_id}",
         [*deployment.addresses.items(), ("token", deployment.token.address)],
     )
+    if drand is not None:
+        say(
+            f"draws wait for {drand.network.name}: run `tracemarket randomness deliver`, or give "
+            "verifiers a relay (--drand)"
+        )
     say(f"wrote {context.deployment_path}: share it with posters, miners and verifiers")
 
 

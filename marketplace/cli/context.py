@@ -14,9 +14,11 @@ import typer
 from eth_account.signers.local import LocalAccount
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.delivering import BeaconKeeper, source
 from marketplace.chain.deployment import Deployment, load_deployment
 from marketplace.chain.keystore import keystore_address, load_keystore, password
 from marketplace.chain.reads import MarketReader
+from marketplace.chain.relays import Relays
 from marketplace.chain.rpc import connect
 from marketplace.cli.output import say
 from marketplace.protocol.errors import ConfigError
@@ -30,6 +32,8 @@ class Context:
     rpc: str
     deployment_path: Path
     store_url: str
+    drand: tuple[str, ...]
+    drand_timeout: float
     keystore: Path | None
     password_file: Path | None
     home: Path
@@ -75,12 +79,35 @@ class Context:
             on_gas=self.log_gas,
         )
 
+    def beacons(self, client: MarketClient) -> BeaconKeeper:
+        """Delivers beacons. ConfigError without a relay, and where the market needs none."""
+        network, _ = source(client)
+        return BeaconKeeper(client, Relays(network, self.drand, timeout=self.drand_timeout))
+
+    def beacons_if_any(self, client: MarketClient) -> BeaconKeeper | None:
+        """The same for commands that can do without: None where the market draws from block
+        hashes, and where no relay is configured."""
+        if client.deployment.beacon is None:
+            return None
+        if not self.drand:
+            say(
+                "this market draws from a drand beacon and no relay is configured (--drand): "
+                "others must deliver what this command waits for"
+            )
+            return None
+        return self.beacons(client)
+
     def store(self) -> ContentStore:
         return open_store(self.store_url)
 
     def folder(self, *parts: str) -> Path:
         """A folder under the home directory."""
         return self.home.joinpath(*parts)
+
+    @property
+    def assets(self) -> Path:
+        """Where the data sets of environments are kept."""
+        return self.folder("assets")
 
     def log_gas(self, action: str, gas_used: int) -> None:
         say(f"[dim]{action}: {gas_used:,} gas[/dim]")

@@ -1,7 +1,7 @@
 """Entry point: one place where errors become messages and exit codes.
 
 0 done; 1 failed; 2 wrong usage or configuration; 3 chain; 4 storage; 5 content or proof; 6 key;
-130 interrupted.
+7 beacon; 130 interrupted.
 """
 
 from __future__ import annotations

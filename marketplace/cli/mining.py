@@ -34,7 +34,8 @@ def mine(
         str | None, typer.Option(help="the model's name at the endpoint")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="of the sampler; a random one without it")
+        int | None,
+        typer.Option(min=0, help="of the sampler (tiers B, C); a random one without it"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -45,15 +46,27 @@ def mine(
     """
     context = of(ctx)
     client, store = context.client(), context.store()
-    miner = Miner(client, store, Spool(context.folder("miner", client.address)))
+    miner = Miner(
+        client,
+        store,
+        Spool(context.folder("miner", client.address)),
+        beacons=context.beacons_if_any(client),
+        assets=context.assets,
+    )
     for mined in miner.resume():
         say(f"batch {mined.batch} of an earlier run is committed and published")
     # Cheap refusals (unknown or expired bounty, no funds) before a model is loaded.
     found = client.bounty(bounty)
-    if Tier(found.terms.tier) is not Tier.C and (model or endpoint):
+    tier = Tier(found.terms.tier)
+    if tier is not Tier.C and (model or endpoint):
         raise ConfigError(
             f"bounty {bounty} asks for traces of its trainer's checkpoint",
             fix="leave --model and --endpoint out",
+        )
+    if tier is Tier.A and seed is not None:
+        raise ConfigError(
+            f"bounty {bounty} is of tier A: each task's seed decides what is sampled",
+            fix="leave --seed out",
         )
     sampler, checkpoint = sampler_for(
         context, client, found.terms.trainer, model, endpoint, endpoint_model

@@ -155,13 +155,15 @@ def evaluate_model(
     from marketplace.cli.bounties import parse_environment
     from marketplace.cli.evaluation import evaluate_policy
     from marketplace.gym.environment import Environment
+    from marketplace.storage.assets import fetch_assets
     from trainer.evaluate import heldout_tasks
     from verifier_node.checking import fetch_spec
 
     context = of(ctx)
     reader, store = context.reader(), context.store()
     spec = fetch_spec(store, parse_environment(environment), 30.0)
-    built = Environment(spec)
+    fetch_assets(store, spec.to_fetch(), context.assets, timeout=30.0)
+    built = Environment(spec, context.assets)
     policy = CheckpointCache(reader, store, context.folder("checkpoints")).policy(checkpoint)
     with progress("evaluating", tasks) as advance:
         found = evaluate_policy(

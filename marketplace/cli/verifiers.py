@@ -201,7 +201,7 @@ def run(
     context = of(ctx)
     client, store = context.client(), context.store()
     journal = Journal(context.folder("verifier", f"{client.address}.sqlite"))
-    with CheckPool(workers=workers) as pool:
+    with CheckPool(workers=workers, assets=context.assets) as pool:
         checker = make_checker(context, client, store, pool, fetch_seconds)
         tower = None
         if challenge:
@@ -216,6 +216,7 @@ def run(
             fetch_seconds=fetch_seconds,
             collect_above=None if collect_above is None else client.token.parse(collect_above),
             watchtower=tower,
+            beacons=context.beacons_if_any(client),
         )
         if once:
             tell(node.run_once())

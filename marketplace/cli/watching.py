@@ -68,7 +68,7 @@ def watch(
     context = of(ctx)
     client, store = context.client(), context.store()
     journal = Journal(context.folder("watch", f"{client.address}.sqlite"))
-    with CheckPool(workers=workers) as pool:
+    with CheckPool(workers=workers, assets=context.assets) as pool:
         checker = make_checker(context, client, store, pool, fetch_seconds)
         settings = Settings(max_bonds, max_appeals, share, demand_withheld, fetch_seconds)
         tower = make_watchtower(client, store, journal, checker, settings)

@@ -43,18 +43,21 @@ from marketplace.protocol.verdict import (
 class GroupToScore:
     """The traces of one sampled group that nothing speaks against yet; all have this prompt.
 
-    Each has tokens and logprobs, of one length; at least one trace.
+    Each has tokens and logprobs, of one length; at least one trace. seed: of the task, under
+    tier A: the tokens must be those that it picks for each trace's place in the group.
     """
 
     prompt: str
     traces: tuple[Trace, ...]
+    seed: bytes | None = None
 
 
 class ProvenanceScorer(Protocol):
     """Re-scores behaviour log-probs. The verifier's needs torch; this package does not."""
 
     def off_policy(self, checkpoint: int, groups: list[GroupToScore]) -> list[bool]:
-        """One answer per trace, groups in order: True if checkpoint did not sample it so."""
+        """One answer per trace, groups in order: True if checkpoint did not sample it so (from
+        the group's seed, where it has one)."""
         ...
 
 
@@ -136,10 +139,10 @@ def check_batch(
     results = pool.stream(spec, review.items(lines, waiting))
     for result in results:
         _settle(waiting.popleft(), result)
-    if terms.tier is Tier.B and scorer is not None and randomness is not None:
+    if terms.tier is not Tier.C and scorer is not None and randomness is not None:
         groups = len(lines) // terms.group_size
         sampled = sampled_groups(randomness, groups, spec.provenance.groups)
-        _rescore(lines, review.lines, sampled, terms.group_size, scorer)
+        _rescore(lines, review.lines, sampled, terms, scorer)
     verdicts = payout.apply(
         terms.pay_rule,
         terms.group_size,
@@ -241,14 +244,14 @@ class _Review:
             yield CheckItem(seed, trace.completion if line.reason is None else None, trace.prompt)
 
     def _off_policy(self, trace: Trace, group_checkpoint: int | None) -> str:
-        """What a trace states against tier B, or ""."""
-        if self._terms.tier is not Tier.B:
+        """What a trace states against tiers A and B, or ""."""
+        if self._terms.tier is Tier.C:
             return ""
         sampling = self._spec.sampling
         if not trace.tokens or trace.logprobs is None or trace.checkpoint is None:
             names = ("tokens", "logprobs", "checkpoint")
             missing = [name for name in names if not getattr(trace, name)]
-            return f"tier B needs {' and '.join(missing)}"
+            return f"tier {self._terms.tier.name} needs {' and '.join(missing)}"
         if trace.checkpoint != group_checkpoint:
             return f"checkpoint {trace.checkpoint} in a group of checkpoint {group_checkpoint}"
         if not self._is_acceptable(trace.checkpoint):
@@ -296,19 +299,25 @@ def _rescore(
     raw: Sequence[bytes],
     lines: Sequence[_Line],
     sampled: Iterable[int],
-    group_size: int,
+    terms: BatchTerms,
     scorer: ProvenanceScorer,
 ) -> None:
+    size, replayed = terms.group_size, terms.tier is Tier.A
+    lie = "its tokens and logprobs are not what the assigned seed gives with checkpoint"
+    if not replayed:
+        lie = "its logprobs are not those of checkpoint"
     by_checkpoint: defaultdict[int, list[tuple[GroupToScore, list[_Line]]]] = defaultdict(list)
     for group in sampled:
         indices = [
             index
-            for index in range(group * group_size, (group + 1) * group_size)
+            for index in range(group * size, (group + 1) * size)
             if lines[index].reason not in FAULTS and lines[index].reason is not Reason.TOO_LONG
         ]
         traces = tuple(decode_line(raw[index]) for index in indices)
         if traces and traces[0].checkpoint is not None:
-            found = (GroupToScore(traces[0].prompt, traces), [lines[index] for index in indices])
+            seed = terms.seed(terms.first_task + group) if replayed else None
+            to_score = GroupToScore(traces[0].prompt, traces, seed)
+            found = (to_score, [lines[index] for index in indices])
             by_checkpoint[traces[0].checkpoint].append(found)
     for checkpoint, asked_of in sorted(by_checkpoint.items(), key=lambda pair: pair[0]):
         members = [line for _, of_group in asked_of for line in of_group]
@@ -317,9 +326,7 @@ def _rescore(
             raise CheckerFailed(f"the scorer gave {len(answers)} answers for {len(members)} traces")
         for line, off in zip(members, answers, strict=True):
             if off:
-                line.refuse(
-                    Reason.OFF_POLICY, f"its logprobs are not those of checkpoint {checkpoint}"
-                )
+                line.refuse(Reason.OFF_POLICY, f"{lie} {checkpoint}")
 
 
 def _note(line: _Line, verdict: Verdict) -> str:
@@ -335,11 +342,7 @@ def _check_terms(
     randomness: bytes | None,
     scorer: ProvenanceScorer | None,
 ) -> None:
-    if terms.tier is Tier.A:
-        raise InvalidValue(
-            "tier A (replayable) can't be checked yet", fix="use a bounty of tier B or C"
-        )
     if terms.group_size < 1 or not lines or len(lines) % terms.group_size:
         raise InvalidValue(f"{len(lines)} traces are not whole groups of {terms.group_size}")
-    if scorer is not None and terms.tier is Tier.B and randomness is None:
+    if scorer is not None and terms.tier is not Tier.C and randomness is None:
         raise InvalidValue("re-scoring needs the round's randomness, got None")

@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import islice
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
-from marketplace.gym.source import Entry, UnreadableAnswer
+from marketplace.gym.source import Entry, Explained, UnreadableAnswer
 from marketplace.gym.sources.math_answer import same_mathematics
 from marketplace.gym.spec import (
     BetweenAnswer,
     EnvironmentSpec,
     LastLineAnswer,
 )
+from marketplace.gym.worlds.dialogue import Conversation
 from marketplace.protocol.errors import CheckerFailed, EnvironmentMismatch, SpecError
 from marketplace.protocol.hashing import keccak, uint
 from marketplace.protocol.seeds import is_heldout, walk_seed
@@ -61,14 +63,16 @@ class Judgement:
 class Environment:
     """Tasks and scores of one spec.
 
+    assets: folder of what spec.to_fetch() names, a file each, named by its CID.
+
     Raises SpecError if the spec names a task, key or value that its source does not have, and
     EnvironmentMismatch if a package is missing or has another version than the spec pins.
     """
 
-    def __init__(self, spec: EnvironmentSpec) -> None:
+    def __init__(self, spec: EnvironmentSpec, assets: Path | None = None) -> None:
         check_packages(spec)
         self.spec = spec
-        self._source = spec.source.open()
+        self._source = spec.source.open_with(assets)
         self._shots = self._draw_shots()
         self._head, self._tail = self._prompt_parts()
 
@@ -99,6 +103,14 @@ class Environment:
             fix="raise holdout_ppm or widen the task's configuration",
         )
 
+    def begin(self, task: Task) -> Conversation:
+        """A conversation of the task. SpecError where tasks have no turns."""
+        if not self.spec.source.turns():
+            raise SpecError(f"tasks of kind {self.spec.source.kind!r} have no turns")
+        source: Any = self._source
+        conversation: Conversation = source.begin(task.entry)
+        return conversation
+
     def judge(self, task: Task, completion: str) -> Judgement:
         """Scores a completion. May hang or use any memory: run it in a CheckPool.
 
@@ -106,7 +118,9 @@ class Environment:
         """
         try:
             answer = self._answer(completion)
-            score = checked_score(self._scored(task, answer))
+            value = self._scored(task, answer)
+            said = value.detail if isinstance(value, Explained) else None
+            score = checked_score(value.score if isinstance(value, Explained) else value)
         except UnreadableAnswer as error:
             return Judgement(0.0, Reason.PARSE_FAILURE, str(error))
         except (CheckerFailed, MemoryError):
@@ -114,7 +128,7 @@ class Environment:
         except Exception as error:
             raise CheckerFailed(f"the checker raised {type(error).__name__}: {error}") from error
         reason = score_reason(to_ppm(score))
-        return Judgement(score, reason, f"answer {_short(answer)} scores {score:g}")
+        return Judgement(score, reason, said or f"answer {_short(answer)} scores {score:g}")
 
     def score(self, task: Task, completion: str) -> float:
         """The score of a completion in [0, 1]; errors as `judge`."""
@@ -122,10 +136,14 @@ class Environment:
 
     def reference_completion(self, task: Task) -> str:
         """A completion from which the answer rule reads the task's reference answer."""
+        return self.completion_of(task.answer)
+
+    def completion_of(self, answer: str) -> str:
+        """A completion from which the answer rule reads `answer`."""
         rule = self.spec.answer
         if isinstance(rule, BetweenAnswer):
-            return f"{rule.start}{task.answer}{rule.end}"
-        return task.answer
+            return f"{rule.start}{answer}{rule.end}"
+        return answer
 
     def self_test(self) -> None:
         """SpecError unless the checker gives reference answers their full score."""

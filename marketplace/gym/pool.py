@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -87,6 +88,8 @@ class CheckPool:
 
     workers: how many processes check at the same time. factory: "module:name" of what makes an
     environment out of a spec. chunk_items, chunk_chars: how much is sent to a worker at once.
+    assets: folder of what specs name by CID, filled by whoever uses the pool. hash_seed: of the
+    workers' Python; scores must not depend on it, which `env check` puts to the test.
     """
 
     def __init__(
@@ -96,10 +99,14 @@ class CheckPool:
         factory: str = ENVIRONMENT,
         chunk_items: int = 64,
         chunk_chars: int = 1 << 18,
+        assets: Path | None = None,
+        hash_seed: int = 0,
     ) -> None:
         if workers < 1 or chunk_items < 1:
             raise InvalidValue(f"workers is {workers}, chunk_items {chunk_items}: both from 1")
         self._factory = factory
+        self._hash_seed = hash_seed
+        self.assets = assets
         self._chunk_items, self._chunk_chars = chunk_items, chunk_chars
         self._workers: list[_Process | None] = [None] * workers
         self._streaming = threading.Lock()
@@ -139,7 +146,7 @@ class CheckPool:
                 "the check pool is in use by another stream", fix="use one pool per stream"
             )
         try:
-            yield from self._streamed(_Header(self._factory, spec), items)
+            yield from self._streamed(_Header(self._factory, spec, self.assets), items)
         finally:
             for slot, process in enumerate(self._workers):
                 if process is not None and process.job is not None:
@@ -196,7 +203,7 @@ class CheckPool:
     ) -> None:
         process = self._workers[slot]
         if process is None:
-            process = self._workers[slot] = _Process()
+            process = self._workers[slot] = _Process(self._hash_seed)
         process.job = job
         with contextlib.suppress(BrokenPipeError):  # shows as an end of file right after
             process.send(header.message(job))
@@ -241,11 +248,13 @@ class _Job:
 class _Header:
     """What all jobs of a stream have in common."""
 
-    def __init__(self, factory: str, spec: EnvironmentSpec) -> None:
+    def __init__(self, factory: str, spec: EnvironmentSpec, assets: Path | None) -> None:
         self.spec = spec
+        folder = None if assets is None else os.path.abspath(assets)
         self._common = {
             "factory": factory,
             "spec": spec_bytes(spec).decode("utf-8"),
+            "assets": folder if spec.to_fetch() else None,
             "preload": [
                 *spec.source.PRELOAD,
                 *(["math_verify"] if spec.scoring.kind == "math_verify" else []),
@@ -269,7 +278,7 @@ class _Process:
 
     __slots__ = ("_popen", "answers", "job")
 
-    def __init__(self) -> None:
+    def __init__(self, hash_seed: int) -> None:
         path = [os.path.abspath(entry) for entry in sys.path]
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         self._popen = subprocess.Popen(
@@ -278,11 +287,11 @@ class _Process:
             stdout=subprocess.PIPE,
             bufsize=0,
             cwd="/",
-            # No secrets in reach, one thread each, and the same hash order in every worker.
+            # No secrets in reach, one thread each, and one hash order in every worker.
             env={
                 **kept,
                 "LANG": "C.UTF-8",
-                "PYTHONHASHSEED": "0",
+                "PYTHONHASHSEED": str(hash_seed),
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",
                 "MKL_NUM_THREADS": "1",

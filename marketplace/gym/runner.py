@@ -15,12 +15,13 @@ import resource
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from marketplace.gym import frames
 from marketplace.gym.environment import Judgement, checked_score
 from marketplace.gym.spec import parse_spec
-from marketplace.protocol.errors import TracemarketError
+from marketplace.protocol.errors import CheckerTimeout, TracemarketError
 from marketplace.protocol.verdict import Reason
 
 MAX_DETAIL_CHARS = 500
@@ -32,9 +33,9 @@ def run(inbox: int, outbox: int, job: dict[str, Any]) -> None:
     """Serves items from inbox until it is closed. Sends {"built": true} first, or the refusal."""
     _confine(job["memory_mb"])
     try:
-        environment = _build(job["factory"], job["spec"])
+        environment = _build(job["factory"], job["spec"], job["assets"])
     except BaseException as error:
-        frames.send(outbox, {"refused": _refusal(error)})
+        frames.send(outbox, {"refused": refusal(error)})
         return
     frames.send(outbox, {"built": True})
     checks = _Checks(environment)
@@ -54,7 +55,8 @@ class _Checks:
         try:
             answer = self._checked(seed, completion, prompt)
         except BaseException as error:  # SystemExit too: whatever a checker does is its own state
-            answer = {"status": "error", "detail": _said(error)}
+            status = "timeout" if isinstance(error, CheckerTimeout) else "error"
+            answer = {"status": status, "detail": _said(error)}
             if isinstance(error, MemoryError):
                 answer["memory"] = True
         answer["cpu"] = time.process_time()
@@ -77,9 +79,11 @@ class _Checks:
         }
 
 
-def _build(factory: str, spec: str) -> Any:
+def _build(factory: str, spec: str, assets: str | None) -> Any:
     module, _, name = factory.partition(":")
-    environment = getattr(importlib.import_module(module), name)(parse_spec(spec.encode("utf-8")))
+    make = getattr(importlib.import_module(module), name)
+    parsed = parse_spec(spec.encode("utf-8"))
+    environment = make(parsed) if assets is None else make(parsed, Path(assets))
     environment.self_test()  # also warms caches up, outside the time of the first item
     return environment
 
@@ -105,7 +109,8 @@ def _address_space() -> int:
         return 4 << 30
 
 
-def _refusal(error: BaseException) -> dict[str, str | None]:
+def refusal(error: BaseException) -> dict[str, str | None]:
+    """An exception while building, as the pool gets it."""
     if isinstance(error, TracemarketError):
         return {"kind": type(error).__name__, "message": error.message, "fix": error.fix}
     return {"kind": "", "message": _said(error), "fix": None}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +19,13 @@ class Part(BaseModel):
 
     # strict: "32" is not 32. Lists become tuples, which is why parsing goes through JSON.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Asset(NamedTuple):
+    """Content that a spec names by CID: a data set. max_bytes: larger content is refused."""
+
+    cid: str
+    max_bytes: int
 
 
 class Source(Part):
@@ -35,6 +43,25 @@ class Source(Part):
     def open(self) -> TaskSource:
         """The tasks. SpecError where the fields name what there is not."""
         raise NotImplementedError
+
+    def open_with(self, assets: Path | None) -> TaskSource:
+        """The tasks of a source that has assets(). assets: a folder with a file for each, named by
+        its CID; whoever fetched them has verified them."""
+        return self.open()
+
+    def assets(self) -> tuple[Asset, ...]:
+        """The content that the tasks are made of, beside packages."""
+        return ()
+
+    def turns(self) -> int:
+        """0 where a completion is one text. Else it is a transcript of at most so many messages of
+        the model, and the tasks have begin(entry), which gives a Conversation
+        (worlds/dialogue.py)."""
+        return 0
+
+    def packages(self) -> tuple[str, ...]:
+        """PACKAGES, and those that the fields name."""
+        return self.PACKAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +89,13 @@ class TaskSource(Protocol):
         Raises UnreadableAnswer if the answer is not of a form that may be scored.
         """
         ...
+
+
+class Explained(NamedTuple):
+    """A score with a line that says how it came about; a scorer may return it instead."""
+
+    score: object
+    detail: str
 
 
 class UnreadableAnswer(Exception):

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from marketplace.gym.source import Part
+from marketplace.gym.source import Asset, Part
 from marketplace.gym.sources import SourceSpec
+from marketplace.gym.sources.dataset import builtin_asset
 from marketplace.protocol import strict_json
 from marketplace.protocol.errors import SpecError
 from marketplace.protocol.seeds import PPM
@@ -104,13 +105,17 @@ class LimitsSpec(Part):
 
 
 class ProvenanceSpec(Part):
-    """Tier B. groups: re-scored of each batch, drawn by the round's randomness. mean, maximum:
-    largest honest difference of a trace's log-probs from the checkpoint's, in nats (see
+    """Tiers A and B. groups: re-scored of each batch, drawn by the round's randomness. mean,
+    maximum: largest honest difference of a trace's log-probs from the checkpoint's, in nats.
+    Tier A besides: margin: by how much, in nats, the best other token may beat the one taken;
+    flips: share of a trace's tokens that may be beaten at all, one of them in any case (see
     provenance.py). Part of the spec, so that all verifiers judge alike."""
 
     groups: Annotated[int, Field(ge=1, le=4096)] = 4
     mean: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
     maximum: Annotated[float, Field(gt=0.0, le=10.0)] = 0.5
+    margin: Annotated[float, Field(gt=0.0, le=10.0)] = 0.001
+    flips: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
 
 
 class NearSpec(Part):
@@ -163,10 +168,16 @@ class EnvironmentSpec(Part):
                 f'scoring.kind is "source", but source.kind "{self.source.kind}" has no scorer of '
                 'its own: use "exact" or "math_verify"'
             )
+        if self.source.turns() and (self.answer.kind, self.scoring.kind) != ("whole", "source"):
+            raise ValueError(
+                f'source.kind "{self.source.kind}" is of several turns: answer.kind has to be '
+                f'"whole" and scoring.kind "source", not "{self.answer.kind}" and '
+                f'"{self.scoring.kind}"'
+            )
         scoring = MATH_VERIFY_PACKAGES if self.scoring.kind == "math_verify" else ()
         near = NEAR_PACKAGES if self.originality.near is not None else ()
         needs = (
-            (self.source.kind, self.source.PACKAGES),
+            (self.source.kind, self.source.packages()),
             (self.scoring.kind, scoring),
             ("originality.near", near),
         )
@@ -178,6 +189,15 @@ class EnvironmentSpec(Part):
                         f"packages has {sorted(self.packages)}"
                     )
         return self
+
+    def assets(self) -> tuple[Asset, ...]:
+        """The data sets that tasks are made of: CIDs, and the most bytes each may have."""
+        return self.source.assets()
+
+    def to_fetch(self) -> tuple[Asset, ...]:
+        """The assets that don't ship with the package: who builds the environment has to have
+        them in a folder, a file each, named by its CID."""
+        return tuple(one for one in self.assets() if builtin_asset(one.cid) is None)
 
 
 def parse_spec(data: bytes) -> EnvironmentSpec:

@@ -204,7 +204,7 @@ def _checked_result(message: Any) -> dict[str, Any]:
             return dict(message)
         case {"status": "ok", "score": float(), "reason": int(), "detail": str(), "cpu": float()}:
             return dict(message)
-        case {"status": "error" | "prompt", "detail": str(), "cpu": float()}:
+        case {"status": "error" | "prompt" | "timeout", "detail": str(), "cpu": float()}:
             return dict(message)
     raise _Died("sent something unreadable")
 

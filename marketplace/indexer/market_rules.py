@@ -10,16 +10,20 @@ from marketplace.indexer.events import LogEvent
 from marketplace.indexer.judging import judge, vote_of
 from marketplace.indexer.projecting import Rows, Rulebook
 from marketplace.indexer.rows import (
+    ASSIGNMENTS,
     ATTESTATIONS,
     BATCHES,
+    BEACONS,
     BOUNTIES,
     CHECKPOINTS,
     ENVIRONMENTS,
     ROUNDS,
     SEATS,
     VERIFIERS,
+    AssignmentRow,
     AttestationRow,
     BatchRow,
+    BeaconRow,
     BountyRow,
     CheckpointRow,
     EnvironmentRow,
@@ -134,6 +138,31 @@ def _bounty_refunded(rows: Rows, event: LogEvent) -> None:
     rows.put(
         BOUNTIES, replace(row, available=row.available - amount, refunded=row.refunded + amount)
     )
+
+
+# --- randomness and tasks -----------------------------------------------------------
+
+
+@RULES.on("randomness", "BeaconDelivered")
+def _beacon_delivered(rows: Rows, event: LogEvent) -> None:
+    args = event.args
+    rows.put(
+        BEACONS,
+        BeaconRow(args["round"], args["value"], args["deliverer"], event.block, event.at),
+    )
+
+
+@RULES.on("assignments", "AssignmentRequested")
+def _assignment_requested(rows: Rows, event: LogEvent) -> None:
+    args = event.args
+    rows.put(ASSIGNMENTS, AssignmentRow(args["bounty"], args["miner"], args["point"], event.at))
+
+
+@RULES.on("assignments", "AssignmentOpened")
+def _assignment_opened(rows: Rows, event: LogEvent) -> None:
+    args = event.args
+    row = rows.need(ASSIGNMENTS, args["bounty"], args["miner"])
+    rows.put(ASSIGNMENTS, replace(row, seed=args["seed"], opened_at=event.at))
 
 
 # --- verifiers ----------------------------------------------------------------------

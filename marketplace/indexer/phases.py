@@ -1,15 +1,23 @@
 """Phases of batches, rounds and disputes: functions of rows, parameters and a moment, never stored.
 
-The same rules as BatchMarket.phaseOf, Rounds.phaseOf, Court.phaseOf and Openings.statusOf; tests
-hold them to the contracts.
+The same rules as BatchMarket.phaseOf, Rounds.phaseOf, Court.phaseOf, Openings.statusOf and the
+statusOf of either randomness; tests hold them to the contracts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from marketplace.chain.deployment import Deployment
 from marketplace.chain.parameters import Parameters
-from marketplace.chain.records import BatchPhase, DisputePhase, OpeningStatus, RoundPhase
+from marketplace.chain.records import (
+    BatchPhase,
+    DisputePhase,
+    OpeningStatus,
+    RandomnessStatus,
+    RoundPhase,
+)
 from marketplace.indexer.rows import BatchRow, DisputeRow, OpeningRow, RoundRow
 
 
@@ -47,15 +55,43 @@ def batches_in(
     return conditions.get(phase, ("0", ()))
 
 
-def round_phase(row: RoundRow, parameters: Parameters, now: Moment) -> RoundPhase:
+_REACH = 256
+"""Blocks whose hashes a contract can read."""
+
+
+def randomness_status(
+    point: int, deployment: Deployment, now: Moment, delivered: Callable[[int], bool]
+) -> RandomnessStatus:
+    """delivered: whether a beacon round is on chain."""
+    if deployment.beacon is None or deployment.randomness_patience is None:
+        # BlockHashRandomness: a point is a block number, known in every block after it.
+        if now.block <= point:
+            return RandomnessStatus.PENDING
+        return RandomnessStatus.MISSED if now.block > point + _REACH else RandomnessStatus.READY
+    if delivered(point):
+        return RandomnessStatus.READY
+    time = deployment.beacon.time_of(point)
+    if now.time < time:
+        return RandomnessStatus.PENDING
+    in_time = now.time <= time + deployment.randomness_patience
+    return RandomnessStatus.AWAITED if in_time else RandomnessStatus.MISSED
+
+
+def round_phase(
+    row: RoundRow,
+    parameters: Parameters,
+    now: Moment,
+    randomness: Callable[[int], RandomnessStatus],
+) -> RoundPhase:
+    """randomness: the status of a point now; asked for only before the draw."""
     if row.drawn_at is None:
         if row.judged:
             return RoundPhase.CLOSED
         if now.time > row.opened_at + parameters.draw_timeout:
             return RoundPhase.STALLED
-        # BlockHashRandomness: a point is a block number, known in every block after it.
-        known = now.block > row.draw_point
-        return RoundPhase.DRAWABLE if known else RoundPhase.AWAITING_RANDOMNESS
+        waiting = (RandomnessStatus.PENDING, RandomnessStatus.AWAITED)
+        waits = randomness(row.draw_point) in waiting
+        return RoundPhase.AWAITING_RANDOMNESS if waits else RoundPhase.DRAWABLE
     reveals_from = row.all_committed_at
     if reveals_from is None:
         reveals_from = row.drawn_at + parameters.commit_window

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from marketplace.chain.deployment import Deployment
-from marketplace.chain.records import BatchPhase, DisputePhase
-from marketplace.indexer.phases import Moment, batches_in, disputes_in
+from marketplace.chain.records import BatchPhase, DisputePhase, RandomnessStatus
+from marketplace.indexer.phases import Moment, batches_in, disputes_in, randomness_status
 from marketplace.indexer.rows import (
     APPEALS,
+    ASSIGNMENTS,
     ATTESTATIONS,
     AUDITS,
     BALANCES,
     BATCHES,
+    BEACONS,
     BOUNTIES,
     CHECKPOINTS,
     DISPUTES,
@@ -32,10 +34,12 @@ from marketplace.indexer.rows import (
     SEATS,
     VERIFIERS,
     AppealRow,
+    AssignmentRow,
     AttestationRow,
     AuditRow,
     BalanceRow,
     BatchRow,
+    BeaconRow,
     BountyRow,
     CheckpointRow,
     DisputeRow,
@@ -149,6 +153,16 @@ class Snapshot:
         """Zeros for an account that the ledger never saw."""
         return self._one(BALANCES, address) or BalanceRow(address)
 
+    def beacon(self, round: int) -> BeaconRow | None:
+        """None where nobody delivered it."""
+        return self._one(BEACONS, round)
+
+    def randomness(self, point: int) -> RandomnessStatus:
+        """Whether the randomness of a point can be read now."""
+        return randomness_status(
+            point, self.deployment, self.now, lambda round: self.beacon(round) is not None
+        )
+
     def seats(self, round: int) -> list[SeatRow]:
         """The drawn seats of a round, in their order."""
         return self._rows(SEATS, "round = ? ORDER BY seat", round)
@@ -215,6 +229,11 @@ class Snapshot:
         if poster is not None:
             wanted.add("poster = ?", poster)
         return self._rows(BOUNTIES, f"{wanted} ORDER BY id LIMIT ?", *wanted.values, limit)
+
+    def assignments(self, bounty: int, after: str, limit: int) -> list[AssignmentRow]:
+        """Of one bounty, by miner; after: an address, "" for the start."""
+        where = "bounty = ? AND miner > ? ORDER BY miner LIMIT ?"
+        return self._rows(ASSIGNMENTS, where, bounty, after, limit)
 
     def batches(
         self,

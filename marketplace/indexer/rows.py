@@ -126,6 +126,30 @@ class RoundRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AssignmentRow:
+    """A miner's enrolment in a bounty. point: of the randomness that decides its tasks.
+    requested_at: when that point was asked for. seed: None until it is opened."""
+
+    bounty: int
+    miner: str
+    point: int
+    requested_at: int
+    seed: str | None = None
+    opened_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BeaconRow:
+    """A drand round that was delivered. value: what the contract keeps of it."""
+
+    round: int
+    value: str
+    deliverer: str
+    block: int
+    delivered_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class SeatRow:
     """state: as records.SeatState. commitment: as the chain keeps it. vote: of the revealed
     attestation (commitments.vote). coherent, penalty, fee: None until the round is judged;
@@ -399,6 +423,8 @@ ENVIRONMENTS: Final = Table("environments", EnvironmentRow, ["id"])
 BOUNTIES: Final = Table("bounties", BountyRow, ["id"])
 BATCHES: Final = Table("batches", BatchRow, ["id"])
 ROUNDS: Final = Table("rounds", RoundRow, ["id"])
+ASSIGNMENTS: Final = Table("assignments", AssignmentRow, ["bounty", "miner"])
+BEACONS: Final = Table("beacons", BeaconRow, ["round"])
 SEATS: Final = Table("seats", SeatRow, ["round", "seat"])
 ATTESTATIONS: Final = Table("attestations", AttestationRow, ["batch", "number"])
 DISPUTES: Final = Table("disputes", DisputeRow, ["id"])
@@ -417,6 +443,8 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     BOUNTIES,
     BATCHES,
     ROUNDS,
+    ASSIGNMENTS,
+    BEACONS,
     SEATS,
     ATTESTATIONS,
     DISPUTES,

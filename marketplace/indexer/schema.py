@@ -15,7 +15,7 @@ from typing import Final
 
 from marketplace.protocol.errors import ConfigError
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of tables and rules together. An index is a cache: another version is built anew."""
 
 BUSY_SECONDS: Final = 30.0
@@ -149,6 +149,24 @@ CREATE TABLE rounds (
 );
 CREATE INDEX rounds_batch ON rounds (batch);
 CREATE INDEX rounds_dispute ON rounds (dispute);
+
+CREATE TABLE assignments (
+    bounty INTEGER NOT NULL REFERENCES bounties (id),
+    miner TEXT NOT NULL,
+    point INTEGER NOT NULL,
+    requested_at INTEGER NOT NULL,
+    seed TEXT,
+    opened_at INTEGER,
+    PRIMARY KEY (bounty, miner)
+) WITHOUT ROWID;
+
+CREATE TABLE beacons (
+    round INTEGER PRIMARY KEY,
+    value TEXT NOT NULL,
+    deliverer TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    delivered_at INTEGER NOT NULL
+);
 
 CREATE TABLE seats (
     round INTEGER NOT NULL REFERENCES rounds (id),

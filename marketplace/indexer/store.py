@@ -21,6 +21,7 @@ from marketplace.indexer import court_rules, market_rules, money_rules
 from marketplace.indexer.events import LogEvent, decode_args, encode_args
 from marketplace.indexer.projecting import Rows, clear, project, restore
 from marketplace.indexer.schema import open_writer, transaction
+from marketplace.protocol.beacons import BeaconNetwork
 from marketplace.protocol.errors import ChainError, ConfigError, WrongChain
 
 UNDO_BLOCKS: Final = 512
@@ -249,6 +250,8 @@ def read_deployment(connection: sqlite3.Connection) -> Deployment | None:
     content: dict[str, Any] = json.loads(found[0])
     content["token"] = Token(**content["token"])
     content["parameters"] = Parameters(**content["parameters"])
+    if content["beacon"] is not None:
+        content["beacon"] = BeaconNetwork(**content["beacon"])
     return Deployment(**content)
 
 

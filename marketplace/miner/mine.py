@@ -8,22 +8,37 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.delivering import BeaconKeeper
 from marketplace.chain.errors import ContractError, show_time
 from marketplace.chain.records import Assignment, Bounty, RandomnessStatus
 from marketplace.gym.environment import Environment
 from marketplace.gym.spec import MAX_SPEC_BYTES, SamplingSpec, parse_spec
-from marketplace.miner.sampler import Completion, Sampler, SamplingRules
+from marketplace.miner.dialogue import sample_dialogues
+from marketplace.miner.sampler import (
+    Completion,
+    ReplayableSampler,
+    Sampler,
+    SamplingRules,
+)
 from marketplace.miner.spool import Entry, Spool
 from marketplace.protocol import batch_file
 from marketplace.protocol.economics import most_sold
-from marketplace.protocol.errors import ConfigError, InsufficientFunds, Reverted, SamplerError
+from marketplace.protocol.errors import (
+    BeaconError,
+    ConfigError,
+    InsufficientFunds,
+    Reverted,
+    SamplerError,
+)
 from marketplace.protocol.merkle import batch_tree
 from marketplace.protocol.seeds import task_seed
 from marketplace.protocol.trace import Tier, Trace, encode_line
+from marketplace.storage.assets import fetch_assets
 from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.store import ContentStore
 from marketplace.storage.unixfs import cid_of_bytes
@@ -31,6 +46,8 @@ from marketplace.storage.unixfs import cid_of_bytes
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
+
+_DECIDED = frozenset({RandomnessStatus.READY, RandomnessStatus.MISSED})
 
 _PASSING = frozenset({"BatchMarket_TooFewVerifiers", "BountyEscrow_InsufficientFunds"})
 """Refusals of a commit that time can undo: nothing that was sampled is given up for them."""
@@ -52,7 +69,10 @@ class Miner:
     """One miner's key at work on one market.
 
     poll, patience: seconds between two looks at the chain, and in all, while an assignment's
-    randomness is awaited. fetch_seconds: for the environment's spec.
+    randomness is awaited. fetch_seconds: for the environment's spec, and for its data sets.
+    beacons: brings the beacon that an assignment waits for, where the market draws from one; None
+    leaves it to others. assets: folder where data sets are kept; None refuses environments that
+    have some.
     """
 
     def __init__(
@@ -64,6 +84,8 @@ class Miner:
         poll: float = 0.5,
         patience: float = 120.0,
         fetch_seconds: float = 30.0,
+        beacons: BeaconKeeper | None = None,
+        assets: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -73,6 +95,8 @@ class Miner:
         self._poll = poll
         self._patience = patience
         self._fetch_seconds = fetch_seconds
+        self._beacons = beacons
+        self._assets = assets
         self._clock = clock
         self._sleep = sleep
 
@@ -80,29 +104,53 @@ class Miner:
         """The bounty's environment. Raises StorageError, SpecError, EnvironmentMismatch."""
         cid = Cid(bounty.terms.environment, RAW)
         data = self._store.get(cid, timeout=self._fetch_seconds, max_bytes=MAX_SPEC_BYTES)
-        return Environment(parse_spec(data))
+        spec = parse_spec(data)
+        if wanted := spec.to_fetch():
+            if self._assets is None:
+                raise ConfigError(f"{spec.name!r} needs data sets, and there is no folder for them")
+            fetch_assets(self._store, wanted, self._assets, timeout=self._fetch_seconds)
+        return Environment(spec, self._assets)
 
     def enrol(self, bounty: int) -> Assignment:
         """The miner's open assignment, requested and opened where that is still to do.
 
-        Waits for the randomness, at most `patience` seconds (ConfigError)."""
+        Waits for the randomness, at most `patience` seconds (ConfigError; BeaconError where a
+        beacon is waited for that no relay gave)."""
         deadline = self._clock() + self._patience
+        failure: BeaconError | None = None
         while True:
             assignment = self._client.assignment(bounty, self._client.address)
             if assignment is None:
                 self._client.request_assignment(bounty)
             elif assignment.seed is not None:
                 return assignment
-            elif self._client.randomness(assignment.point) is not RandomnessStatus.PENDING:
+            elif (status := self._client.randomness(assignment.point)) in _DECIDED:
                 self._client.open_assignment(bounty)
             elif self._clock() > deadline:
-                raise ConfigError(
-                    f"the assignment for bounty {bounty} waits for block {assignment.point}, and "
-                    f"the chain did not get there in {self._patience:g} s",
-                    fix="check that the chain makes blocks, then run the command again",
-                )
+                raise failure or self._waited(assignment, status)
             else:
+                if status is RandomnessStatus.AWAITED and self._beacons is not None:
+                    try:
+                        self._beacons.deliver(assignment.point)
+                        continue
+                    except BeaconError as error:
+                        failure = error
                 self._sleep(self._poll)
+
+    def _waited(self, assignment: Assignment, status: RandomnessStatus) -> ConfigError:
+        waits = f"the assignment for bounty {assignment.bounty} waits for"
+        if status is RandomnessStatus.AWAITED:
+            return ConfigError(
+                f"{waits} beacon round {assignment.point}, which nobody delivered in "
+                f"{self._patience:g} s",
+                fix="name a drand relay with --drand, then run the command again",
+            )
+        what = "block" if self._client.deployment.beacon is None else "beacon round"
+        return ConfigError(
+            f"{waits} {what} {assignment.point}, and the chain did not get there in "
+            f"{self._patience:g} s",
+            fix="check that the chain makes blocks, then run the command again",
+        )
 
     def affordable_groups(self, bounty: Bounty) -> int:
         """Groups that the bounty can still reserve and one batch may hold: neither what it can
@@ -128,15 +176,17 @@ class Miner:
         """Samples up to `groups` groups on the next assigned tasks, commits and publishes them.
 
         checkpoint: the registered checkpoint that the sampler samples from; None for a model
-        that is not registered. progress: called with 1 after each group.
+        that is not registered. seed: of the sampler; under tier A the tasks' seeds take its
+        place. progress: called with 1 after each group.
 
         Raises InsufficientFunds where the bounty can't pay one group or the miner its bond,
         ConfigError for a bounty that can't be mined (so), SamplerError, StorageError, ChainError.
         """
         bounty = self._client.bounty(bounty_id)
-        _check_tier(bounty, checkpoint)
+        _check_tier(bounty, checkpoint, sampler)
         groups = self.clamp(bounty, groups)
         environment = self.environment(bounty)
+        _check_turns(bounty, environment)
         assignment = self.enrol(bounty_id)
         lines = self.sample(
             bounty,
@@ -169,25 +219,31 @@ class Miner:
         assert assignment.seed is not None
         lines: list[bytes] = []
         numbers = range(assignment.next_task, assignment.next_task + groups)
-        tasks = [
-            environment.task(
-                task_seed(
-                    bounty.terms.environment,
-                    bounty.id,
-                    self._client.address,
-                    assignment.seed,
-                    number,
-                )
+        seeds = [
+            task_seed(
+                bounty.terms.environment,
+                bounty.id,
+                self._client.address,
+                assignment.seed,
+                number,
             )
             for number in numbers
         ]
+        tasks = [environment.task(one) for one in seeds]
+        prompts = [task.prompt for task in tasks]
         rules = SamplingRules(
             group_size=size,
             temperature=sampling.temperature,
             max_tokens=sampling.max_tokens,
             stop=sampling.stop,
         )
-        sampled = sampler.sample([task.prompt for task in tasks], rules, seed=seed)
+        sampled: Iterable[tuple[Completion, ...]]
+        if environment.spec.source.turns():
+            sampled = sample_dialogues(environment, tasks, sampler, rules, seed=seed)
+        elif Tier(bounty.terms.tier) is Tier.A:
+            sampled = _replayable(bounty, sampler).replay(prompts, rules, seeds=seeds)
+        else:
+            sampled = sampler.sample(prompts, rules, seed=seed)
         for number, task, completions in zip(numbers, tasks, sampled, strict=True):
             if len(completions) != size:
                 raise SamplerError(f"{len(completions)} completions for a group of {size}")
@@ -330,18 +386,35 @@ def _group_cost(bounty: Bounty) -> int:
     return terms.group_size * (terms.price_per_unit + terms.fee_per_trace)
 
 
-def _check_tier(bounty: Bounty, checkpoint: int | None) -> None:
+def _check_tier(bounty: Bounty, checkpoint: int | None, sampler: Sampler) -> None:
     tier = Tier(bounty.terms.tier)
-    if tier is Tier.A:
+    if tier is not Tier.C and checkpoint is None:
         raise ConfigError(
-            f"bounty {bounty.id} asks for tier A (replayable sampling), which this version can't "
-            "mine",
-            fix="mine a bounty of tier B or C",
-        )
-    if tier is Tier.B and checkpoint is None:
-        raise ConfigError(
-            f"bounty {bounty.id} asks for tier B: traces of a registered checkpoint",
+            f"bounty {bounty.id} asks for tier {tier.name}: traces of a registered checkpoint",
             fix="sample its trainer's checkpoint (the default) instead of a model of your own",
+        )
+    if tier is Tier.A:
+        _replayable(bounty, sampler)
+
+
+def _replayable(bounty: Bounty, sampler: Sampler) -> ReplayableSampler:
+    if not isinstance(sampler, ReplayableSampler):
+        raise ConfigError(
+            f"bounty {bounty.id} asks for tier A: tokens that the task's seed picks, and the "
+            f"sampler of {sampler.model!r} can't be told the seed",
+            fix="sample a local checkpoint with TransformersSampler (the default of `mine`)",
+        )
+    return sampler
+
+
+def _check_turns(bounty: Bounty, environment: Environment) -> None:
+    tier = Tier(bounty.terms.tier)
+    if environment.spec.source.turns() and tier is not Tier.C:
+        raise ConfigError(
+            f"bounty {bounty.id} asks for tier {tier.name}, and its environment "
+            f"{environment.spec.name!r} for dialogues of several turns: a transcript is not one "
+            "sample of one model, so no log-probs can be re-scored",
+            fix="mine a bounty of tier C with this environment",
         )
 
 

@@ -5,16 +5,21 @@ few-shot examples) is computed once, each prompt's rest once, and in every decod
 beginnings of one group are one row of the batch, until they differ. It draws from
 softmax(logits / temperature) over the whole vocabulary, without top-p or top-k, and records
 the natural-log probability of every token drawn, so that a verifier can re-score it.
+
+`sample` draws by a seed of the caller's. `replay` (tier A) takes the token with the largest
+logit / temperature + noise, where the noise follows from the task's seed and the place in the
+group (gym/noise.py): the same distribution, but nothing left to choose.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 from marketplace.protocol.errors import InvalidValue, SamplerError
+from marketplace.protocol.seeds import noise_key
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +32,9 @@ BATCH_ROWS: Final = 512
 
 BATCH_TOKENS: Final = 32_768
 """Most tokens whose keys and values are held at the same time (one group may need more)."""
+
+NOISE_ROWS: Final = 32
+"""Rows of noise held at the same time."""
 
 _DECIMALS = 6
 """Log-probabilities are written with so many: far finer than any tolerance, half the bytes."""
@@ -79,6 +87,17 @@ class Sampler(Protocol):
         ...
 
 
+@runtime_checkable
+class ReplayableSampler(Sampler, Protocol):
+    """A sampler that leaves the choice of every token to the task's seed."""
+
+    def replay(
+        self, prompts: Sequence[str], rules: SamplingRules, *, seeds: Sequence[bytes]
+    ) -> Iterator[tuple[Completion, ...]]:
+        """As sample, with one task seed (bytes32) for each prompt."""
+        ...
+
+
 class TransformersSampler:
     """Samples from a policy in this process. Same seed, prompts and machine: same samples."""
 
@@ -101,10 +120,29 @@ class TransformersSampler:
         """See Sampler. Raises SamplerError for a prompt that leaves no room in the context."""
         import torch
 
+        generator = torch.Generator(self._policy.device).manual_seed(seed)
+        return self._groups(prompts, rules, None, _Chance(generator))
+
+    def replay(
+        self, prompts: Sequence[str], rules: SamplingRules, *, seeds: Sequence[bytes]
+    ) -> Iterator[tuple[Completion, ...]]:
+        """See ReplayableSampler. Raises as sample."""
+        if len(seeds) != len(prompts):
+            raise InvalidValue(f"{len(seeds)} task seeds for {len(prompts)} prompts")
+        return self._groups(prompts, rules, seeds, _replayed)
+
+    def _groups(
+        self,
+        prompts: Sequence[str],
+        rules: SamplingRules,
+        seeds: Sequence[bytes] | None,
+        choose: _Choice,
+    ) -> Iterator[tuple[Completion, ...]]:
+        import torch
+
         encoded = [self._encode(prompt, rules.max_tokens) for prompt in prompts]
         if not encoded:
             return
-        generator = torch.Generator(self._policy.device).manual_seed(seed)
         shared = _common_prefix(encoded)
         with torch.inference_mode():
             prefix = self._prefix_cache(encoded[0][:shared])
@@ -112,8 +150,9 @@ class TransformersSampler:
         size = max(1, min(self._batch_rows, self._batch_tokens // widest) // rules.group_size)
         for start in range(0, len(encoded), size):
             rests = [tokens[shared:] for tokens in encoded[start : start + size]]
+            own = [b""] * len(rests) if seeds is None else seeds[start : start + size]
             with torch.inference_mode():  # not across a yield: the caller may train meanwhile
-                groups = _Decoding(self._policy, rules, generator, prefix, shared, rests).run()
+                groups = _Decoding(self._policy, rules, choose, prefix, shared, rests, own).run()
             yield from groups
 
     def _encode(self, prompt: str, max_tokens: int) -> tuple[int, ...]:
@@ -140,12 +179,19 @@ class TransformersSampler:
 
 @dataclass(slots=True)
 class _Sample:
-    """A completion in the making. row: its row of the current batch."""
+    """A completion in the making. row: its row of the current batch. seed, place: of its task
+    (b"" where nothing depends on it), in its group."""
 
     row: int
+    seed: bytes
+    place: int
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish: Literal["stop", "length"] = "length"
+
+
+_Choice = Callable[["torch.Tensor", list[_Sample]], tuple[list[int], list[float]]]
+"""From [rows, vocabulary] log-probabilities: one token for each sample, and its log-probability."""
 
 
 class _Decoding:
@@ -153,24 +199,28 @@ class _Decoding:
 
     prefix: cache of the `shared` tokens that all prompts begin with, one row. rests: what each
     prompt adds (at least one token); padded on the left, so that all of them end in one column.
+    seeds: one for each prompt.
     """
 
     def __init__(
         self,
         policy: Policy,
         rules: SamplingRules,
-        generator: torch.Generator,
+        choose: _Choice,
         prefix: DynamicCache | None,
         shared: int,
         rests: Sequence[tuple[int, ...]],
+        seeds: Sequence[bytes],
     ) -> None:
-        self._policy, self._rules, self._generator = policy, rules, generator
+        self._policy, self._rules, self._choose = policy, rules, choose
         self._prefix, self._shared, self._rests = prefix, shared, rests
+        self._seeds = seeds
 
     def run(self) -> list[tuple[Completion, ...]]:
         """The groups of the batch, in order."""
         samples = [
-            [_Sample(row) for _ in range(self._rules.group_size)] for row in range(len(self._rests))
+            [_Sample(row, seed, place) for place in range(self._rules.group_size)]
+            for row, seed in enumerate(self._seeds)
         ]
         live = [sample for group in samples for sample in group]
         logprobs = self._read_prompts()
@@ -207,7 +257,7 @@ class _Decoding:
 
         Returns for each new row the row it continues and the token it adds.
         """
-        drawn, values = _choose(logprobs, [sample.row for sample in live], self._generator)
+        drawn, values = self._choose(logprobs, live)
         branches: dict[tuple[int, int], int] = {}
         for sample, token, value in zip(live, drawn, values, strict=True):
             sample.tokens.append(token)
@@ -252,31 +302,56 @@ class _Decoding:
         return Completion(text, tuple(sample.tokens), tuple(sample.logprobs), sample.finish)
 
 
-def _choose(
-    logprobs: torch.Tensor, rows: Sequence[int], generator: torch.Generator
-) -> tuple[list[int], list[float]]:
-    """One token for each entry of rows, from that row of logprobs, with its log-probability.
+class _Chance:
+    """Draws by a generator: by inverting the cumulative distribution (in fp64, so that no token
+    of a large vocabulary is rounded away), once per row however many samples it has. Several
+    times faster than multinomial."""
 
-    By inverting the cumulative distribution (in fp64, so that no token of a large vocabulary is
-    rounded away), once per row however many samples it has: several times faster than multinomial.
-    """
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def __call__(
+        self, logprobs: torch.Tensor, samples: list[_Sample]
+    ) -> tuple[list[int], list[float]]:
+        import torch
+
+        cumulative = logprobs.double().exp().cumsum(dim=-1)
+        index = torch.tensor([sample.row for sample in samples], device=logprobs.device)
+        chance = torch.rand(
+            len(samples), generator=self._generator, dtype=torch.float64, device=index.device
+        )
+        # searchsorted wants a rectangle: the samples of a row side by side, the rest unused.
+        seen = [0] * len(logprobs)
+        columns = []
+        for sample in samples:
+            columns.append(seen[sample.row])
+            seen[sample.row] += 1
+        wanted = torch.zeros((len(logprobs), max(seen)), dtype=torch.float64, device=index.device)
+        place = torch.tensor(columns, device=index.device)
+        wanted[index, place] = chance * cumulative[index, -1]
+        # right=True: the first token whose cumulative probability exceeds the draw.
+        drawn = torch.searchsorted(cumulative, wanted, right=True)[index, place]
+        return drawn.tolist(), logprobs[index, drawn].tolist()
+
+
+def _replayed(logprobs: torch.Tensor, samples: list[_Sample]) -> tuple[list[int], list[float]]:
+    """Takes the largest log-probability + noise, which is the largest logit / T + noise; of equal
+    ones the smallest token id."""
     import torch
 
-    cumulative = logprobs.double().exp().cumsum(dim=-1)
-    index = torch.tensor(rows, device=logprobs.device)
-    chance = torch.rand(len(rows), generator=generator, dtype=torch.float64, device=index.device)
-    # searchsorted wants a rectangle: the samples of a row side by side, the rest unused.
-    seen = [0] * len(logprobs)
-    columns = []
-    for row in rows:
-        columns.append(seen[row])
-        seen[row] += 1
-    wanted = torch.zeros((len(logprobs), max(seen)), dtype=torch.float64, device=index.device)
-    place = torch.tensor(columns, device=index.device)
-    wanted[index, place] = chance * cumulative[index, -1]
-    # right=True: the first token whose cumulative probability exceeds the draw.
-    drawn = torch.searchsorted(cumulative, wanted, right=True)[index, place]
-    return drawn.tolist(), logprobs[index, drawn].tolist()
+    from marketplace.gym.noise import gumbel_rows
+
+    tokens: list[int] = []
+    values: list[float] = []
+    for start in range(0, len(samples), NOISE_ROWS):
+        some = samples[start : start + NOISE_ROWS]
+        keys = [noise_key(sample.seed, sample.place, len(sample.tokens)) for sample in some]
+        noise = torch.from_numpy(gumbel_rows(keys, logprobs.shape[1])).to(logprobs.device)
+        rows = logprobs[torch.tensor([sample.row for sample in some], device=logprobs.device)]
+        taken = (noise + rows).argmax(dim=-1)  # torch: the first of equal maxima
+        tokens += taken.tolist()
+        values += rows.gather(1, taken[:, None])[:, 0].tolist()
+    return tokens, values
 
 
 def _common_prefix(sequences: Sequence[tuple[int, ...]]) -> int:

@@ -32,7 +32,11 @@ line returns for the branch.
     │   └── CheckpointError                   model weights that can't be used
     ├── KeystoreError                     6
     │   └── WrongPassword
+    ├── BeaconError                       7   what a randomness beacon or its relays gave
+    │   ├── BeaconUnavailable                 no relay has the round (yet), or none answers
+    │   └── BeaconInvalid                     it is not the network's signature of the round
     ├── CheckerFailed                     1   a checker raised, hung or died
+    │   └── CheckerTimeout                    the clock ended what it ran
     ├── JournalConflict                   1   signing would contradict the journal
     └── SamplerError                      1   a model gave nothing usable
 """
@@ -181,11 +185,32 @@ class WrongPassword(KeystoreError):
     """The password does not open the keystore."""
 
 
+# --- beacons -----------------------------------------------------------------------
+
+
+class BeaconError(TracemarketError):
+    """A round of a randomness beacon can't be had or used."""
+
+    exit_code = 7
+
+
+class BeaconUnavailable(BeaconError):
+    """No relay gave the round: it is not out yet, or none answers."""
+
+
+class BeaconInvalid(BeaconError):
+    """What a relay gave is not the network's signature of the round."""
+
+
 # --- work --------------------------------------------------------------------------
 
 
 class CheckerFailed(TracemarketError):
     """A checker raised, timed out or died: an error state, never a score of 0."""
+
+
+class CheckerTimeout(CheckerFailed):
+    """The clock ended what a checker ran: it says nothing about the answer."""
 
 
 class JournalConflict(TracemarketError):

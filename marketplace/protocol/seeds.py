@@ -9,6 +9,7 @@ PPM = 1_000_000
 """Parts per million: the unit of scores, shares and split sizes."""
 
 HELDOUT_TAG = b"tracemarket.heldout"
+NOISE_TAG = b"tracemarket.noise"
 
 
 def task_seed(
@@ -34,6 +35,20 @@ def task_seed(
 def walk_seed(seed: bytes, counter: int) -> bytes:
     """H(seed || uint64 counter, big-endian): the counter-th try in a walk that starts at seed."""
     return keccak(bytes32(seed, "seed") + uint(counter, 64, "counter").to_bytes(8, "big"))
+
+
+def noise_key(task_seed: bytes, sample: int, position: int) -> bytes:
+    """What the sampling noise of one token is expanded from, under tier A.
+
+    H("tracemarket.noise" || task seed || uint64 sample || uint64 position), big-endian. sample:
+    place in the group. position: of the token in its completion, from 0.
+    """
+    return keccak(
+        NOISE_TAG
+        + bytes32(task_seed, "task seed")
+        + uint(sample, 64, "sample").to_bytes(8, "big")
+        + uint(position, 64, "position").to_bytes(8, "big")
+    )
 
 
 def is_heldout(question: str, holdout_ppm: int) -> bool:

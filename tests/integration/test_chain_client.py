@@ -209,7 +209,7 @@ def test_an_assignment_from_request_to_tasks(market, accounts) -> None:
     assert waiting is not None
     assert (waiting.seed, waiting.miner) == (None, miner.address)
     assert miner.randomness(waiting.point) is RandomnessStatus.PENDING
-    with pytest.raises(ContractError, match=f"waits for block {waiting.point}"):
+    with pytest.raises(ContractError, match=f"waits for the randomness of point {waiting.point}"):
         miner.open_assignment(bounty)
     market.wait_for_randomness(waiting.point)
     market.client(accounts.stranger).open_assignment(bounty, miner.address)

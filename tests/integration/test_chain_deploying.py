@@ -10,9 +10,10 @@ from web3 import Web3
 from marketplace.chain import deploying
 from marketplace.chain.artifacts import MARKET_CONTRACTS
 from marketplace.chain.client import MarketClient
-from marketplace.chain.deploying import check_links, deploy, describe_token
+from marketplace.chain.deploying import DrandSource, check_links, deploy, describe_token
 from marketplace.chain.deployment import load_deployment, save_deployment
 from marketplace.chain.parameters import MINIMAL, STANDARD
+from marketplace.protocol.beacons import EVMNET
 from marketplace.protocol.errors import (
     ChainError,
     ConfigError,
@@ -53,6 +54,10 @@ def test_links_and_parameters_are_checked(market) -> None:
     check_links(w3, deployment)
     for change, said in [
         ({"randomness_delay": 9}, "delay"),
+        (
+            {"beacon": EVMNET, "randomness_patience": 3600},
+            "is a BlockHashRandomness.*says drand",
+        ),
         ({"token": replace(deployment.token, address=deployment.address("stake"))}, "token"),
         ({"parameters": STANDARD.parameters(6)}, "parameters"),
     ]:
@@ -91,6 +96,15 @@ def test_contracts_that_do_not_belong_together_are_not_handed_out(
     token = market.deployment.token.address
     with pytest.raises(ChainError, match=r"as its environments.*BatchMarket at 0x"):
         deploy(market.anvil.url, accounts.stranger, MINIMAL, token=token)
+
+
+def test_a_beacon_that_comes_after_the_draw_timeout_is_refused(accounts) -> None:
+    late = DrandSource(delay=57)
+    with pytest.raises(ConfigError, match=r"up to 60 s after.*within 60 s .preset minimal."):
+        deploy("http://127.0.0.1:9", accounts.deployer, MINIMAL, drand=late)
+    for change in ({"delay": 0}, {"patience": 0}):
+        with pytest.raises(ConfigError, match="is 0 s"):
+            DrandSource(**change)
 
 
 def test_a_public_chain_needs_a_token(fresh_anvil, accounts) -> None:

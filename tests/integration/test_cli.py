@@ -159,7 +159,6 @@ def test_a_verifiers_commands(cli, market, accounts):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--tier", "A"], ["tier A", "--tier B"]),
         (["--tier", "Z"], ["'Z'", "A, B, C"]),
         (["--pay", "often"], ["'often'", "correct, informative"]),
         (["--lasts", "soon"], ["'soon'", "12h"]),

@@ -437,10 +437,13 @@ def test_correct_bounties_pay_each_different_answer_once(loop, market):
     assert market.reader.batch(mined.batch).attestation.units == GROUPS
 
 
-def test_tier_a_is_refused_by_name(loop, market, accounts):
+def test_tier_a_needs_a_checkpoint_and_a_sampler_that_takes_seeds(loop, market, accounts):
     bounty = loop.open_bounty(tier=0, trainer=accounts.trainer.address)
-    with pytest.raises(ConfigError, match="tier A"):
+    with pytest.raises(ConfigError, match="tier A: traces of a registered checkpoint"):
         loop.miner().mine(bounty, 1, Arithmetic())
+    with pytest.raises(ConfigError, match="'arithmetic' can't be told the seed"):
+        loop.miner().mine(bounty, 1, Arithmetic(), checkpoint=1)
+    assert market.reader.assignment(bounty, accounts.miner.address) is None
 
 
 def _power_cut(*_: object, **__: object) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tiny_policy import tiny_policy
 
 from marketplace.gym.policy import Policy
 
@@ -20,37 +26,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def make_policy() -> Callable[[int], Policy]:
     """A fresh policy from a seed. Equal seeds give equal weights."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<end>": 0} | {symbol: index for index, symbol in enumerate(alphabet, start=1)}
-    # One token of two characters, so that a stop string can hide inside a token.
-    vocabulary["7Ċ"] = len(vocabulary)
-    tokenizer = Tokenizer(models.BPE(vocabulary, [("7", "Ċ")]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-
-    def make(seed: int) -> Policy:
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=128,
-            tie_word_embeddings=True,
-            initializer_range=0.3,
-            eos_token_id=0,
-            bos_token_id=None,
-            attn_implementation="sdpa",
-        )
-        wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
-        return Policy.of(LlamaForCausalLM(config), wrapped)
-
-    return make
+    return tiny_policy
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ arrays, from the leaf up.
     verdictProofs   batch faults index leaf proofFaults proofHashes proofUnits root rootFaults
                     rootUnits size units
     taskSeeds       assignmentSeed bounty environment miner seed taskIndex
+    noiseKeys       key position sample seed
     subjects        batch batchRoot chainId market subject
     commitments     chainId commitment faults round rounds salt subject units verdictRoot verifier
                     vote
@@ -224,6 +225,21 @@ def _task_seeds() -> list[dict[str, Any]]:
     ]
 
 
+def _noise_keys() -> list[dict[str, Any]]:
+    seed = _word("task seed")
+    cases = [(seed, 0, 0), (_word("other task seed"), 0, 0), (seed, 1, 0), (seed, 0, 1)]
+    cases.append((b"\xff" * 32, MAX_UINT64, MAX_UINT64))
+    return [
+        {
+            "seed": _hex(seed),
+            "sample": sample,
+            "position": position,
+            "key": _hex(seeds.noise_key(seed, sample, position)),
+        }
+        for seed, sample, position in cases
+    ]
+
+
 def _subjects() -> list[dict[str, Any]]:
     cases = [
         (CHAIN_ID, MARKET, 1, _word("batch root")),
@@ -424,6 +440,7 @@ def build() -> dict[str, list[dict[str, Any]]]:
         "verdicts": _verdicts(),
         "verdictProofs": _verdict_proofs(),
         "taskSeeds": _task_seeds(),
+        "noiseKeys": _noise_keys(),
         "subjects": _subjects(),
         "commitments": _commitments(),
         "datasetRoots": _dataset_roots(),

@@ -1,14 +1,14 @@
 """Our own generated problems (algebra and word problems) and the math-verify scorer.
 
-Every family is a function of a random.Random: it makes the numbers up and states the answer,
-an integer or a fraction in lowest terms. Answers are compared as mathematics, not as text:
-1/2, 0.5 and \\frac{1}{2} are the same.
+Every family is a function of a random.Random: it makes the numbers up and states the answer, an
+integer or a fraction in lowest terms, or in LaTeX a set. Answers are compared as
+mathematics, not as text: 1/2, 0.5 and \\frac{1}{2} are the same.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from random import Random
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -21,7 +21,7 @@ from marketplace.protocol.errors import SpecError
 MAX_ANSWER_CHARS: Final = 400
 """Longer answers are not parsed: the grammars of math-verify are far from linear."""
 
-Family = Callable[[Random, int], tuple[str, Fraction]]
+Family = Callable[[Random, int], tuple[str, Fraction | str]]
 
 
 def _linear(rng: Random, largest: int) -> tuple[str, Fraction]:
@@ -76,6 +76,78 @@ def _share(rng: Random, largest: int) -> tuple[str, Fraction]:
     )
 
 
+def _system(rng: Random, largest: int) -> tuple[str, Fraction]:
+    x, y = (rng.randint(-largest, largest) for _ in range(2))
+    a, b, c, d = (rng.randint(1, largest) for _ in range(4))
+    if a * d == b * c:  # not one solution
+        d += 1
+    # One unknown: math-verify reads the pair (1, 2) as an open interval.
+    return (
+        f"Solve {a}x + {b}y = {a * x + b * y} and {c}x + {d}y = {c * x + d * y}. What is x?",
+        Fraction(x),
+    )
+
+
+def _quadratic(rng: Random, largest: int) -> tuple[str, str]:
+    one, two = rng.sample(range(-largest, largest + 1), 2)
+    factor = rng.randint(1, 5)
+    left = _polynomial((factor, -factor * (one + two), factor * one * two))
+    return (
+        f"Which numbers x solve {left} = 0? Give the set of all of them in LaTeX, between dollar "
+        r"signs, as in $\{p, q\}$.",
+        rf"$\{{{min(one, two)}, {max(one, two)}\}}$",
+    )
+
+
+def _percentage(rng: Random, largest: int) -> tuple[str, Fraction]:
+    price, percent = rng.randint(10, 50 * largest), rng.randint(1, 95)
+    less = rng.random() < 0.5
+    change = f"{'lowered' if less else 'raised'} by {percent} percent"
+    value = Fraction(price) * (100 - percent if less else 100 + percent) / 100
+    return f"A price of {price} dollars is {change}. What is it then, in dollars?", value
+
+
+def _sequence(rng: Random, largest: int) -> tuple[str, Fraction]:
+    first, step = rng.randint(-largest, largest), rng.randint(2, largest)
+    place = rng.randint(10, 60)
+    shown = ", ".join(str(first + step * index) for index in range(4))
+    value, asked = rng.choice(
+        (
+            (first + step * (place - 1), f"What is term number {place}?"),
+            (
+                place * first + step * place * (place - 1) // 2,
+                f"What do its first {place} terms add up to?",
+            ),
+        )
+    )
+    return f"The arithmetic sequence {shown}, ... goes on like this. {asked}", Fraction(value)
+
+
+def _derivative(rng: Random, largest: int) -> tuple[str, Fraction]:
+    factors = [rng.randint(-largest, largest) for _ in range(rng.randint(3, 5))]
+    factors[0] = rng.randint(1, largest)
+    degree = len(factors) - 1
+    slopes = [factor * (degree - index) for index, factor in enumerate(factors[:-1])]
+    place = rng.randint(-6, 6)
+    # At a point: as an expression, the question's own d/dx (...) would be equal to the answer.
+    value = sum(slope * place ** (degree - 1 - index) for index, slope in enumerate(slopes))
+    question = f"What is the derivative of {_polynomial(factors)} with respect to x at x = {place}?"
+    return question, Fraction(value)
+
+
+def _polynomial(factors: Sequence[int]) -> str:
+    """The polynomial in x with these factors, the highest power first."""
+    terms = ""
+    for index, factor in enumerate(factors):
+        power = len(factors) - 1 - index
+        if factor:
+            sign = (" - " if factor < 0 else " + ") if terms else ("-" if factor < 0 else "")
+            name = ("", "x")[power] if power < 2 else f"x^{power}"
+            size = "" if abs(factor) == 1 and name else str(abs(factor))
+            terms += f"{sign}{size}{name}"
+    return terms or "0"
+
+
 FAMILIES: Final[dict[str, Family]] = {
     "linear": _linear,
     "two_sided": _two_sided,
@@ -83,6 +155,11 @@ FAMILIES: Final[dict[str, Family]] = {
     "shopping": _shopping,
     "travel": _travel,
     "share": _share,
+    "system": _system,
+    "quadratic": _quadratic,
+    "percentage": _percentage,
+    "sequence": _sequence,
+    "derivative": _derivative,
 }
 
 

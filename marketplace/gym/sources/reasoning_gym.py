@@ -1,8 +1,8 @@
 """reasoning-gym datasets as task sources: one item per seed, scored by the dataset itself.
 
-Some datasets can't be used and are refused by name. Checked for 0.1.25 by drawing items and
-scores in processes with different PYTHONHASHSEED, and by reading what uses a clock or global
-randomness. Others hand the answer to eval() or to SymPy's parser, which evaluates it; for
+Some datasets can't be used and are refused by name. Checked for 0.1.25 by `make gym-sweep`, which
+puts every task through `env check` (docs/reasoning-gym.md), and by reading what uses a clock or
+global randomness. Others hand the answer to eval() or to SymPy's parser, which evaluates it; for
 those only answers of a harmless form reach the scorer (see `_FORMS`).
 """
 
@@ -30,6 +30,7 @@ REFUSED: Final = {
     "rubiks_cube": _NO_ANSWER,
     "rush_hour": _NO_ANSWER,
     "codeio": _HASH_ORDER,
+    "intermediate_integration": _HASH_ORDER,
     "isomorphic_strings": _HASH_ORDER,
     "knight_swap": _HASH_ORDER,
     "polynomial_multiplication": _HASH_ORDER,
@@ -38,6 +39,8 @@ REFUSED: Final = {
     "list_functions": "it draws from Python's global randomness, so verifiers would not agree",
     "time_intervals": "its items depend on today's date, so verifiers would not agree",
     "pool_matrix": "it takes 32-bit seeds only and reseeds NumPy's global randomness",
+    "arc_agi": "it reads its whole data set for every task, over half a second of CPU time each",
+    "string_insertion": "its answer is nearly always the question's last word, as it stands there",
     "composite": "it nests other tasks; register one environment per task",
 }
 
@@ -47,6 +50,7 @@ _OWN_KEYS = ("seed", "size")
 _PLAIN_LIST = re.compile(r"[\w\s,+\-\[\]\"']*", re.ASCII)
 _TOKEN = re.compile(r"\d+(?:\.\d*)?|\.\d+|[A-Za-z]+|\*\*|[-+*/^(),\s]")
 _FUNCTIONS = re.compile(r"a?(?:sin|cos|tan)h?|cot|sec|csc|exp|log|ln|sqrt|pi|Abs")
+_COMPLEX = re.compile(r"[\d\s.,ij()+\-*]{1,100}", re.ASCII)
 _MAX_EXPRESSION = 2000
 
 
@@ -69,13 +73,23 @@ def _is_expression(answer: str) -> bool:
     return position == len(answer)
 
 
+def _is_finite_complex(answer: str) -> bool:
+    # Its scorer takes NaN for every number.
+    return _COMPLEX.fullmatch(answer) is not None
+
+
+def _is_nothing(answer: str) -> bool:
+    # Its scorer finds every answer right: with "source" such a task can't be built at all.
+    return False
+
+
 _FORMS: Final = {
+    "game_of_life_halting": _is_nothing,
+    "complex_arithmetic": _is_finite_complex,
     "binary_matrix": _is_plain_list,
     "n_queens": _is_plain_list,
     "spiral_matrix": _is_plain_list,
-    "string_insertion": _is_plain_list,
     "countdown": _is_expression,
-    "intermediate_integration": _is_expression,
     "puzzle24": _is_expression,
     "simple_integration": _is_expression,
 }
@@ -131,6 +145,8 @@ class ReasoningGymTasks:
         question, answer = item["question"], item["answer"]
         if not isinstance(question, str) or not isinstance(answer, str):
             raise ValueError(f"{self._name} gave a {type(answer).__name__} as reference answer")
+        if not answer.strip():  # base_conversion writes 0 as nothing: no completion can say that
+            raise ValueError(f"{self._name} gave no reference answer")
         question.encode("utf-8")  # hashed and sent later: a lone surrogate must not get through
         return Entry(question, answer, item)
 

@@ -359,7 +359,7 @@ def test_every_field_is_documented_with_its_meaning(tmp_path: Path) -> None:
     assert set(document["paths"]) == {
         "/health", "/market",
         "/environments", "/environments/{id}",
-        "/bounties", "/bounties/{id}",
+        "/bounties", "/bounties/{id}", "/bounties/{id}/assignments",
         "/batches", "/batches/{id}",
         "/rounds/{id}",
         "/disputes", "/disputes/{id}", "/audits",

@@ -12,6 +12,7 @@ from marketplace.chain.artifacts import MARKET_CONTRACTS, artifact
 from marketplace.chain.deployment import Deployment, load_deployment, save_deployment
 from marketplace.chain.parameters import MINIMAL, PRESETS, STANDARD, Parameters, preset
 from marketplace.chain.records import Token
+from marketplace.protocol.beacons import EVMNET
 from marketplace.protocol.errors import ConfigError
 
 
@@ -43,6 +44,25 @@ def test_what_is_saved_loads_to_the_same(file) -> None:
     plain = replace(DEPLOYMENT, token=replace(TOKEN, permit_version=None), block=13)
     save_deployment(plain, file)
     assert load_deployment(file) == plain
+
+
+def test_a_market_on_a_beacon_names_its_network(file) -> None:
+    assert json.loads(file.read_text())["randomness"] == "blockhash"
+    assert DEPLOYMENT.contracts["randomness"] == "BlockHashRandomness"
+    drand = replace(DEPLOYMENT, beacon=EVMNET, randomness_delay=36, randomness_patience=3600)
+    save_deployment(drand, file)
+    assert load_deployment(file) == drand
+    assert json.loads(file.read_text())["randomness"] == "drand"
+    assert drand.contracts == MARKET_CONTRACTS | {"randomness": "DrandRandomness"}
+
+
+def test_a_file_from_before_there_was_a_choice_means_block_hashes(file) -> None:
+    content = json.loads(file.read_text())
+    for field in ("randomness", "beacon", "randomness_patience"):
+        del content[field]
+    file.write_text(json.dumps(content))
+    assert load_deployment(file) == DEPLOYMENT
+    assert load_deployment(file).randomness == "blockhash"
 
 
 def test_a_failed_write_keeps_the_old_file(file, monkeypatch) -> None:
@@ -108,6 +128,10 @@ def _set(*path_and_value):
         (_set("parameters", "fraud_bps", 100_001), "parameters.fraud_bps.*100001"),
         (_set("parameters", "juror_fee", "1"), "parameters.juror_fee.*'1'"),
         (_without_court, "addresses.court"),
+        (_set("randomness", "dice"), "randomness.*dice"),
+        (_set("randomness", "drand"), "'drand' needs beacon"),
+        (_set("randomness_patience", 60), "'blockhash' has no randomness_patience"),
+        (_set("beacon", {"name": "evmnet"}), "beacon.chain_hash"),
     ],
 )
 def test_a_wrong_file_names_the_field_and_the_value(file, change, said) -> None:

@@ -61,6 +61,7 @@ TERMS = BatchTerms(
     pay_rule=PayRule.CORRECT,
 )
 TIER_B = replace(TERMS, tier=Tier.B)
+TIER_A = replace(TERMS, tier=Tier.A)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def pool() -> Iterator[CheckPool]:
 
 
 def trace(index: int, completion: str, terms: BatchTerms = TERMS, **changes: Any) -> Trace:
-    """A good trace for line `index`; at tier B with tokens, logprobs and checkpoint 1."""
+    """A good trace for line `index`; but at tier C with tokens, logprobs and checkpoint 1."""
     group, sample = divmod(index, terms.group_size)
     task = terms.first_task + group
     values: dict[str, Any] = {
@@ -89,7 +90,7 @@ def trace(index: int, completion: str, terms: BatchTerms = TERMS, **changes: Any
         "max_tokens": 4,
         "claimed_score": None,
     }
-    if terms.tier is Tier.B:
+    if terms.tier is not Tier.C:
         values.update(tokens=(5, 2), logprobs=(-0.5, -0.25), checkpoint=1)
     return Trace(**{**values, **changes})
 
@@ -260,6 +261,46 @@ def test_traces_with_other_logprobs_are_off_policy(pool: CheckPool) -> None:
     assert scorer.asked[0][1][0].prompt == traces[2].prompt
 
 
+def test_tier_a_hands_the_scorer_each_tasks_seed(pool: CheckPool) -> None:
+    traces = [
+        trace(i, text, TIER_A) for i, text in enumerate(["right", "stolen", "right", "wrong"])
+    ]
+    scorer = Scorer()
+    result = check(pool, traces, TIER_A, scorer=scorer, randomness=RANDOMNESS)
+    assert reasons(result) == [Reason.CORRECT, Reason.OFF_POLICY, Reason.CORRECT, Reason.WRONG]
+    assert "not what the assigned seed gives with checkpoint 1" in result.explain(1).text
+    ((checkpoint, groups),) = scorer.asked
+    first = TIER_A.first_task
+    assert checkpoint == 1
+    assert [group.seed for group in groups] == [TIER_A.seed(first), TIER_A.seed(first + 1)]
+    assert [[one.sample for one in group.traces] for group in groups] == [[0, 1], [0, 1]]
+    # The same as under tier B, but for the seed.
+    again = Scorer()
+    check(
+        pool,
+        [trace(i, "right", TIER_B) for i in range(2)],
+        TIER_B,
+        scorer=again,
+        randomness=RANDOMNESS,
+    )
+    assert again.asked[0][1][0].seed is None
+
+
+def test_what_tier_a_asks_for(pool: CheckPool) -> None:
+    traces = [trace(0, "right", TIER_A), trace(1, "right!", TIER_A, logprobs=None)]
+    result = check(pool, traces, TIER_A)
+    assert reasons(result) == [Reason.CORRECT, Reason.OFF_POLICY]
+    assert "tier A needs logprobs" in result.explain(1).text
+
+
+def test_the_same_text_twice_is_no_lie_under_tier_a(pool: CheckPool) -> None:
+    """Two places of a group may well be given the same text: it is paid once and costs no bond."""
+    traces = [trace(0, "right", TIER_A), trace(1, "right", TIER_A)]
+    result = check(pool, traces, TIER_A, scorer=Scorer(), randomness=RANDOMNESS)
+    assert reasons(result) == [Reason.CORRECT, Reason.DUPLICATE]
+    assert (result.attestation.units, result.attestation.faults) == (1, 0)
+
+
 def test_only_the_groups_drawn_by_the_round_are_rescored(pool: CheckPool) -> None:
     traces = [trace(i, f"stolen {i}", TIER_B) for i in range(40)]
     scorer = Scorer()
@@ -314,14 +355,14 @@ def test_the_informative_rule_pays_whole_mixed_groups(pool: CheckPool) -> None:
 
 def test_terms_that_can_not_be_checked(pool: CheckPool) -> None:
     good = [trace(0, "right"), trace(1, "wrong")]
-    with pytest.raises(InvalidValue, match="tier A"):
-        check(pool, good, replace(TERMS, tier=Tier.A))
     with pytest.raises(InvalidValue, match="1 traces are not whole groups of 2"):
         check(pool, good[:1])
     with pytest.raises(InvalidValue, match="0 traces"):
         check(pool, [])
     with pytest.raises(InvalidValue, match="randomness"):
         check(pool, good, TIER_B, scorer=Scorer())
+    with pytest.raises(InvalidValue, match="randomness"):
+        check(pool, good, TIER_A, scorer=Scorer())
 
 
 def test_an_environment_that_can_not_be_built_gives_no_verdict(pool: CheckPool) -> None:

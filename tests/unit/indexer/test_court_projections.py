@@ -341,7 +341,7 @@ def test_phases_that_time_alone_brings(many: Any, sim: ModuleType, look: Any) ->
 
     def round(time: int) -> RoundPhase:
         seen = look(time)
-        return phases.round_phase(seen.juries(1)[0], rules, seen.now)
+        return phases.round_phase(seen.juries(1)[0], rules, seen.now, seen.randomness)
 
     assert batch(attested_at + 2) is BatchPhase.CHALLENGEABLE
     assert batch(attested_at + 3) is BatchPhase.DISPUTED

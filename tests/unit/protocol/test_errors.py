@@ -42,6 +42,8 @@ def test_every_class_is_in_the_tree_and_drawn_in_the_docstring():
         (errors.ProofFailed, 5),
         (errors.CheckpointError, 5),
         (errors.WrongPassword, 6),
+        (errors.BeaconUnavailable, 7),
+        (errors.BeaconInvalid, 7),
     ],
 )
 def test_exit_codes(error, code):

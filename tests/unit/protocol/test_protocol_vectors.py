@@ -209,6 +209,12 @@ def test_hashes_of_words(section, names, result):
         assert raw(row[result]) == H(words(*(row[name] for name in names)))
 
 
+def test_noise_keys():
+    for row in DATA["noiseKeys"]:
+        place = b"".join(row[name].to_bytes(8, "big") for name in ("sample", "position"))
+        assert raw(row["key"]) == H(b"tracemarket.noise" + raw(row["seed"]) + place)
+
+
 def test_votes_are_odd_hashes():
     for section in ("commitments", "jurorVotes"):
         votes = set()
@@ -278,6 +284,7 @@ def test_every_binding_changes_the_hash():
     for section, result in (
         ("traceLeaves", "leaf"),
         ("taskSeeds", "seed"),
+        ("noiseKeys", "key"),
         ("subjects", "subject"),
         ("commitments", "commitment"),
         ("jurySubjects", "subject"),

@@ -4,7 +4,7 @@ import pytest
 
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import keccak
-from marketplace.protocol.seeds import PPM, is_heldout, task_seed, walk_seed
+from marketplace.protocol.seeds import PPM, is_heldout, noise_key, task_seed, walk_seed
 
 BASE = (b"\x01" * 32, 1, "0x" + "22" * 20, b"\x03" * 32, 0)
 
@@ -31,6 +31,15 @@ def test_walk_seed_layout():
     assert walk_seed(seed, 258) == keccak(seed + b"\0\0\0\0\0\0\x01\x02")
     with pytest.raises(InvalidValue):
         walk_seed(seed, 2**64)
+
+
+def test_noise_key_layout():
+    seed = b"\x05" * 32
+    wanted = b"tracemarket.noise" + seed + b"\0" * 7 + b"\x03" + b"\0" * 6 + b"\x01\x02"
+    assert noise_key(seed, 3, 258) == keccak(wanted)
+    for bad in ((seed[1:], 0, 0), (seed, 2**64, 0), (seed, -1, 0), (seed, 0, 2**64)):
+        with pytest.raises(InvalidValue):
+            noise_key(*bad)
 
 
 def test_heldout_bounds():

@@ -8,7 +8,7 @@ import pytest
 
 from marketplace.gym.checking import BatchTerms
 from marketplace.protocol import merkle, payout
-from marketplace.protocol.errors import InvalidValue, ProofFailed
+from marketplace.protocol.errors import ProofFailed
 from marketplace.protocol.payout import Checked, PayRule
 from marketplace.protocol.trace import Tier, Trace, encode_line
 from marketplace.protocol.verdict import Reason, Verdict, batch_verdicts
@@ -168,11 +168,13 @@ def test_tier_c_gives_positives_only_each_text_once():
     assert dataset.skipped == {data.NEGATIVE_OPAQUE: 6, data.REPEATED_OPAQUE: 1}
 
 
-def test_tier_a_is_refused():
-    batch = _batch([_trace(sample=i) for i in range(4)], [GOOD] * 4)
-    other = replace(batch, terms=replace(TERMS, tier=Tier.A))
-    with pytest.raises(InvalidValue, match="tier A"):
-        build_groups([other], Codec(), RULES)
+def test_tier_a_is_used_like_tier_b():
+    traces = [_trace(sample=i) for i in range(4)]
+    judged = [GOOD, BAD, GOOD, BAD]
+    replayed = replace(TERMS, tier=Tier.A)
+    used = build_groups([_batch(traces, judged, replayed)], Codec(), RULES)
+    assert used == build_groups([_batch(traces, judged)], Codec(), RULES)
+    assert len(used.groups) == 1
 
 
 def test_no_batches():
