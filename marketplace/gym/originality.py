@@ -128,11 +128,8 @@ class TextOriginals:
             return False
         own = self._fingerprint(index)
         question = text.question
-        if any(
-            own.resembles(self._fingerprint(other), self._near)
-            for other in beside
-            if (theirs := self._traces[other]) is not None and theirs.question == question
-        ):
+        # Of one group, hence of one question.
+        if any(own.resembles(self._fingerprint(other), self._near) for other in beside):
             return True
         if any(own.resembles(one, self._near) for one in self._here.get(question, ())):
             return True
