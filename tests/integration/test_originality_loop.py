@@ -26,19 +26,19 @@ from verifier_node.sold import SoldIndex
 
 GROUPS, SIZE = 2, 2
 
-# One digit plus one digit: a hundred questions at most, so two miners meet on some of them.
+# 36 questions, so that two miners with 16 tasks each meet on some.
 SPEC = parse_spec(
-    b'{"v":1,"name":"few","source":{"kind":"reasoning_gym","task":"chain_sum",'
-    b'"config":{"min_terms":2,"max_terms":2,"min_digits":1,"max_digits":1}},'
+    b'{"v":1,"name":"few","source":{"kind":"reasoning_gym","task":"leg_counting",'
+    b'"config":{"min_animals":1,"max_animals":1,"min_instances":1,"max_instances":1}},'
     b'"answer":{"kind":"last_line"},"scoring":{"kind":"exact"},"holdout_ppm":0,'
     b'"originality":{"earlier":100,"near":{}},'
     b'"packages":{"reasoning-gym":"0.1.25","datasketch":"2.0.0"}}'
 )
 
 WORKING = (
-    "We start from the first number and count on by as many steps as the second one says, one "
-    "after the other, minding the sign between the two numbers. The count that we end with is "
-    "the result, which stands alone below."
+    "We start from what is known of the animal, count the limbs on one side of its body, and take "
+    "them twice, for both sides are alike. The count that we end with is the result, which "
+    "stands alone below."
 )
 
 
