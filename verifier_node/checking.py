@@ -6,6 +6,8 @@ what is not a batch file with the committed root and count is MALFORMED (docs/de
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +20,7 @@ from marketplace.gym.checking import (
     check_batch,
     open_batch,
 )
+from marketplace.gym.environment import check_packages
 from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import MAX_SPEC_BYTES, EnvironmentSpec, parse_spec
 from marketplace.protocol.batch_file import max_packed_bytes
@@ -36,20 +39,29 @@ from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation
 from marketplace.storage.assets import fetch_assets
 from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.store import ContentStore
+from verifier_node.earlier import EarlierSales, Lookback
+from verifier_node.sold import SoldIndex
+
+log = logging.getLogger("tracemarket.verifier")
 
 REMEMBERED = 4
 """Findings kept: a batch may come before a committee, a watcher and juries of one node."""
+
+PAUSE_SECONDS = 60.0
+"""Between two looks for earlier content that could not be had."""
 
 ScorerFor = Callable[[EnvironmentSpec], ProvenanceScorer]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """check: the verdicts, None for an outcome of the whole batch. note: why, for the log."""
+    """check: the verdicts, None for an outcome of the whole batch. note: why, for the log.
+    complete: False where some earlier batch could not be had to compare texts with."""
 
     attestation: Attestation
     check: BatchCheck | None
     note: str
+    complete: bool = True
 
 
 class BatchChecker:
@@ -58,6 +70,7 @@ class BatchChecker:
     fetch_seconds: how long one look for content may take. scorer_for: makes the scorer of tiers
     A and B; None where this node has no model runtime (then it can't judge these at all). Data
     sets go to the pool's assets folder; without one, environments that have some can't be judged.
+    sold: the index of earlier texts; without it one is kept in memory.
     """
 
     def __init__(
@@ -68,12 +81,20 @@ class BatchChecker:
         *,
         fetch_seconds: float,
         scorer_for: ScorerFor | None,
+        sold: SoldIndex | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader
         self._store = store
         self._pool = pool
         self._fetch_seconds = fetch_seconds
         self._scorer_for = scorer_for
+        self._earlier = EarlierSales(
+            reader, store, sold or SoldIndex(None), fetch_seconds=fetch_seconds
+        )
+        self._clock = clock
+        self._looking_back: dict[bytes, EnvironmentSpec | None] = {}
+        self._not_before: dict[bytes, float] = {}
         self._known: dict[tuple[int, bytes, bytes | None], Finding] = {}
 
     def find(self, batch: Batch) -> Finding:
@@ -88,7 +109,7 @@ class BatchChecker:
         if (known := self._known.get(key)) is not None:
             return known
         finding = self._find(batch)
-        if finding.attestation != UNAVAILABLE:
+        if finding.attestation != UNAVAILABLE and finding.complete:
             self._known[key] = finding
             while len(self._known) > REMEMBERED:
                 del self._known[next(iter(self._known))]
@@ -108,14 +129,55 @@ class BatchChecker:
         except (EnvironmentMismatch, InvalidValue, StorageError) as error:
             return self._unavailable(bounty, error)
         try:
-            check = self._check(batch, bounty, spec, data)
+            earlier = self._before(batch, bounty, spec)
+            check = self._check(batch, bounty, spec, data, earlier)
         except MalformedBatch as error:
             return Finding(MALFORMED, None, str(error))
         except (CheckpointError, EnvironmentMismatch, SpecError, StorageError) as error:
             return Finding(UNAVAILABLE, None, str(error))
         # Whoever signs keeps the content until settlement: a jury must be able to have it.
         self._store.put(data)
-        return Finding(check.attestation, check, f"{len(check.verdicts)} traces judged")
+        note = f"{len(check.verdicts)} traces judged"
+        if earlier is not None and earlier.missing:
+            note += f", without {earlier.missing} earlier batches that can't be had"
+            return Finding(check.attestation, check, note, complete=False)
+        return Finding(check.attestation, check, note)
+
+    def follow(self) -> None:
+        """Takes in what was bought lately where a spec looks back, while it can be had. What fails
+        is logged and met again after a while."""
+        try:
+            environments = self._earlier.environments()
+        except ChainError as error:
+            log.warning("originality_behind why=%s", error)
+            return
+        for environment in environments:
+            if self._clock() < self._not_before.get(environment, 0.0):
+                continue
+            try:
+                complete = self._follow(environment)
+            except (ChainError, EnvironmentMismatch, StorageError, SpecError) as error:
+                log.warning("originality_behind error=%s why=%s", type(error).__name__, error)
+                complete = False
+            if not complete:
+                self._not_before[environment] = self._clock() + PAUSE_SECONDS
+
+    def _follow(self, environment: bytes) -> bool:
+        if environment not in self._looking_back:
+            spec = fetch_spec(self._store, environment, self._fetch_seconds)
+            if spec.originality.earlier:
+                check_packages(spec)
+            self._looking_back[environment] = spec if spec.originality.earlier else None
+        if (known := self._looking_back[environment]) is None:
+            return True
+        return self._earlier.before(self._reader.head().number + 1, environment, known).missing == 0
+
+    def _before(self, batch: Batch, bounty: Bounty, spec: EnvironmentSpec) -> Lookback | None:
+        if spec.originality.earlier == 0:
+            return None
+        check_packages(spec)  # fingerprints may need them
+        committed = self._reader.batch_committed(batch.id).block
+        return self._earlier.before(committed, bounty.terms.environment, spec)
 
     def _unavailable(self, bounty: Bounty, error: Exception) -> Finding:
         # A store that is down itself raises here: that is this node's trouble, no finding.
@@ -132,7 +194,12 @@ class BatchChecker:
         fetch_assets(self._store, wanted, self._pool.assets, timeout=self._fetch_seconds)
 
     def _check(
-        self, batch: Batch, bounty: Bounty, spec: EnvironmentSpec, data: bytes
+        self,
+        batch: Batch,
+        bounty: Bounty,
+        spec: EnvironmentSpec,
+        data: bytes,
+        earlier: Lookback | None,
     ) -> BatchCheck:
         terms = batch_terms(self._reader, batch, bounty)
         lines = open_batch(data, count=batch.count, root=batch.root, terms=terms)
@@ -154,6 +221,7 @@ class BatchChecker:
             randomness=randomness,
             scorer=scorer,
             checkpoint_ok=lambda checkpoint: self._is_policy(checkpoint, batch, bounty),
+            earlier=earlier,
         )
 
     def _first_randomness(self, batch: Batch) -> bytes:

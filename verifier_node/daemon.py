@@ -99,6 +99,7 @@ class VerifierNode:
         if self._watchtower is not None:
             done += self._watchtower.run_once()
         self._collect()
+        self._checker.follow()
         return done
 
     def follow(self, stop: Signal, poll: float = 2.0) -> None:

@@ -43,7 +43,7 @@ _MEANING = {
     Reason.CHECKER_ERROR: "the checker failed on it, so it has no score",
     Reason.CHECKER_TIMEOUT: "the checker ran out of time on it, so it has no score",
     Reason.TOO_LONG: "longer than the environment allows",
-    Reason.DUPLICATE: "the same text was paid before in its group",
+    Reason.DUPLICATE: "a text like it was bought before for the same question",
     Reason.MALFORMED_LINE: "a lie: not a trace at all",
     Reason.UNASSIGNED: "a lie: it answers a task that its place was not assigned",
     Reason.TAMPERED_PROMPT: "a lie: its prompt is not the assigned task's",

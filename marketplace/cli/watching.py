@@ -20,6 +20,7 @@ from verifier_node.checkpoints import CheckpointCache, scorer_maker
 from verifier_node.daemon import follow
 from verifier_node.duties import Done
 from verifier_node.journal import Journal
+from verifier_node.sold import SoldIndex
 from verifier_node.watchtower import Watchtower
 
 Once = Annotated[bool, typer.Option("--once", help="one pass, then end")]
@@ -119,12 +120,14 @@ def make_checker(
     fetch_seconds: float,
 ) -> BatchChecker:
     checkpoints = CheckpointCache(client, store, context.folder("checkpoints"))
+    chain_id, market = client.deployment.chain_id, client.deployment.address("market")
     return BatchChecker(
         client,
         store,
         pool,
         fetch_seconds=fetch_seconds,
         scorer_for=scorer_maker(checkpoints),
+        sold=SoldIndex(context.folder("originality") / f"{chain_id}-{market}.sqlite"),
     )
 
 

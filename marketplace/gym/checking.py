@@ -1,9 +1,10 @@
 """From the lines of a batch to its verdicts, for verifiers, and for miners before they commit.
 
-Every rule here depends on the batch, the bounty's terms, the spec and the round's randomness
-alone, so that honest verifiers arrive at the same attestation. The first rule that a trace
-breaks is its reason, in this order: malformed line, not the assigned task, another prompt,
-off policy by what it states, too long, checker state, false claim, off policy by re-scoring.
+Every rule here depends on the batch, the bounty's terms, the spec, the round's randomness and
+what was bought before the batch's commit alone, so that honest verifiers arrive at the same
+attestation. The first rule that a trace breaks is its reason, in this order: malformed line, not
+the assigned task, another prompt, off policy by what it states, too long, checker state, false
+claim, off policy by re-scoring. Copies are found last, among what breaks no rule.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from marketplace.gym.originality import Earlier, TextOf, TextOriginals
 from marketplace.gym.pool import CheckItem, CheckPool, CheckResult, Status
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol import batch_file, merkle, payout
@@ -119,12 +121,14 @@ def check_batch(
     randomness: bytes | None = None,
     scorer: ProvenanceScorer | None = None,
     checkpoint_ok: Callable[[int], bool] | None = None,
+    earlier: Earlier | None = None,
 ) -> BatchCheck:
     """Judges every trace of a batch. lines: as from open_batch, whole groups only.
 
     randomness: bytes32 of the round; with it the spec's provenance.groups are drawn for scorer.
     checkpoint_ok: whether a checkpoint id counts (None: any does). scorer None: no re-scoring,
-    as for a miner that checks its own batch.
+    as for a miner that checks its own batch. earlier: what was bought in the batches that the
+    spec's originality.earlier looks back on; None: the batch alone.
 
     Raises InvalidValue for terms that can't be checked; SpecError, EnvironmentMismatch and
     CheckerFailed as CheckPool.stream: then there is no verdict at all.
@@ -143,6 +147,9 @@ def check_batch(
         terms.pay_rule,
         terms.group_size,
         [line.checked() for line in review.lines],
+        TextOriginals(
+            spec, terms.tier, terms.pay_rule, [line.original for line in review.lines], earlier
+        ),
     )
     return BatchCheck(
         terms.batch,
@@ -177,6 +184,7 @@ class _Line:
     score_ppm: int = 0
     completion: str = ""
     claimed: float | None = None
+    original: TextOf | None = None
 
     def refuse(self, reason: Reason, text: str) -> None:
         self.reason, self.text, self.score_ppm = reason, text, 0
@@ -225,6 +233,7 @@ class _Review:
                 )
                 continue
             line.claimed, line.completion = trace.claimed_score, trace.completion
+            line.original = TextOf.of(trace)
             checkpoint = trace.checkpoint if checkpoint is None else checkpoint
             if broken := self._off_policy(trace, checkpoint):
                 line.refuse(Reason.OFF_POLICY, broken)
@@ -323,7 +332,7 @@ def _rescore(
 def _note(line: _Line, verdict: Verdict) -> str:
     paid = f"; worth {verdict.units} unit{'' if verdict.units == 1 else 's'}"
     if verdict.reason is Reason.DUPLICATE:
-        return f"{line.text}; the same text was paid before in its group{paid}"
+        return f"{line.text}; a text like it was bought before for its question{paid}"
     return line.text if verdict.faults else line.text + paid
 
 

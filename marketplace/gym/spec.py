@@ -28,6 +28,9 @@ MAX_DEPTH: Final = 16
 MATH_VERIFY_PACKAGES: Final = ("math-verify", "latex2sympy2-extended", "sympy")
 """What scoring as mathematics must pin: another version may score the same text differently."""
 
+NEAR_PACKAGES: Final = ("datasketch",)
+"""What near-duplicates depend on: another version may hash the same text differently."""
+
 
 class PromptSpec(Part):
     """The prompt: `shots` solved examples through shot_template, then template.
@@ -90,11 +93,15 @@ class SamplingSpec(Part):
 
 
 class LimitsSpec(Part):
-    """Per trace. seconds: of a check. memory_mb: MiB beyond the worker's own. max_chars: text."""
+    """Per trace. seconds: of a check. memory_mb: MiB beyond the worker's own. max_chars: text.
+
+    paid_per_task: units of one question at most, in this batch and those that originality.earlier
+    looks back on (None: no limit)."""
 
     seconds: Annotated[float, Field(ge=0.05, le=60.0)] = 5.0
     memory_mb: Annotated[int, Field(ge=64, le=8192)] = 512
     max_chars: Annotated[int, Field(ge=1, le=262_144)] = 8192
+    paid_per_task: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
 class ProvenanceSpec(Part):
@@ -109,6 +116,27 @@ class ProvenanceSpec(Part):
     maximum: Annotated[float, Field(gt=0.0, le=10.0)] = 0.5
     margin: Annotated[float, Field(gt=0.0, le=10.0)] = 0.001
     flips: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
+
+
+class NearSpec(Part):
+    """When two texts for one question are nearly the same: shingles of so many characters, without
+    those of the prompt; at least `least` of them in both; a MinHash estimate of their Jaccard
+    similarity of at least similarity_ppm."""
+
+    similarity_ppm: Annotated[int, Field(ge=300_000, le=PPM)] = 700_000
+    shingle: Annotated[int, Field(ge=3, le=32)] = 8
+    least: Annotated[int, Field(ge=16, le=65_536)] = 64
+
+
+class OriginalitySpec(Part):
+    """What counts as sold before (see originality.py). earlier: so many batches of the environment
+    that were attested last before a batch's commit are looked at, beside the batch itself.
+    near: None for equal texts only. nats: at tier B under the informative rule only texts at most
+    this likely (-log p) count as copies: two honest samples may be equal."""
+
+    earlier: Annotated[int, Field(ge=0, le=10_000)] = 0
+    near: NearSpec | None = None
+    nats: Annotated[float, Field(ge=1.0, le=1000.0)] = 32.0
 
 
 class EnvironmentSpec(Part):
@@ -127,6 +155,7 @@ class EnvironmentSpec(Part):
     sampling: SamplingSpec = SamplingSpec()
     limits: LimitsSpec = LimitsSpec()
     provenance: ProvenanceSpec = ProvenanceSpec()
+    originality: OriginalitySpec = OriginalitySpec()
     holdout_ppm: Annotated[int, Field(ge=0, lt=PPM)] = 100_000
     packages: dict[str, Annotated[str, Field(min_length=1, max_length=64)]] = Field(
         default_factory=dict
@@ -146,7 +175,12 @@ class EnvironmentSpec(Part):
                 f'"{self.scoring.kind}"'
             )
         scoring = MATH_VERIFY_PACKAGES if self.scoring.kind == "math_verify" else ()
-        needs = ((self.source.kind, self.source.packages()), (self.scoring.kind, scoring))
+        near = NEAR_PACKAGES if self.originality.near is not None else ()
+        needs = (
+            (self.source.kind, self.source.packages()),
+            (self.scoring.kind, scoring),
+            ("originality.near", near),
+        )
         for kind, packages in needs:
             for package in packages:
                 if package not in self.packages:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, Protocol
 
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import uint
@@ -31,8 +31,8 @@ _BPS: Final = 10_000
 class PayRule(IntEnum):
     """Which traces of a batch are worth a unit (uint8 on chain)."""
 
-    CORRECT = 0  # every different full-score trace
-    INFORMATIVE = 1  # every trace of a whole group that neither failed nor solved throughout
+    CORRECT = 0  # every original full-score trace
+    INFORMATIVE = 1  # every original of a whole group that neither failed nor solved throughout
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,51 +58,119 @@ class Checked:
         return self.reason in FAULTS
 
 
-def apply(rule: PayRule, group_size: int, results: Sequence[Checked]) -> list[Verdict]:
+class Originals(Protocol):
+    """What was bought before: which traces of a batch are copies. Places are indices of results;
+    the pay rule asks about them in file order."""
+
+    def is_copy(self, index: int, beside: Sequence[int]) -> bool:
+        """Whether a trace is a copy of something bought before it, or of one of these traces."""
+        ...
+
+    def has_room(self, index: int) -> bool:
+        """Whether its task may be paid once more."""
+        ...
+
+    def bought(self, index: int) -> None:
+        """Told of each trace that is worth a unit."""
+        ...
+
+
+def apply(
+    rule: PayRule,
+    group_size: int,
+    results: Sequence[Checked],
+    originals: Originals | None = None,
+) -> list[Verdict]:
     """The verdicts of a whole batch; results are in file order, whole groups only.
 
-    CORRECT: a full score is worth a unit, but the same text within its group is paid once: later
-    ones keep their score with reason DUPLICATE. INFORMATIVE: each trace of a group with a mean
-    score strictly between 0 and 1, and no fault or checker error in it, is worth a unit.
+    A copy keeps its score with reason DUPLICATE and no unit. CORRECT: a full score is worth a unit.
+    INFORMATIVE: each trace of a group that is no copy is worth a unit if the mean score of those
+    is strictly between 0 and 1 and no fault or checker error is in the group. A trace whose task
+    was paid as often as it may be keeps its reason, without a unit.
+
+    originals: without it a copy is the same text under CORRECT, paid before in its group.
     """
     if uint(group_size, 32, "group size") < 1:
         raise InvalidValue("group size is 0")
     if len(results) % group_size:
         raise InvalidValue(f"{len(results)} results are no whole number of groups of {group_size}")
     if rule is PayRule.CORRECT:
-        pay = _pay_correct
+        pay, default = _pay_correct, _GroupTexts(results, group_size)
     elif rule is PayRule.INFORMATIVE:
-        pay = _pay_informative
+        pay, default = _pay_informative, _GroupTexts((), group_size)
     else:
         raise InvalidValue(f"pay rule is {rule!r}, not a PayRule")
     verdicts: list[Verdict] = []
     for start in range(0, len(results), group_size):
-        verdicts += pay(results[start : start + group_size])
+        group = range(start, start + group_size)
+        verdicts += pay(results, group, default if originals is None else originals)
     return verdicts
 
 
-def _pay_correct(group: Sequence[Checked]) -> list[Verdict]:
+class _GroupTexts:
+    """Originals by exact text within a group. Without results: everything is original."""
+
+    def __init__(self, results: Sequence[Checked], group_size: int) -> None:
+        self._results, self._group_size = results, group_size
+        self._paid: set[tuple[int, str]] = set()
+
+    def is_copy(self, index: int, beside: Sequence[int]) -> bool:
+        return bool(self._results) and self._key(index) in self._paid
+
+    def has_room(self, index: int) -> bool:
+        return True
+
+    def bought(self, index: int) -> None:
+        if self._results:
+            self._paid.add(self._key(index))
+
+    def _key(self, index: int) -> tuple[int, str]:
+        return index // self._group_size, self._results[index].completion
+
+
+def _pay_correct(
+    results: Sequence[Checked], group: Sequence[int], originals: Originals
+) -> list[Verdict]:
     verdicts = []
-    paid: set[str] = set()
-    for result in group:
-        reason = result.reason
+    for index in group:
+        result = results[index]
+        reason, units = result.reason, 0
         if reason is Reason.CORRECT:
-            if result.completion in paid:
+            if originals.is_copy(index, ()):
                 reason = Reason.DUPLICATE
-            paid.add(result.completion)
-        verdicts.append(
-            Verdict(result.score_ppm, reason, int(reason is Reason.CORRECT), int(result.fault))
-        )
+            elif originals.has_room(index):
+                units = 1
+                originals.bought(index)
+        verdicts.append(Verdict(result.score_ppm, reason, units, int(result.fault)))
     return verdicts
 
 
-def _pay_informative(group: Sequence[Checked]) -> list[Verdict]:
+_SCORED: Final = frozenset({Reason.CORRECT, Reason.WRONG, Reason.PARTIAL, Reason.PARSE_FAILURE})
+
+
+def _pay_informative(
+    results: Sequence[Checked], group: Sequence[int], originals: Originals
+) -> list[Verdict]:
+    own: list[int] = []
+    for index in group:
+        if results[index].reason in _SCORED and not originals.is_copy(index, own):
+            own.append(index)
     # What breaks the spec's limits is no part of a complete group: padding must not pay.
     broken = FAULTS | CHECKER_STATES | {Reason.TOO_LONG}
-    whole = not any(result.reason in broken for result in group)
-    total = sum(result.score_ppm for result in group)
-    units = int(whole and 0 < total < PPM * len(group))
-    return [Verdict(result.score_ppm, result.reason, units, int(result.fault)) for result in group]
+    whole = not any(results[index].reason in broken for index in group)
+    total = sum(results[index].score_ppm for index in own)
+    pays = whole and 0 < total < PPM * len(own)
+    verdicts = []
+    for index in group:
+        result = results[index]
+        reason, units = result.reason, 0
+        if reason in _SCORED and index not in own:
+            reason = Reason.DUPLICATE
+        elif pays and originals.has_room(index):
+            units = 1
+            originals.bought(index)
+        verdicts.append(Verdict(result.score_ppm, reason, units, int(result.fault)))
+    return verdicts
 
 
 # --- settlement --------------------------------------------------------------------

@@ -155,8 +155,8 @@ def copied_with_prompts(arena: Arena, trial: int) -> Outcome:
 
 @row("Copied traces, lightly edited", "miner", Ruling.CAUGHT)
 def copied_edited(arena: Arena, trial: int) -> Outcome:
-    """As above, with white space and a sign changed. No rule compares miners' texts: an edit hides
-    nothing, and can't turn the suspicion round on the victim."""
+    """As above, with white space and a sign changed. They still answer other tasks; and whoever
+    commits first is the original, so an edit can't turn the suspicion round on the victim."""
     return _copy(arena, lambda text: f" {text.replace('+', '')} ")
 
 
@@ -190,32 +190,12 @@ def planted_answer(arena: Arena, trial: int) -> Outcome:
     return Outcome(False, liars.cost, liars.gain, 0, {"units": units})
 
 
-@row("One answer, padded to be different", "miner", Ruling.OPEN)
-def padded_duplicates(arena: Arena, trial: int) -> Outcome:
-    """One right answer for each task, told four times with other white space. The same text is paid
-    once in its group, but padded texts are different ones. Price: one right answer for each group
-    of units; a poster that minds sets the group to one."""
-    say = lambda task, place: task.answer + " " * place  # noqa: E731
-    liars = arena.watch(LIAR)
-    finding = _end(arena, commit(arena, LIAR, write(tasks(arena, LIAR, GROUPS), say)))
-    return Outcome(
-        finding.attestation.units == GROUPS,
-        liars.cost,
-        liars.gain,
-        0,
-        {"units paid for each answer": finding.attestation.units / GROUPS},
-    )
-
-
-@row("Same answer four times", "miner", Ruling.UNPROFITABLE)
-def exact_duplicates(arena: Arena, trial: int) -> Outcome:
-    """The same right text in each place of a group: paid once; the miner bears the checking of the
-    other three. Compared with one honest answer and three tries it earns nothing more."""
+def _compared_with_one_answer(arena: Arena, say) -> Outcome:
+    """A batch of such texts, against one of one right answer and three tries in each group."""
     honestly = arena.watch(VICTIM)
     _end(arena, commit(arena, VICTIM, write(tasks(arena, VICTIM, GROUPS), honest)))
     liars = arena.watch(LIAR)
-    traces = write(tasks(arena, LIAR, GROUPS), lambda task, place: task.answer)
-    finding = _end(arena, commit(arena, LIAR, traces))
+    finding = _end(arena, commit(arena, LIAR, write(tasks(arena, LIAR, GROUPS), say)))
     more = (liars.gain - liars.cost) - (honestly.gain - honestly.cost)
     return Outcome(
         False,
@@ -226,11 +206,26 @@ def exact_duplicates(arena: Arena, trial: int) -> Outcome:
     )
 
 
+@row("One answer, padded to be different", "miner", Ruling.UNPROFITABLE)
+def padded_duplicates(arena: Arena, trial: int) -> Outcome:
+    """One right answer for each task, told four times with other white space and an invisible
+    character. Texts are compared without either: as below."""
+    pads = ("", " ", "  \n", "\u200d")
+    return _compared_with_one_answer(arena, lambda task, place: task.answer + pads[place % 4])
+
+
+@row("Same answer four times", "miner", Ruling.UNPROFITABLE)
+def exact_duplicates(arena: Arena, trial: int) -> Outcome:
+    """The same right text in each place of a group: paid once; the miner bears the checking of the
+    other three. Compared with one honest answer and three tries it earns nothing more."""
+    return _compared_with_one_answer(arena, lambda task, place: task.answer)
+
+
 @row("Padding under the informative rule", "miner", Ruling.OPEN)
 def informative_padding(arena: Arena, trial: int) -> Outcome:
-    """One right answer and three made-up wrong ones: under the informative rule of tier C all four
-    are paid. Price: one right answer for each group; the informative rule is for tier B, where each
-    text must be the policy's own sample."""
+    """One right answer and three made-up wrong ones, all different: under the informative rule of
+    tier C all four are paid; copies would not be. Price: one right answer for each group; the
+    informative rule is for tier B, where each text must be the policy's own sample."""
     bounty = arena.open_bounty(2_000 * TUSD, pay_rule=int(PayRule.INFORMATIVE))
     traces = write(tasks(arena, LIAR, GROUPS, bounty), honest)
     liars = arena.watch(LIAR)
