@@ -18,7 +18,7 @@ from reference_money import (
     abi_hash,
     need,
 )
-from reference_trees import CAP, NO_FAULT, Node, Said, at, descend, opens_to, verdicts
+from reference_trees import Node, Said, at, descend, fold, leaf, opens_to, proof, verdicts
 
 if TYPE_CHECKING:
     from reference import Reference
@@ -45,16 +45,12 @@ class Claim(NamedTuple):
         return verdicts(self.tree)[self.place]
 
     def proves(self, batch: int, attestation: Attestation | None) -> bool:
-        """Whether it shows that this verdict is the attested one at its index."""
-        if self.tree.attestation != attestation:
-            return False
-        node, first, size = self.tree, 0, self.size
-        while size > 1:
-            if opens_to(node, batch, first, size) != NO_FAULT or not node.children:
-                return False
-            right = self.place >= descend(first, size, True)[0]
-            node, (first, size) = node.children[right], descend(first, size, right)
-        return opens_to(node, batch, first, size) in (NO_FAULT, CAP)
+        """Whether it shows that this verdict is the attested one at its index. A proof of another
+        tree does, where the trees differ only in what it doesn't tell."""
+        said = self.said
+        siblings = proof(self.tree, self.place, self.size)
+        root = fold(leaf(said._replace(batch=batch)), said.index, self.size, siblings)
+        return root is not None and root.attestation == attestation
 
 
 @dataclass

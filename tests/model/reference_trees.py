@@ -104,6 +104,21 @@ def proof(node: Node, index: int, size: int) -> list[tuple[bytes, int, int]]:
     return [*inner, node.children[not right].sums]
 
 
+def fold(
+    node: Node, index: int, size: int, siblings: Sequence[tuple[bytes, int, int]]
+) -> Node | None:
+    """The root above a leaf, if its siblings are these. What a tree says of the nodes between is
+    no part of a proof; None where the siblings are too few or too many."""
+    if size == 1 or not siblings:
+        return None if siblings or size != 1 else node
+    right = index >= split(size)
+    below = fold(node, index - split(size) * right, descend(0, size, right)[1], siblings[:-1])
+    if below is None:
+        return None
+    other = Node(*siblings[-1])
+    return join(other, below) if right else join(below, other)
+
+
 def opens_to(node: Node, batch: int, first: int, size: int) -> int:
     """The fault that opening the node shows."""
     if node.children:

@@ -15,7 +15,7 @@ from play import Play
 
 # Papers of a committee, see Play.papers.
 HONEST, GENEROUS, HARSH, UNAVAILABLE, MALFORMED, PARTIAL, ACCUSING = 0, 1, 2, 3, 4, 6, 7
-SUM, INNER = 8, 12
+SUM, DOUBLED, INNER = 8, 9, 12
 ABSENT, LATE = -1, -2
 LONGEST = 60
 """Pushes after which a walk is stuck."""
@@ -82,6 +82,27 @@ def test_a_verdict_is_disputed(play: Play, lie: int, jury: int) -> None:
     play.any_leaf(4, 0, place, play.twins.forests[batch].trees.index(tree), False)
     dispute_until(play, 1, court.CLOSED, [jury] * 5 + [AS_DISPUTED, ABSENT] * 9)
     batch_until(play, batch, batches.SETTLED, everybody(HONEST))
+
+
+@pytest.mark.parametrize(
+    ("paper", "tree", "place", "proven"),
+    [
+        (HONEST, 6, 1, True),  # another sum at the root
+        (HONEST, 10, 3, True),  # another sum on the way to the verdict
+        (HONEST, 10, 0, False),  # another sum beside it
+        (INNER, 10, 0, True),
+        (INNER, 10, 3, False),
+        (SUM, 6, 0, False),
+        (DOUBLED, 7, 0, True),
+        (DOUBLED, 7, 1, True),
+    ],
+)
+def test_a_proof_tells_siblings_and_no_more(
+    play: Play, paper: int, tree: int, place: int, proven: bool
+) -> None:
+    attested(play, everybody(paper))
+    play.any_leaf(4, 0, place, tree, False)
+    assert bool(play.model.court.disputes) is proven
 
 
 @pytest.mark.parametrize("second", [AS_DISPUTED, OTHERWISE, ABSENT])
