@@ -53,7 +53,13 @@ def courtly_market(market: object, wealth: int, holders: Sequence[LocalAccount])
     return kit
 
 
-SUMS = builtin_spec("chain_sum").model_copy(update={"answer": LastLineAnswer(kind="last_line")})
+_ONE_LINE = builtin_spec("chain_sum")
+SUMS = _ONE_LINE.model_copy(
+    update={
+        "answer": LastLineAnswer(kind="last_line"),
+        "sampling": _ONE_LINE.sampling.model_copy(update={"stop": ()}),
+    }
+)
 """With more than one right text for a question: copies in a group are worth nothing."""
 
 
