@@ -11,7 +11,8 @@ import json
 import re
 from typing import Any, NoReturn
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# One pass: nothing is given back, and a string that never ends is taken to the end of the text.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
 

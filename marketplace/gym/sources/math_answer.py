@@ -8,6 +8,7 @@ mathematics, not as text: 1/2, 0.5 and \\frac{1}{2} are the same.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from random import Random
@@ -20,6 +21,26 @@ from marketplace.protocol.errors import SpecError
 
 MAX_ANSWER_CHARS: Final = 400
 """Longer answers are not parsed: the grammars of math-verify are far from linear."""
+
+_NUMBER: Final = (
+    r"-?\s?(?:[0-9]+(?:(?:,|\{,\}|\\,|\ )[0-9]{3}(?![0-9]))*(?:[.,][0-9]+)?|\.[0-9]+)"
+    r"(?:[eE][+-]?[0-9]+)?"
+)
+_VALUE: Final = re.compile(
+    rf"\\[dt]?frac\s*\{{\s*{_NUMBER}\s*\}}\s*\{{\s*{_NUMBER}\s*\}}"
+    rf"|\\[dt]?frac\s?[0-9]\s?[0-9]|{_NUMBER}(?:\s*/\s*{_NUMBER})?"
+)
+"""One number, or one number over another."""
+
+_COMMAND: Final = re.compile(r"\\(?:[A-Za-z]+|.)")
+_HARMLESS: Final = frozenset(
+    rf"\{name}"
+    for name in (
+        *("boxed", "fbox", "text", "textbf", "mathrm", "mathbf", "left", "right", "displaystyle"),
+        *("quad", "circ", "$", "%", ",", ";", ":", "!", " ", "(", ")", "[", "]", "{", "}"),
+    )
+)
+_FUNCTIONS: Final = re.compile(r"sqrt|root|sin|cos|tan|log|ln|exp|abs|[!|√∛∜]", re.IGNORECASE)
 
 Family = Callable[[Random, int], tuple[str, Fraction | str]]
 
@@ -202,11 +223,16 @@ class MathAnswerTasks:
 def same_mathematics(answer: str, reference: str) -> bool:
     """True if math-verify finds answer and reference to be equal.
 
+    math-verify works out what it reads, so that a question's own 3/4 + 2/5 would answer it: where
+    the reference is one number, an answer has to be one too.
+
     Raises UnreadableAnswer if nothing mathematical can be read from answer. math-verify's own
     time limits use signals and are turned off: callers run in worker processes that have one.
     """
     if len(answer) > MAX_ANSWER_CHARS:
         raise UnreadableAnswer(f"the answer has {len(answer)} characters, over {MAX_ANSWER_CHARS}")
+    if _is_one_number(reference) and not _is_one_number(answer):
+        raise UnreadableAnswer("the answer is not one number, worked out")
     # Imported here: SymPy and the grammars take about half a second.
     from math_verify import verify
 
@@ -214,6 +240,19 @@ def same_mathematics(answer: str, reference: str) -> bool:
     if not found:
         raise UnreadableAnswer("nothing mathematical can be read from the answer")
     return verify(_parsed(reference), found, timeout_seconds=None, raise_on_error=True)
+
+
+def _is_one_number(text: str) -> bool:
+    """True for 5, -1.5, 5/2, \\frac{5}{2}, 50%, with words or "x =" around, but nothing to compute."""
+    values, rest = _VALUE.findall(text), _VALUE.sub(" ", text)
+    commands = set(_COMMAND.findall(rest))
+    words = _COMMAND.sub(" ", rest)
+    return (
+        len(values) == 1
+        and commands <= _HARMLESS
+        and not _FUNCTIONS.search(words)
+        and not any(char.isnumeric() for char in words)
+    )
 
 
 def _parsed(text: str) -> list[Any]:

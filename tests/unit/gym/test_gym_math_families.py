@@ -100,3 +100,52 @@ def test_reference_answers_are_right_and_the_question_is_no_answer(family: str) 
 )
 def test_roots_are_a_set(answer: str, right: bool) -> None:
     assert same_mathematics(answer, r"$\{-2, 3\}$") is right
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "3/4 + 2/5",
+        r"$\frac{3}{4} + \frac{2}{5}$",
+        "x = 3/4 + 2/5",
+        "3/4 + 2/5 dollars",
+        "(3*5+2*4)/20",
+        "23/2/10",
+        r"$\frac{3+20}{20}$",
+        "2-17/20",
+        r"$23 \cdot 0.05$",
+        "(23)(0.05)",
+        r"$\sqrt{1.3225}$",
+        "$|-1.15|$",
+        "٢٣/20",
+        "What is 3/4 + 2/5? Give a fraction in lowest terms.",
+    ],
+)
+def test_a_number_has_to_be_worked_out(answer: str) -> None:
+    with pytest.raises(UnreadableAnswer, match="not one number"):
+        same_mathematics(answer, "23/20")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("23/20", "23/20"),
+        ("x = 23 / 20", "23/20"),
+        (r"$x = \frac{23}{20}$", "23/20"),
+        (r"$\dfrac{23}{20}$", "23/20"),
+        (r"\boxed{23/20}", "23/20"),
+        ("1.15", "23/20"),
+        ("115%", "23/20"),
+        (r"$115\%$", "23/20"),
+        ("The answer is 46/40", "23/20"),
+        ("**1.15**", "23/20"),
+        ("$1.15", "23/20"),
+        ("-3", "-3"),
+        (r"$-\frac{7}{2}$", "-7/2"),
+        (r"$\frac{-7}{2}$", "-7/2"),
+        ("1,234 dollars", "1234"),
+        (r"$1{,}234$", "1234"),
+    ],
+)
+def test_numbers_come_in_many_forms(answer: str, reference: str) -> None:
+    assert same_mathematics(answer, reference)
