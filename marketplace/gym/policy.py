@@ -121,7 +121,7 @@ class Policy:
         _check_folder(path)
         logging.disable_progress_bar()  # a node loads often, and its log is not a terminal
         try:
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path.absolute(),
                 dtype=torch.float32,
                 attn_implementation="sdpa",
@@ -130,6 +130,7 @@ class Policy:
                 use_safetensors=True,
                 output_loading_info=True,
             )
+            model, loading = loaded
             tokenizer = AutoTokenizer.from_pretrained(
                 path.absolute(), local_files_only=True, trust_remote_code=False
             )
