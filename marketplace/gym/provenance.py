@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from marketplace.gym.packing import TOKEN_BUDGET, TokenGroup
-from marketplace.protocol.errors import InvalidValue
+from marketplace.protocol.errors import CheckerFailed, InvalidValue, TracemarketError
 
 if TYPE_CHECKING:
     from marketplace.gym.checking import GroupToScore
@@ -109,8 +109,22 @@ class OffPolicyScorer:
 
     def off_policy(self, checkpoint: int, groups: list[GroupToScore]) -> list[bool]:
         """One answer per trace, groups in order: True if checkpoint did not sample it so, or,
-        in a group with a seed, not from that seed."""
+        in a group with a seed, not from that seed.
+
+        Raises CheckerFailed where the model does: a checkpoint is its trainer's, and what it
+        raises must not end a node that judges other batches too.
+        """
         policy = self._policy_of(checkpoint)
+        try:
+            return self._judged(policy, groups)
+        except TracemarketError:
+            raise
+        except Exception as error:
+            raise CheckerFailed(
+                f"checkpoint {checkpoint} raised {type(error).__name__}: {str(error)[:300]}"
+            ) from error
+
+    def _judged(self, policy: Policy, groups: list[GroupToScore]) -> list[bool]:
         prompts = [policy.codec.encode(group.prompt) for group in groups]
         sound = [
             [trace for trace in group.traces if self._is_sound(policy, prompt, trace)]

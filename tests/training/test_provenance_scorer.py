@@ -13,7 +13,7 @@ from marketplace.gym.policy import completion_logprobs
 from marketplace.gym.provenance import OffPolicyScorer, Tolerance
 from marketplace.gym.spec import SamplingSpec
 from marketplace.miner.sampler import SamplingRules, TransformersSampler
-from marketplace.protocol.errors import InvalidValue
+from marketplace.protocol.errors import CheckerFailed, InvalidValue
 from marketplace.protocol.trace import Trace
 
 SAMPLING = SamplingSpec(temperature=0.9, max_tokens=6, stop=("\n", "a"))
@@ -169,3 +169,13 @@ def test_tolerances_that_make_no_sense(value):
         Tolerance(mean=value)
     with pytest.raises(InvalidValue, match="tolerance is"):
         Tolerance(maximum=value)
+
+
+def test_a_model_that_fails_is_no_exception_that_ends_a_node(policy, groups, monkeypatch):
+    def forward(*args, **kwargs):
+        raise IndexError("index out of range in self")
+
+    monkeypatch.setattr(policy.model, "forward", forward)
+    scorer, _ = _scorer(policy)
+    with pytest.raises(CheckerFailed, match="checkpoint 7 raised IndexError: index out of range"):
+        scorer.off_policy(7, groups)
