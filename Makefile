@@ -11,11 +11,12 @@ export TOKENIZERS_PARALLELISM := false
 # Threads that wait must not spin: several processes share the cores.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep test-invariants-deep attacks \
-  slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance gym-tour gym-sweep clean
+.PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep \
+  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance \
+  gym-tour gym-sweep clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 # Each step leaves a stamp that depends on what it read, so set-up resumes where it was interrupted and does nothing twice.
 $(STAMPS)/venv:
@@ -97,10 +98,10 @@ test-unit: setup  ## the quick part
 # The contracts as they are built, tests with less optimizing (hardhat.config.js).
 SOLIDITY_TESTS := npx --no-install hardhat --build-profile tests test solidity --no-compile
 
-test-solidity: $(STAMPS)/contracts
+test-solidity: $(STAMPS)/contracts  ## the contracts' tests
 	$(SOLIDITY_TESTS)
 
-test-integration: setup
+test-integration: setup  ## against Anvil, and the README's commands
 	$(PY) -m pytest -n 2 --dist loadfile tests/integration tests/e2e
 
 # A process a core; each runs the handler from seeds of its own.
@@ -116,7 +117,7 @@ TRIALS ?= 20
 attacks: setup  ## play the attack matrix; build/attacks.json, build/attacks.md and docs/attacks.md
 	$(PY) tests/adversarial --trials $(TRIALS) --json build/attacks.json --table build/attacks.md --table docs/attacks.md
 
-test-invariants-deep: $(STAMPS)/contracts
+test-invariants-deep: $(STAMPS)/contracts  ## the invariants alone, DEEP_CALLS of them
 	$(PY) tests/solidity/deep.py --calls $(DEEP_CALLS) --jobs $(DEEP_JOBS)
 
 test-ipfs: setup  ## storage against a real daemon (installs one from npm into build/)

@@ -17,6 +17,7 @@ from marketplace.protocol.commitments import vote
 from marketplace.protocol.errors import (
     ConfigError,
     ContentUnavailable,
+    InvalidValue,
     MalformedVerdicts,
     ProofFailed,
     StorageError,
@@ -99,7 +100,10 @@ def _verdict_files(reader: MarketReader, batch: Batch, attestation: Attestation)
         for event in reader.reveals(round_):
             where = event.args["verdicts"]
             if vote(revealed_attestation(event)) == wanted and where["codec"] != 0:
-                cid = Cid.from_chain(where["digest"], where["codec"])
+                try:
+                    cid = Cid.from_chain(where["digest"], where["codec"])
+                except InvalidValue:  # a reveal may name any codec
+                    continue
                 if cid not in seen:
                     seen.add(cid)
                     yield cid

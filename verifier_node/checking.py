@@ -48,7 +48,9 @@ REMEMBERED = 4
 """Findings kept: a batch may come before a committee, a watcher and juries of one node."""
 
 PAUSE_SECONDS = 60.0
-"""Between two looks for earlier content that could not be had."""
+"""Before earlier content that could not be had is looked for again; twice as long each time."""
+
+LONGEST_PAUSE_SECONDS = 3600.0
 
 ScorerFor = Callable[[EnvironmentSpec], ProvenanceScorer]
 
@@ -95,6 +97,7 @@ class BatchChecker:
         self._clock = clock
         self._looking_back: dict[bytes, EnvironmentSpec | None] = {}
         self._not_before: dict[bytes, float] = {}
+        self._pauses: dict[bytes, float] = {}
         self._known: dict[tuple[int, bytes, bytes | None], Finding] = {}
 
     def find(self, batch: Batch) -> Finding:
@@ -145,13 +148,14 @@ class BatchChecker:
 
     def follow(self) -> None:
         """Takes in what was bought lately where a spec looks back, while it can be had. What fails
-        is logged and met again after a while."""
+        is logged and met again after a while; it ends this call, for a node has votes to reveal
+        and anybody may withdraw content."""
         try:
             environments = self._earlier.environments()
         except ChainError as error:
             log.warning("originality_behind why=%s", error)
             return
-        for environment in environments:
+        for environment in sorted(environments, key=lambda one: self._pauses.get(one, 0.0)):
             if self._clock() < self._not_before.get(environment, 0.0):
                 continue
             try:
@@ -159,8 +163,13 @@ class BatchChecker:
             except (ChainError, EnvironmentMismatch, StorageError, SpecError) as error:
                 log.warning("originality_behind error=%s why=%s", type(error).__name__, error)
                 complete = False
-            if not complete:
-                self._not_before[environment] = self._clock() + PAUSE_SECONDS
+            if complete:
+                self._pauses.pop(environment, None)
+                continue
+            pause = min(2 * self._pauses.get(environment, PAUSE_SECONDS / 2), LONGEST_PAUSE_SECONDS)
+            self._pauses[environment] = pause
+            self._not_before[environment] = self._clock() + pause
+            return
 
     def _follow(self, environment: bytes) -> bool:
         if environment not in self._looking_back:

@@ -96,7 +96,7 @@ class EarlierSales:
         return Lookback(self._index, tuple(entries), missing)
 
     def environments(self) -> list[bytes]:
-        """Those that batches were committed for, up to now."""
+        """Those in which batches had verdicts, up to now."""
         self._read_chain(self._reader.head().number)
         return self._index.environments()
 

@@ -40,7 +40,10 @@ def published(
         for content in reader.verdict_files(round_, attestation):
             if content.codec == 0:
                 continue
-            cid = Cid.from_chain(content.digest, content.codec)
+            try:
+                cid = Cid.from_chain(content.digest, content.codec)
+            except InvalidValue:  # a reveal may name any codec
+                continue
             if cid in seen:
                 continue
             seen.add(cid)

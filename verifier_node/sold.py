@@ -158,8 +158,12 @@ class SoldIndex:
         return None if row is None else row[0]
 
     def environments(self) -> list[bytes]:
-        """The environments that batches were committed for."""
-        return [row[0] for row in self._db.execute("SELECT DISTINCT environment FROM commits")]
+        """The environments in which batches had verdicts at some time."""
+        rows = self._db.execute(
+            "SELECT DISTINCT environment FROM turns JOIN commits USING (batch)"
+            " WHERE verdicts IS NOT NULL"
+        )
+        return [row[0] for row in rows]
 
     def attested_before(self, environment: bytes, block: int, most: int) -> list[Attested]:
         """The batches of an environment that had verdicts at the end of the block before `block`:

@@ -5,7 +5,7 @@ import {IRandomness} from "./interfaces/IRandomness.sol";
 
 /// Randomness from the hash of a fixed later block. A point is a block number; its value can be read during the 256
 /// blocks after it. Whoever builds that block chooses among as many hashes as it cares to compute
-/// (docs/contracts/randomness-assumptions.md).
+/// (docs/ASSUMPTIONS.md).
 contract BlockHashRandomness is IRandomness {
     uint256 private constant REACH = 256;
 

@@ -12,6 +12,7 @@ characters, without those that the prompt has: quoting the question makes nobody
 from __future__ import annotations
 
 import hashlib
+import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ PERMUTATIONS: Final = 128
 _SEED: Final = 1
 _CHUNK: Final = 4096
 _BYTES: Final = 4  # of one hash value
+_MOST_NATS: Final = 1000.0  # of one token; a spec's threshold is no higher
 
 # Characters that came with a later Unicode are left as they are: older Pythons don't know them.
 _UNICODE: Final = unicodedata.ucd_3_2_0
@@ -181,7 +183,9 @@ class TextOf:
 
     @classmethod
     def of(cls, trace: Trace) -> TextOf:
-        return cls(trace.prompt, trace.completion, -sum(trace.logprobs or ()))
+        # Exactly rounded: a plain sum ends in other bits on Python 3.11 than on later ones.
+        nats = math.fsum(min(-one, _MOST_NATS) for one in trace.logprobs or ())
+        return cls(trace.prompt, trace.completion, nats)
 
     @property
     def question(self) -> bytes:

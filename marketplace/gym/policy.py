@@ -121,13 +121,14 @@ class Policy:
         _check_folder(path)
         logging.disable_progress_bar()  # a node loads often, and its log is not a terminal
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model, loading = AutoModelForCausalLM.from_pretrained(
                 path.absolute(),
                 dtype=torch.float32,
                 attn_implementation="sdpa",
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
+                output_loading_info=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(
                 path.absolute(), local_files_only=True, trust_remote_code=False
@@ -139,6 +140,12 @@ class Policy:
                 f"{type(error).__name__}: {str(error)[:300]}",
                 fix=_FOLDER_FIX,
             ) from error
+        # transformers fills these by chance, and no two machines would have the same model.
+        if absent := sorted(map(str, (*loading["missing_keys"], *loading["mismatched_keys"]))):
+            raise CheckpointError(
+                f"the model in {str(path)!r} lacks weights: {', '.join(absent)[:300]}",
+                fix="save all of its weights",
+            )
         return cls.of(model, tokenizer)
 
     @classmethod
@@ -146,6 +153,11 @@ class Policy:
         """The policy of a model in memory. Raises CheckpointError as `load`."""
         config = model.config
         _check_attention(config)
+        if (highest := max(tokenizer.get_vocab().values())) >= config.vocab_size:
+            raise CheckpointError(
+                f"the tokenizer has token {highest}, the model a vocabulary of {config.vocab_size}",
+                fix="save the tokenizer that the model was trained with",
+            )
         stop = {tokenizer.eos_token_id}
         for ids in (config.eos_token_id, model.generation_config.eos_token_id):
             stop.update(ids if isinstance(ids, list | tuple) else (ids,))

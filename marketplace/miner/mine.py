@@ -330,8 +330,13 @@ class Miner:
                 if isinstance(error, ContractError) and error.name in _PASSING:
                     waiting.add(entry.bounty)
                     _log.warning("batch_waits root=%s reason=%s", entry.root, error)
-                else:
+                    continue
+                # What took the tasks may be the same commit, from a run that died waiting for it.
+                known = self._find_commit(known)
+                if known.batch is None:
                     self._spool.set_aside(known)
+                else:
+                    finished.append(self.commit_and_publish(known))
         return finished
 
     def _find_commit(self, entry: Entry) -> Entry:

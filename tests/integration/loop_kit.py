@@ -14,7 +14,7 @@ from marketplace.chain.deploying import deploy
 from marketplace.chain.parameters import MINIMAL
 from marketplace.chain.records import Batch, BatchPhase, PayRule
 from marketplace.gym.pool import CheckPool
-from marketplace.gym.spec import builtin_spec, environment_id, spec_bytes
+from marketplace.gym.spec import LastLineAnswer, builtin_spec, environment_id, spec_bytes
 from marketplace.miner.mine import Miner
 from marketplace.miner.sampler import Completion, SamplingRules
 from marketplace.miner.spool import Spool
@@ -53,6 +53,16 @@ def courtly_market(market: object, wealth: int, holders: Sequence[LocalAccount])
     return kit
 
 
+_ONE_LINE = builtin_spec("chain_sum")
+SUMS = _ONE_LINE.model_copy(
+    update={
+        "answer": LastLineAnswer(kind="last_line"),
+        "sampling": _ONE_LINE.sampling.model_copy(update={"stop": ()}),
+    }
+)
+"""With more than one right text for a question: copies in a group are worth nothing."""
+
+
 class Arithmetic:
     """Answers sums: every other sample of a group is wrong. No language model: where tests are
     about the market, what samples is not the question."""
@@ -67,7 +77,10 @@ class Arithmetic:
             answer = int(left) + int(right) * (1 if sign == "+" else -1)
             yield tuple(
                 Completion(
-                    str(answer if place % 2 == 0 else answer + 1 + place), None, None, "stop"
+                    f"Sample {place}:\n{answer if place % 2 == 0 else answer + 1 + place}",
+                    None,
+                    None,
+                    "stop",
                 )
                 for place in range(rules.group_size)
             )
@@ -116,7 +129,7 @@ class Loop:
         self.store = EmbeddedStore(self.folder / "store")
 
     def open_bounty(self, **terms: object) -> int:
-        data = spec_bytes(builtin_spec("chain_sum"))
+        data = spec_bytes(SUMS)
         self.store.put(data)
         poster = self.market.client(self.market.accounts.poster)
         ident = environment_id(data)

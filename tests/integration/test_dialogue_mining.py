@@ -39,11 +39,13 @@ class Shopper:
             if len(said) < 2:
                 record: dict[str, object] = {"tool": "lookup", "key": keys[len(said)]}
             elif len(said) == 2:
-                record = {"tool": "calculate", "expression": f"{count[1]} * {said[0]} + {said[1]}"}
+                # No two conversations alike: copies in a group are worth nothing.
+                own = f"{count[1]} * {said[0]} + {said[1]} + {place} - {place}"
+                record = {"tool": "calculate", "expression": own}
             else:
                 record = {"answer": int(said[2])}
             if len(prompts) == 8 and place % 2:
-                record = {"answer": 1}
+                record = {"answer": -1 - place}
             yield (Completion(json.dumps(record), None, None, "stop"),)
 
 

@@ -36,7 +36,7 @@ def endpoint() -> Iterator[str]:
         body = await request.json()
         left, sign, right = re.findall(r"(-?\d+) ([+-]) (\d+) =", body["prompt"])[-1]
         answer = int(left) + int(right) * (1 if sign == "+" else -1)
-        texts = [f"{answer + (place == 0)}" for place in range(body["n"])]
+        texts = [f"Sample {place}:\n{answer + (place == 0)}" for place in range(body["n"])]
         choices = [
             {"index": place, "text": text, "finish_reason": "stop"}
             for place, text in enumerate(texts)

@@ -328,6 +328,29 @@ def test_a_miner_that_dies_before_its_commit_commits_later(loop, market, monkeyp
     assert (mined.batch, mined.traces) == (1, TRACES)
 
 
+def test_a_commit_that_is_mined_while_it_is_sent_again_is_published(loop, market, monkeypatch):
+    bounty = loop.open_bounty()
+    market.stake_verifiers(3)
+    miner = loop.miner()
+    terms = market.reader.bounty(bounty)
+    assignment = miner.enrol(bounty)
+    lines = miner.sample(
+        terms, miner.environment(terms), assignment, GROUPS, Arithmetic(), checkpoint=None, seed=0
+    )
+    entry = miner.spool(terms, assignment, lines)
+    kind = type(market.client(market.accounts.miner))
+    commit = kind.commit_batch
+
+    def twice(*args, **kwargs):
+        commit(*args, **kwargs)  # the first one, which waited in the node
+        return commit(*args, **kwargs)
+
+    monkeypatch.setattr(kind, "commit_batch", twice)
+    (mined,) = miner.resume()
+    assert (mined.batch, mined.cid) == (1, entry.cid)
+    assert loop.store.has(Cid.parse(entry.cid))
+
+
 def test_a_spooled_batch_whose_tasks_are_taken_is_set_aside(loop, market, tmp_path):
     bounty = loop.open_bounty()
     market.stake_verifiers(3)

@@ -100,3 +100,24 @@ def test_sliding_window_model_is_refused(policy):
     policy.model.config.sliding_window = 16
     with pytest.raises(CheckpointError, match="full attention"):
         Policy.of(policy.model, policy.tokenizer)
+
+
+def test_missing_weights_are_refused_for_everybody_would_draw_others(policy, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    policy.model.save_pretrained(tmp_path)
+    policy.tokenizer.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    tensors = load_file(weights)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks weights.*up_proj"):
+        Policy.load(tmp_path)
+
+
+def test_tokens_that_the_model_does_not_know_are_refused(policy, tmp_path):
+    policy.tokenizer.add_tokens(["tell"])
+    policy.model.save_pretrained(tmp_path)
+    policy.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"token 258.*vocabulary of 258"):
+        Policy.load(tmp_path)

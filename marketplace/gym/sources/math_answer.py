@@ -243,7 +243,7 @@ def same_mathematics(answer: str, reference: str) -> bool:
 
 
 def _is_one_number(text: str) -> bool:
-    """True for 5, -1.5, 5/2, \\frac{5}{2}, 50%, words or "x =" around, nothing to compute."""
+    """True for 5, -1.5, 5/2, \\frac{5}{2}, 50%, with words or "x =" around; nothing to compute."""
     values, rest = _VALUE.findall(text), _VALUE.sub(" ", text)
     commands = set(_COMMAND.findall(rest))
     words = _COMMAND.sub(" ", rest)

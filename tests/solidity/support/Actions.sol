@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
-/// What the handler does, as it counts it. One call may do several; deep_report.py reads the names from here.
+/// What the handler does, as it counts it. One call may do several; deep.py reads the names from here.
 enum Action {
     CreateBounty,
     FundBounty,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -75,3 +76,31 @@ def test_numbers_must_be_at_least_one(
     with pytest.raises(SystemExit):
         deep.main([option, "0"])
     assert "at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("failing", [None, 3])
+def test_a_shard_that_fails_fails_the_whole(
+    deep: ModuleType,
+    failing: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    width = len(deep.actions(deep.ACTIONS.read_text()))
+
+    def run(shard: object, depth: int) -> subprocess.CompletedProcess[str]:
+        seed, runs = shard.seed, shard.runs  # type: ignore[attr-defined]
+        (tmp_path / f"{seed}.txt").write_text((" ".join(["1"] * width) + "\n") * (runs + 1))
+        return subprocess.CompletedProcess([], int(seed == failing), "an invariant is broken")
+
+    built = []
+    monkeypatch.setattr(deep, "OUT", tmp_path)
+    monkeypatch.setattr(deep, "_run", run)
+    monkeypatch.setattr(deep.subprocess, "run", lambda *what, **how: built.append(what))
+    code = deep.main(["--calls", "400", "--depth", "10", "--runs", "10", "--jobs", "1"])
+    said = capsys.readouterr().out
+    assert code == (1 if failing else 0)
+    assert len(built) == 2
+    assert ("seed 3 failed\nan invariant is broken" in said) is bool(failing)
+    assert ("400  handler calls in 40 runs of 10" in said) is (failing is None)
+    assert (tmp_path / "report.txt").read_text() in said

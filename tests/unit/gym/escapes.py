@@ -58,7 +58,7 @@ tried(lambda: os.posix_spawn("/bin/true", ["true"], {}))
 tried(lambda: os.execv("/bin/sh", ["sh", "-c", "echo ESCAPED >&2"]))
 """,
     "fill the disk": """
-for place in ("x", "/tmp/x", "/work/x", "/dev/shm/x", "/var/tmp/x", DIRECTORY + "/x"):
+for place in ("x", "/tmp/x", "/srv/x", "/dev/shm/x", "/var/tmp/x", DIRECTORY + "/x"):
     tried(lambda: open(place, "wb").write(bytes(1 << 20)))
 tried(os.mkdir, DIRECTORY + "/made")
 """,

@@ -22,7 +22,7 @@ from marketplace.gym.originality import (
 from marketplace.gym.spec import EnvironmentSpec, NearSpec, OriginalitySpec, parse_spec
 from marketplace.protocol.errors import SpecError
 from marketplace.protocol.payout import Checked, PayRule, apply
-from marketplace.protocol.trace import Tier
+from marketplace.protocol.trace import Tier, Trace
 from marketplace.protocol.verdict import Reason, Verdict
 
 FULL = 1_000_000
@@ -332,3 +332,28 @@ def test_the_default_spec_compares_equal_texts_of_one_batch() -> None:
 
 def replace_originality(spec: EnvironmentSpec, part: OriginalitySpec) -> EnvironmentSpec:
     return spec.model_copy(update={"originality": part})
+
+
+def test_how_likely_a_text_was_is_the_same_number_on_every_python() -> None:
+    # The last bits of a plain sum differ from Python 3.11 to 3.12, and nats is a threshold.
+    logprobs = (-0.1,) * 320
+    assert TextOf.of(trace(logprobs)).nats == 32.0
+    # Finite each, and nothing that a float can add up.
+    assert TextOf.of(trace((-1.7e308,) * 4)).nats >= 1000.0
+
+
+def trace(logprobs: tuple[float, ...]) -> Trace:
+    return Trace(
+        task=0,
+        sample=0,
+        prompt="1 + 1",
+        completion="2",
+        tokens=(7,) * len(logprobs),
+        logprobs=logprobs,
+        finish="stop",
+        checkpoint=1,
+        model="model",
+        temperature=1.0,
+        max_tokens=512,
+        claimed_score=None,
+    )
