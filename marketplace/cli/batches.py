@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import Batch, BatchPhase
 from marketplace.cli.context import of
 from marketplace.cli.options import AsJson, BatchId
-from marketplace.cli.output import emit_json, facts, out, say, table
+from marketplace.cli.output import emit_json, facts, out, printable, say, table
 from marketplace.protocol.errors import InvalidValue, ProofFailed, StorageError
 from marketplace.protocol.merkle import batch_tree, trace_leaf, verify_inclusion
 from marketplace.protocol.payout import PayRule
@@ -88,7 +89,7 @@ def show(
                 counted = Counter(verdict.reason.name.lower() for verdict in opened.verdicts)
                 record["reasons"] = dict(sorted(counted.items()))
             except StorageError as error:
-                say(f"its content can't be fetched: {error}")
+                say(f"its content can't be fetched: {escape(str(error))}")
     if as_json:
         emit_json(record)
         return
@@ -208,7 +209,7 @@ def explain(
         ],
     )
     out.rule("the trace")
-    out.print(lines[index].decode("utf-8", "replace"), markup=False)
+    out.print(printable(lines[index].decode("utf-8", "replace")), markup=False)
 
 
 def _receipt(

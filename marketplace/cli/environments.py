@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from marketplace.cli.context import Context, of
 from marketplace.cli.options import AsJson
-from marketplace.cli.output import emit_json, out, plain, say, table
+from marketplace.cli.output import emit_json, out, plain, printable, say, table
 from marketplace.cli.scaffold import scaffold
 from marketplace.gym.environment import Environment
 from marketplace.gym.sources.dataset import builtin_asset
@@ -144,13 +145,13 @@ def show(
 ) -> None:
     """Print a spec and example prompts of its held-out tasks."""
     parsed = load_spec(spec)
-    print(spec_bytes(parsed).decode())
+    print(printable(spec_bytes(parsed).decode()))
     _fetch(of(ctx), parsed)
     environment = Environment(parsed, of(ctx).assets)
     for index in range(tasks):
         task = environment.heldout(index)
-        say(f"[bold]held-out task {index}[/bold], answer {task.answer!r}:")
-        print(task.prompt)
+        say(f"[bold]held-out task {index}[/bold], answer {escape(repr(task.answer))}:")
+        print(printable(task.prompt))
 
 
 @app.command("sandbox")
@@ -237,4 +238,4 @@ def _show(trial: Trial) -> None:
     if trial.checks_per_second is not None:
         out.print(f"{trial.checks_per_second:,.0f} checks per second in one worker")
     for failure in trial.failures:
-        say(f"error: {failure.name}: {failure.detail}")
+        say(f"error: {failure.name}: {escape(printable(failure.detail))}")

@@ -10,7 +10,7 @@ import os
 import sys
 
 from marketplace.cli.app import app
-from marketplace.cli.output import messages
+from marketplace.cli.output import messages, printable
 from marketplace.protocol.errors import TracemarketError
 
 
@@ -26,10 +26,10 @@ def main() -> None:
         app()
     except TracemarketError as error:
         messages.print(f"[red]error:[/red] {type(error).__name__}:", end=" ")
-        messages.print(error.message, markup=False)
+        messages.print(printable(error.message), markup=False)
         if error.fix:
             messages.print("[yellow]fix:[/yellow]", end=" ")
-            messages.print(error.fix, markup=False)
+            messages.print(printable(error.fix), markup=False)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): nothing is wrong.

@@ -24,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 out = Console(highlight=False)
 messages = Console(stderr=True, highlight=False)
@@ -55,9 +56,24 @@ def emit_json(value: Any) -> None:
     print(json.dumps(plain(value), indent=2, sort_keys=False))
 
 
+def printable(text: str) -> str:
+    """text, with what a terminal obeys instead of showing it escaped as in JSON.
+
+    Specs, tasks and completions come from strangers. Lines stay lines.
+    """
+    return "".join(
+        char
+        if char.isprintable() or char in "\n\t"
+        else f"\\u{ord(char):04x}"
+        if ord(char) < 0x10000
+        else json.dumps(char)[1:-1]
+        for char in text
+    )
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Prints a table; columns whose name ends in '>' are aligned to the right, those whose name
-    ends in '=' keep each cell on one line."""
+    ends in '=' keep each cell on one line. Cells are plain text, no markup."""
     grid = Table(title=title, title_justify="left", header_style="bold")
     for name in columns:
         right, whole = name.endswith(">"), name.endswith("=")
@@ -65,7 +81,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
             name.rstrip(">="), justify="right" if right else "left", no_wrap=right or whole
         )
     for row in rows:
-        grid.add_row(*(str(cell) for cell in row))
+        grid.add_row(*(Text(printable(str(cell))) for cell in row))
     out.print(grid)
 
 
@@ -75,7 +91,7 @@ def facts(title: str, pairs: Iterable[tuple[str, object]]) -> None:
     grid.add_column(style="dim")
     grid.add_column()
     for name, value in pairs:
-        grid.add_row(name, str(value))
+        grid.add_row(name, Text(printable(str(value))))
     out.print(grid)
 
 

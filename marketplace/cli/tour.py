@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from eth_account.signers.local import LocalAccount
+from rich.markup import escape
 
 from marketplace.chain.anvil import AnvilNode, published_account
 from marketplace.chain.client import MarketClient
@@ -274,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Tour(work) as tour:
         for name in chosen.only or builtin_names():
             stops.append(tour.visit(name))
-            say(f"{name}: {stops[-1].error or 'settled'} ({stops[-1].seconds:.1f} s)")
+            say(f"{name}: {escape(stops[-1].error or 'settled')} ({stops[-1].seconds:.1f} s)")
     shutil.rmtree(work)
     chosen.out.write_text(json.dumps(plain(stops), indent=1) + "\n", "utf-8")
     if chosen.json:
@@ -303,7 +304,7 @@ def _print(stops: Sequence[Stop]) -> None:
 
 
 def _shown(text: str) -> str:
-    flat = json.dumps(text, ensure_ascii=False)[1:-1].replace("[", r"\[")
+    flat = json.dumps(text, ensure_ascii=False)[1:-1]
     return flat if len(flat) <= 60 else flat[:57] + "..."
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from marketplace.chain.client import MarketClient
 from marketplace.cli.context import Context, of
-from marketplace.cli.output import say
+from marketplace.cli.output import printable, say
 from marketplace.gym.pool import CheckPool
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import BatchChecker
@@ -143,4 +144,4 @@ def tell(done: list[Done]) -> None:
     """What a pass did, for people."""
     for one in done:
         about = f"batch {one.batch}" + (f", dispute {one.dispute}" if one.dispute else "")
-        say(f"{about}: {one.duty.name.lower()} ({one.detail})")
+        say(f"{about}: {one.duty.name.lower()} ({escape(printable(one.detail))})")

@@ -218,9 +218,12 @@ def parse_spec(data: bytes) -> EnvironmentSpec:
     if not isinstance(record, dict):
         raise SpecError(f"the spec holds a JSON {type(record).__name__}, not an object")
     try:
-        return EnvironmentSpec.model_validate_json(json.dumps(record))
+        # allow_nan: 1e999 is JSON, but no number that a spec could be written down with again.
+        return EnvironmentSpec.model_validate_json(json.dumps(record, allow_nan=False))
     except ValidationError as error:
         raise SpecError(_described(error)) from None
+    except ValueError:
+        raise SpecError("the spec holds a number beyond the range of floats") from None
 
 
 def spec_bytes(spec: EnvironmentSpec) -> bytes:

@@ -123,3 +123,9 @@ def test_builtin_specs_load_and_carry_their_names() -> None:
         assert builtin_spec(name).name == name
     with pytest.raises(SpecError, match=r"no built-in spec 'chain_some'.*chain_sum"):
         builtin_spec("chain_some")
+
+
+def test_numbers_beyond_floats_are_refused() -> None:
+    data = spec_bytes(builtin_spec("driving")).replace(b'"config":{', b'"config":{"far":1e999,')
+    with pytest.raises(SpecError, match="beyond the range of floats"):
+        parse_spec(data)
