@@ -9,8 +9,11 @@ import json
 import os
 from typing import Any, Final
 
+from marketplace.protocol import strict_json
+
 HEADER_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 1 << 30
+_MAX_DEPTH: Final = 8
 
 
 def encode_frame(message: Any) -> bytes:
@@ -36,7 +39,8 @@ def receive(fd: int) -> Any:
 def take_frame(buffer: bytearray, limit: int = MAX_FRAME_BYTES) -> Any:
     """Removes the first whole frame from buffer and returns it; None if there is none yet.
 
-    Raises ValueError for a frame over limit bytes or one that is not JSON.
+    Raises ValueError for a frame over limit bytes or one that is not JSON: who sends it may be
+    hostile.
     """
     if len(buffer) < HEADER_BYTES:
         return None
@@ -47,7 +51,7 @@ def take_frame(buffer: bytearray, limit: int = MAX_FRAME_BYTES) -> Any:
         return None
     body = bytes(buffer[HEADER_BYTES:end])
     del buffer[:end]
-    return json.loads(body)
+    return strict_json.loads(body.decode("ascii"), depth=_MAX_DEPTH)
 
 
 def _read(fd: int, count: int) -> bytes | None:

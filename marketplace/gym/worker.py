@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from marketplace.gym import frames, runner
+from marketplace.protocol.verdict import Reason
 
 BUILD_SECONDS: Final = 30.0
 """Time limit for building an environment."""
@@ -30,6 +31,7 @@ CPU time does not depend on how busy the machine is, so verifiers agree on what 
 RUNNER_ITEMS: Final = 4096
 """Items after which a runner is replaced: what libraries cache must not pile up."""
 
+_REASONS: Final = frozenset(int(reason) for reason in Reason)
 _MAX_ANSWER_BYTES = 1 << 16
 _POLL_SECONDS = 0.05
 
@@ -202,7 +204,13 @@ def _checked_result(message: Any) -> dict[str, Any]:
     match message:
         case {"status": "ok", "score": None, "reason": None, "detail": str(), "cpu": float()}:
             return dict(message)
-        case {"status": "ok", "score": float(), "reason": int(), "detail": str(), "cpu": float()}:
+        case {
+            "status": "ok",
+            "score": float(score),
+            "reason": int(reason),
+            "detail": str(),
+            "cpu": float(),
+        } if 0.0 <= score <= 1.0 and reason in _REASONS:
             return dict(message)
         case {"status": "error" | "prompt" | "timeout", "detail": str(), "cpu": float()}:
             return dict(message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sys
 import time
@@ -26,6 +28,15 @@ _SCORES = {
     "half": (0.5, Reason.PARTIAL),
     "unreadable": (0.0, Reason.PARSE_FAILURE),
 }
+_ANSWER = '{"status":"ok","score":%s,"reason":%d,"detail":"","cpu":%s}'
+_FORGED = {
+    "forged reason": _ANSWER % (1.0, 99, 0.0),
+    "forged score": _ANSWER % (7.5, Reason.CORRECT, 0.0),
+    "forged NaN": _ANSWER % ("NaN", Reason.CORRECT, 0.0),
+    "forged clock": _ANSWER % (1.0, Reason.CORRECT, "NaN"),
+    "forged nesting": "[" * 60_000,
+}
+"""What a hostile checker may send in place of its process's own answer."""
 _hoard: list[bytes] = []
 
 
@@ -79,6 +90,13 @@ class MisbehavingEnvironment:
                 print("x" * (1 << 16))
                 sys.stderr.write("y" * (1 << 16))
                 os.write(1, b"z" * (1 << 16))
+        if what in _FORGED:
+            body = _FORGED[what].encode("ascii")
+            for fd in range(3, 64):
+                with contextlib.suppress(OSError):
+                    if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+                        os.write(fd, len(body).to_bytes(4, "big") + body)
+            time.sleep(3600)
         if what == "write":
             with open("/tmp/tracemarket-must-not-exist", "w") as file:
                 file.write("x" * 10)

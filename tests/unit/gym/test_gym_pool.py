@@ -70,6 +70,13 @@ def test_a_dying_checker_costs_its_own_item(pool: CheckPool, what: str) -> None:
     assert statuses(results) == [Status.OK, Status.ERROR] * 2 + [Status.OK]
 
 
+@pytest.mark.parametrize("what", ["reason", "score", "NaN", "clock", "nesting"])
+def test_a_forged_answer_costs_its_own_item(pool: CheckPool, what: str) -> None:
+    before, bad, after = run(pool, "fine", f"forged {what}", "fine")
+    assert (before.status, bad.status, after.status) == (Status.OK, Status.ERROR, Status.OK)
+    assert bad.detail == "the checker's process sent something unreadable"
+
+
 def test_how_it_died_is_told(pool: CheckPool) -> None:
     crash, hog = run(pool, "crash", "hog")
     assert crash.detail == "the checker's process exited with code 3"
