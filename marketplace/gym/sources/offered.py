@@ -7,6 +7,9 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from marketplace.protocol.errors import EnvironmentMismatch, SpecError
 
 
@@ -33,20 +36,25 @@ def entry_point(distribution: str, name: str, group: str) -> Any:
         ) from None
 
 
-def class_of(distribution: str, path: str, base: type) -> type[Any]:
+def class_of(distribution: str, path: str, base: type, made_for: str) -> type[Any]:
     """The class "module:Class", of a module that the distribution brings, if it derives from base.
 
-    "tracemarket" brings the examples in marketplace.gym.worlds. Errors as `entry_point`.
+    Arguments and errors as `module_of`.
     """
     module, _, name = path.partition(":")
-    found = getattr(module_of(distribution, module), name, None)
+    found = getattr(module_of(distribution, module, made_for), name, None)
     if not isinstance(found, type) or not issubclass(found, base) or found is base:
         raise SpecError(f"{path} is no class that derives from {base.__name__}")
     return found
 
 
-def module_of(distribution: str, module: str) -> ModuleType:
-    """A module that the distribution brings. Errors as `entry_point`."""
+def module_of(distribution: str, module: str, made_for: str) -> ModuleType:
+    """A module that the distribution brings. Errors as `entry_point`.
+
+    made_for: a package that the distribution must require. A spec is a stranger's: it may name what
+    the operator installed as environments, not any library that happens to be there.
+    "tracemarket" brings the examples in marketplace.gym.worlds.
+    """
     if distribution == "tracemarket":
         brings = module.startswith("marketplace.gym.worlds.")
     else:
@@ -56,6 +64,12 @@ def module_of(distribution: str, module: str) -> ModuleType:
             raise EnvironmentMismatch(
                 f"distribution {distribution} is not installed", fix=f"pip install {distribution}"
             ) from None
+        if made_for not in _requirements(installed):
+            raise SpecError(
+                f"distribution {distribution} does not require {made_for}, so it has no "
+                "environments for it",
+                fix=f"name one that lists {made_for} among its dependencies",
+            )
         brings = module.partition(".")[0] in _top_level(installed)
     if not brings:
         raise SpecError(f"module {module} is not one that distribution {distribution} brings")
@@ -65,6 +79,12 @@ def module_of(distribution: str, module: str) -> ModuleType:
         raise SpecError(
             f"module {module} can't be imported: {type(error).__name__}: {error}"
         ) from None
+
+
+def _requirements(installed: metadata.Distribution) -> set[str]:
+    """Names of what it requires, normalised, optional extras left out."""
+    found = map(Requirement, installed.requires or [])
+    return {canonicalize_name(one.name) for one in found if "extra" not in str(one.marker or "")}
 
 
 def _top_level(installed: metadata.Distribution) -> set[str]:

@@ -46,8 +46,8 @@ class OpenEnvSource(Source):
 
         from marketplace.gym.worlds.openenv_world import OpenEnvWorld, check_environment
 
-        environment: Any = class_of(self.distribution, self.environment, Environment)
-        action = class_of(self.distribution, self.action, Action)
+        environment: Any = class_of(self.distribution, self.environment, Environment, "openenv")
+        action = class_of(self.distribution, self.action, Action, "openenv")
         make = partial(environment, **self.config)
         world = partial(OpenEnvWorld, make, action, total=self.reward == "sum")
         try:

@@ -49,7 +49,7 @@ class VerifiersTasks:
     """A TaskSource over the rows of a taskset. SpecError for one that can't be used."""
 
     def __init__(self, source: VerifiersSource) -> None:
-        module = module_of(source.distribution, source.taskset)
+        module = module_of(source.distribution, source.taskset, "verifiers")
         kind = _taskset(module, source.taskset)
         _refuse_judges(module, source.taskset)
         self._answer, self._reference = source.answer, source.reference

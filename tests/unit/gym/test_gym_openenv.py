@@ -101,7 +101,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "made_up_envs.py").write_text(_PACKAGE)
     info = tmp_path / "made_up_envs-2.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: made-up-envs\nVersion: 2.0\n")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: made-up-envs\nVersion: 2.0\nRequires-Dist: openenv\n"
+    )
     (info / "RECORD").write_text("made_up_envs.py,,\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     return "made-up-envs"

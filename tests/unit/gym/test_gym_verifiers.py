@@ -12,6 +12,7 @@ import pytest
 
 from marketplace.gym.environment import Environment
 from marketplace.gym.pool import CheckItem, CheckPool
+from marketplace.gym.sources.offered import module_of
 from marketplace.gym.spec import builtin_spec, parse_spec
 from marketplace.protocol.errors import CheckerFailed, SpecError
 from marketplace.protocol.hashing import keccak
@@ -78,7 +79,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that makes a package of a reward, further code and a task config."""
     info = tmp_path / "made_up_rows-2.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: made-up-rows\nVersion: 2.0\n")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: made-up-rows\nVersion: 2.0\nRequires-Dist: verifiers>=0.4\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     names: list[str] = []
 
@@ -90,6 +93,11 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return environment(distribution="made-up-rows", taskset=names[-1], config={})
 
     return make
+
+
+def test_a_library_that_is_no_package_of_tasksets_is_not_imported() -> None:
+    with pytest.raises(SpecError, match="distribution pydantic does not require verifiers"):
+        module_of("pydantic", "pydantic", "verifiers")
 
 
 def test_a_taskset_may_come_from_a_pinned_package(made: Any) -> None:
