@@ -108,7 +108,7 @@ test-integration: setup  ## against Anvil, and the README's commands
 DEEP_CALLS ?= 1000000
 DEEP_JOBS ?= $(shell nproc)
 
-test-deep: setup test-invariants-deep  ## the invariants for a million calls, and the long Python tests; hours
+test-deep: setup test-invariants-deep  ## the invariants for a million calls, and the long Python tests; about an hour
 	$(PY) -m pytest -m deep
 
 # Most trials of a row; the slow rows say less for themselves.
