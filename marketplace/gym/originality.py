@@ -56,6 +56,38 @@ class Fingerprint:
         return same * PPM >= near.similarity_ppm * PERMUTATIONS
 
 
+class Texts:
+    """The texts of one question. Compared with all at once, for anybody may sell tens of thousands
+    of texts for one question to himself, and members must still get through the next batch."""
+
+    def __init__(self, found: Iterable[Fingerprint] = ()) -> None:
+        self._count = 0
+        self._digests: set[bytes] = set()
+        self._signatures = bytearray()
+        for one in found:
+            self.add(one)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, one: Fingerprint) -> None:
+        self._count += 1
+        self._digests.add(one.digest)
+        self._signatures += one.signature or b""
+
+    def have_like(self, own: Fingerprint, near: NearSpec | None) -> bool:
+        """Whether any of them resembles own (see Fingerprint.resembles)."""
+        if own.digest in self._digests:
+            return True
+        if near is None or own.signature is None or not self._signatures:
+            return False
+        import numpy as np  # datasketch, which made the signatures, needs it too
+
+        known = np.frombuffer(self._signatures, "<u4").reshape(-1, PERMUTATIONS)
+        same = (known == np.frombuffer(own.signature, "<u4")).sum(axis=1)
+        return int(same.max()) * PPM >= near.similarity_ppm * PERMUTATIONS
+
+
 class Earlier(Protocol):
     """What was bought in the batches that a spec's originality.earlier looks back on."""
 
@@ -120,8 +152,8 @@ class TextOriginals:
             self._near = None
         self._earlier = None if tier is Tier.A and self._most is None else earlier
         self._made: dict[int, Fingerprint] = {}
-        self._here: dict[bytes, list[Fingerprint]] = {}
-        self._before: tuple[bytes, list[Fingerprint]] = (b"", [])
+        self._here: dict[bytes, Texts] = {}
+        self._before = (b"", Texts())
 
     def is_copy(self, index: int, beside: Sequence[int]) -> bool:
         """See payout.Originals."""
@@ -133,11 +165,9 @@ class TextOriginals:
         # Of one group, hence of one question.
         if any(own.resembles(self._fingerprint(other), self._near) for other in beside):
             return True
-        if any(own.resembles(one, self._near) for one in self._here.get(question, ())):
+        if question in self._here and self._here[question].have_like(own, self._near):
             return True
-        if self._tier is Tier.A:
-            return False
-        return any(own.resembles(one, self._near) for one in self._sold(question))
+        return self._tier is not Tier.A and self._sold(question).have_like(own, self._near)
 
     def has_room(self, index: int) -> bool:
         """See payout.Originals."""
@@ -150,7 +180,7 @@ class TextOriginals:
     def bought(self, index: int) -> None:
         """See payout.Originals."""
         if (text := self._traces[index]) is not None:
-            self._here.setdefault(text.question, []).append(self._fingerprint(index))
+            self._here.setdefault(text.question, Texts()).add(self._fingerprint(index))
 
     def _is_exempt(self, text: TextOf) -> bool:
         """Texts that two honest samplers of one checkpoint may both come to."""
@@ -165,11 +195,11 @@ class TextOriginals:
             self._made[index] = fingerprint(text.prompt, text.completion, self._near)
         return self._made[index]
 
-    def _sold(self, question: bytes) -> list[Fingerprint]:
+    def _sold(self, question: bytes) -> Texts:
         # A group has one question, and is asked about trace by trace.
         if self._before[0] != question:
-            found = [] if self._earlier is None else list(self._earlier.sold(question))
-            self._before = (question, found)
+            found = () if self._earlier is None else self._earlier.sold(question)
+            self._before = (question, Texts(found))
         return self._before[1]
 
 

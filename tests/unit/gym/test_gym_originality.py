@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import unicodedata
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketplace.gym.originality import (
+    PERMUTATIONS,
     Fingerprint,
     TextOf,
     TextOriginals,
+    Texts,
     fingerprint,
     normalised,
     question_key,
@@ -357,3 +360,26 @@ def trace(logprobs: tuple[float, ...]) -> Trace:
         max_tokens=512,
         claimed_score=None,
     )
+
+
+def test_all_texts_of_a_question_compare_as_one_by_one() -> None:
+    dice = random.Random(5)
+
+    def fingerprinted(size: int) -> Fingerprint:
+        # Signatures that agree in 80 to 100 of 128 values, and so stand on both sides of 0.7.
+        values = [0] * size + [dice.randrange(1, 1 << 32) for _ in range(PERMUTATIONS - size)]
+        signature = b"".join(value.to_bytes(4, "little") for value in values)
+        return Fingerprint(dice.randbytes(32), dice.choice([signature, signature, None]))
+
+    own = Fingerprint(bytes(32), bytes(4 * PERMUTATIONS))
+    found = set()
+    for _ in range(200):
+        many = [fingerprinted(dice.randrange(80, 92)) for _ in range(dice.randrange(4))]
+        texts = Texts(many)
+        assert len(texts) == len(many)
+        for near in (NEAR, None):
+            one_by_one = any(own.resembles(other, near) for other in many)
+            assert texts.have_like(own, near) is one_by_one
+            found.add((near is None, one_by_one))
+        assert Texts([*many, own]).have_like(own, None)
+    assert found == {(False, True), (False, False), (True, False)}
