@@ -25,11 +25,12 @@ def main() -> None:
     try:
         app()
     except TracemarketError as error:
+        # Not wrapped: a terminal does that itself, and a log is searched by line.
         messages.print(f"[red]error:[/red] {type(error).__name__}:", end=" ")
-        messages.print(printable(error.message), markup=False)
+        messages.print(printable(error.message), markup=False, soft_wrap=True)
         if error.fix:
             messages.print("[yellow]fix:[/yellow]", end=" ")
-            messages.print(printable(error.fix), markup=False)
+            messages.print(printable(error.fix), markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): nothing is wrong.

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -454,10 +455,18 @@ def test_fees_are_collected_above_a_threshold(loop, market):
 def test_correct_bounties_pay_each_different_answer_once(loop, market):
     bounty = loop.open_bounty(pay_rule=PayRule.CORRECT)
     keys = market.stake_verifiers(3)
-    mined = loop.miner().mine(bounty, GROUPS, Arithmetic())
+    mined = loop.miner().mine(bounty, GROUPS, Repeating())
     loop.drive(loop.nodes(keys), mined.batch)
     # Two of four samples are right, and they are the same text.
     assert market.reader.batch(mined.batch).attestation.units == GROUPS
+
+
+class Repeating(Arithmetic):
+    """Gives a right answer, told once, in two places of each group."""
+
+    def sample(self, prompts: Any, rules: Any, *, seed: int) -> Any:
+        for group in super().sample(prompts, rules, seed=seed):
+            yield (group[0], group[1], group[0], group[3])
 
 
 def test_tier_a_needs_a_checkpoint_and_a_sampler_that_takes_seeds(loop, market, accounts):
