@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from marketplace.protocol.errors import ConfigError, JournalConflict
 from marketplace.protocol.verdict import Attestation
+from verifier_node.transaction import transaction
 
 SCHEMA_VERSION = 2
 
@@ -130,7 +129,7 @@ class Journal:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
             # FULL: a recorded vote must survive a power cut, not only a crash of the process.
             self._db.execute("PRAGMA synchronous = FULL")
-            with self._transaction():
+            with transaction(self._db):
                 version = self._db.execute("PRAGMA user_version").fetchone()[0]
                 if version == 0:
                     for statement in _SCHEMA.strip().split(";\n"):
@@ -167,7 +166,7 @@ class Journal:
     def record(self, question: Question, vote: Vote) -> None:
         """Writes the vote to disk before it returns. The same vote again is fine; another one
         for the same question raises JournalConflict."""
-        with self._transaction():
+        with transaction(self._db):
             known = self.find(question)
             if known is not None and known != vote:
                 raise JournalConflict(
@@ -203,7 +202,7 @@ class Journal:
 
     def keep_case(self, court: str, watcher: str, case: Case) -> None:
         """Writes a case to disk before it returns, in place of what was known of it."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -245,7 +244,7 @@ class Journal:
 
     def advance(self, market: str, block: int, opened: list[int]) -> None:
         """Adds opened batches and moves the cursor, in one transaction."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany(
                 "INSERT OR IGNORE INTO watched VALUES (?, ?)", [(market, batch) for batch in opened]
             )
@@ -254,16 +253,6 @@ class Journal:
     def forget(self, market: str, batch: int) -> None:
         """Stops watching a batch that is settled or void."""
         self._db.execute("DELETE FROM watched WHERE market = ? AND batch = ?", (market, batch))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
 
 def _key(question: Question) -> tuple[int, str, int, bytes, str]:

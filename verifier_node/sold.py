@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from marketplace.gym.originality import Fingerprint
 from marketplace.protocol.errors import ConfigError
 from marketplace.protocol.hashing import keccak
 from marketplace.protocol.verdict import Attestation
+from verifier_node.transaction import transaction
 
 SCHEMA_VERSION: Final = 1
 
@@ -103,7 +103,7 @@ class SoldIndex:
             # A lost transaction is only read and fetched again.
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            with self._transaction():
+            with transaction(self._db):
                 version = self._db.execute("PRAGMA user_version").fetchone()[0]
                 if version == 0:
                     for statement in _SCHEMA.strip().split(";\n"):
@@ -133,7 +133,7 @@ class SoldIndex:
         self, block: int, hash: bytes, commits: Iterable[Commit], turns: Iterable[Turn]
     ) -> None:
         """Adds what blocks up to this one hold, and moves the cursor, in one transaction."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany(
                 "INSERT OR REPLACE INTO commits VALUES (?, ?, ?, ?, ?, ?, ?)",
                 map(astuple, commits),
@@ -146,7 +146,7 @@ class SoldIndex:
 
     def drop_facts(self) -> None:
         """Forgets what the chain said, after a reorg; the texts stay."""
-        with self._transaction():
+        with transaction(self._db):
             for table in ("commits", "turns", "cursor"):
                 self._db.execute(f"DELETE FROM {table}")
 
@@ -188,7 +188,7 @@ class SoldIndex:
 
     def add(self, attested: Attested, texts: Iterable[tuple[bytes, Fingerprint]]) -> int:
         """The paid texts of a batch, each with its question, in one transaction."""
-        with self._transaction():
+        with transaction(self._db):
             if (known := self.entry(attested)) is not None:  # another process was faster
                 return known
             found = self._db.execute("INSERT INTO entries (key) VALUES (?)", (attested.key,))
@@ -208,16 +208,6 @@ class SoldIndex:
             (question, json.dumps(list(entries))),
         )
         return (Fingerprint(digest, signature) for digest, signature in rows)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
 
 def _turn_row(turn: Turn) -> tuple[int, int, int, bytes | None, int, int]:
