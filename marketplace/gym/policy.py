@@ -247,3 +247,13 @@ def _check_attention(config: Any) -> None:
             f"({sorted(kinds) or config.to_dict().get('sliding_window')})",
             fix="use a decoder with full attention and rotary or learned positions, such as Llama",
         )
+    # A packed tree holds sequences of many lengths, and a cache grows with each token: a rotation
+    # that depends on the longest position seen gives each of them other numbers.
+    rope = getattr(config, "rope_parameters", None) or {}
+    named = {one.get("rope_type") for one in (rope, *rope.values()) if isinstance(one, dict)}
+    if changing := named & {"dynamic", "longrope"}:
+        raise CheckpointError(
+            f"model type {config.model_type!r} has {min(changing)} rotary positions, which depend "
+            "on the length of the sequence",
+            fix="use a model with fixed rotary positions, such as default, linear, yarn or llama3",
+        )

@@ -102,6 +102,13 @@ def test_sliding_window_model_is_refused(policy):
         Policy.of(policy.model, policy.tokenizer)
 
 
+@pytest.mark.parametrize("rope", ["dynamic", "longrope"])
+def test_positions_that_depend_on_the_length_are_refused(policy, rope):
+    policy.model.config.rope_parameters = {"rope_type": rope, "rope_theta": 10000.0}
+    with pytest.raises(CheckpointError, match=f"{rope} rotary positions"):
+        Policy.of(policy.model, policy.tokenizer)
+
+
 def test_missing_weights_are_refused_for_everybody_would_draw_others(policy, tmp_path):
     from safetensors.torch import load_file, save_file
 
