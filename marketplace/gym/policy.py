@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -49,6 +50,7 @@ class Codec:
         self, tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int], vocabulary: int
     ) -> None:
         self._tokenizer = tokenizer
+        self._silent = frozenset(tokenizer.all_special_ids)
         self.stop_ids = stop_ids
         self.vocabulary = vocabulary
 
@@ -77,7 +79,9 @@ class Codec:
         window = max((len(one.encode()) for one in stop), default=0)
         if not window:
             return False
-        tail = self._text(tokens[-window:])
+        # Special tokens give no text, so they don't take up the window either.
+        spoken = (token for token in reversed(tokens) if token not in self._silent)
+        tail = self._text(list(islice(spoken, window))[::-1])
         return any(one in tail for one in stop)
 
     def finish(self, tokens: Sequence[int], stop: Sequence[str], max_tokens: int) -> Finish | None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from marketplace.gym.policy import Policy
+from marketplace.gym.policy import Codec, Policy
 from marketplace.protocol.errors import CheckpointError, TracemarketError
 
 
@@ -25,6 +25,14 @@ def test_stop_string_over_several_tokens(policy):
         False, False, False, True, False,
     ]  # fmt: skip
     assert policy.codec.completion(tokens, ("##",)) == "ab"
+
+
+def test_special_tokens_inside_a_stop_string_do_not_hide_it(policy):
+    silent, mark = 0, policy.codec.encode("#")[0]
+    codec = Codec(policy.tokenizer, frozenset(), policy.codec.vocabulary)  # 0 ends nothing here
+    tokens = (*codec.encode("ab"), mark, *(silent,) * 5, mark)
+    assert codec.completion(tokens, ("##",)) == "ab"
+    assert codec.finish(tokens, ("##",), 20) == "stop"
 
 
 def test_end_token_ends_and_gives_no_text(policy):
