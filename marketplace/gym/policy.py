@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast, overload
 
 import numpy as np
 
@@ -23,7 +24,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
+from marketplace.gym.head import head_replaced, is_plain
 from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups
+from marketplace.gym.tree_attention import attention_of, flex_mask, tree_blocks
 from marketplace.protocol.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -175,27 +178,58 @@ class Policy:
         return next(self.model.parameters()).device
 
 
-def pack_logprobs(policy: Policy, pack: Pack, temperature: float) -> torch.Tensor:
+@overload
+def pack_logprobs(policy: Policy, pack: Pack, temperature: float) -> torch.Tensor: ...
+@overload
+def pack_logprobs(
+    policy: Policy, pack: Pack, temperature: float, *, want_entropy: Literal[True]
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+def pack_logprobs(
+    policy: Policy, pack: Pack, temperature: float, *, want_entropy: bool = False
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """[m] fp32 log-probabilities of the scored nodes of a pack, differentiable if grad is on.
 
-    The head runs on the m (or fewer) nodes that predict them, never on the prompt.
+    want_entropy: also [m], the entropy in nats of the distribution that each was drawn from.
+    The head runs on the m (or fewer) nodes that predict them, never on the prompt, and its
+    logits are never all there at once (head.py).
     """
     device = policy.device
-    # Several scored nodes may follow one node: its row of logits serves them all.
-    predictors, rows = np.unique(pack.parents[pack.scored], return_inverse=True)
-    mask = pack.attention()
-    output = policy.model(
-        input_ids=torch.from_numpy(pack.tokens)[None].to(device),
-        position_ids=torch.from_numpy(pack.positions)[None].to(device),
-        attention_mask=None if mask is None else torch.from_numpy(mask)[None, None].to(device),
-        logits_to_keep=torch.from_numpy(predictors).to(device),
-        use_cache=False,
-    )
-    logits = output.logits[0].float() / temperature
+    # Several scored nodes may follow one node: its row of the head serves them all.
+    predictors, places = np.unique(pack.parents[pack.scored], return_inverse=True)
+    rows = torch.from_numpy(places).to(device)
     targets = torch.from_numpy(pack.tokens[pack.scored]).to(device)
-    # logsumexp and a gather: the full matrix of log-probabilities is never kept for backward.
-    chosen = logits[torch.from_numpy(rows).to(device), targets]
-    return chosen - torch.logsumexp(logits, dim=-1)[torch.from_numpy(rows).to(device)]
+    model = _unwrapped(policy.model)
+    asked: dict[str, Any] = {
+        "input_ids": torch.from_numpy(pack.tokens)[None].to(device),
+        "position_ids": torch.from_numpy(pack.positions)[None].to(device),
+        "logits_to_keep": torch.from_numpy(predictors).to(device),
+        "use_cache": False,
+    }
+    with ExitStack() as stack:
+        if model.config._attn_implementation == "flex_attention" and not pack.is_chain():
+            asked["attention_mask"] = flex_mask(pack, device)
+        else:
+            tree = tree_blocks(pack, model)
+            if tree is None and (mask := pack.attention()) is not None:
+                asked["attention_mask"] = torch.from_numpy(mask)[None, None].to(device)
+            asked |= stack.enter_context(attention_of(model, tree))
+        if is_plain(model):
+            found = stack.enter_context(
+                head_replaced(
+                    model, rows, targets, temperature=temperature, want_entropy=want_entropy
+                )
+            )
+            policy.model(**asked)
+            logprobs, entropy = found[0]
+        else:  # a head that is adapted, or scales its logits: all of them, but these rows only
+            whole = (policy.model(**asked).logits[0].float() / temperature).log_softmax(-1)
+            logprobs, entropy = whole[rows, targets], -(whole.exp() * whole).sum(-1)
+    return (logprobs, cast(torch.Tensor, entropy)[rows]) if want_entropy else logprobs
+
+
+def _unwrapped(model: Any) -> Any:
+    """The transformers model inside an adapter of PEFT."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @torch.no_grad()
