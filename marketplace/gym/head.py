@@ -80,7 +80,7 @@ class _Scored(torch.autograd.Function):
         if grad_chosen is None and grad_entropy is None:
             return (None,) * 8
         grad_hidden = _zeros(hidden, hidden.shape) if wants_hidden else None
-        grad_weight = _zeros(hidden, weight.shape) if wants_weight else None
+        grad_weight = weight.new_empty(weight.shape, dtype=torch.float32) if wants_weight else None
         grad_bias = _zeros(hidden, weight.shape[:1]) if wants_bias and bias is not None else None
         # Each chosen token's gradient pushes against its whole row.
         pushed = _zeros(hidden, norm.shape)
@@ -103,7 +103,10 @@ class _Scored(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[here].addmm_(grad, weight[start:stop].float())
             if grad_weight is not None:
-                grad_weight[start:stop].addmm_(grad.T, hidden[here].float())
+                # The first rows write, so that the matrix is not filled with zeros before.
+                grad_weight[start:stop].addmm_(
+                    grad.T, hidden[here].float(), beta=1 if here.start else 0
+                )
             if grad_bias is not None:
                 grad_bias[start:stop] += grad.sum(0)
         return (
@@ -140,7 +143,9 @@ def is_plain(model: Any) -> bool:
     """Whether a model's logits are its last hidden states through one linear layer, and no more."""
     config = model.config.get_text_config()
     scaled = any(getattr(config, name, None) not in (None, 1.0) for name in _SCALES)
-    return type(model.get_output_embeddings()) is torch.nn.Linear and not scaled
+    # By its forward and not its type, which sharding replaces.
+    head = model.get_output_embeddings()
+    return type(head).forward is torch.nn.Linear.forward and not scaled
 
 
 @contextmanager

@@ -96,8 +96,8 @@ def attend(
         rows = grouped[:, :, one.start : one.stop].reshape(1, shared, -1, width)
         part = scaled_dot_product_attention(
             rows,
-            key[:, :, one.keys],
-            value[:, :, one.keys],
+            key.index_select(2, one.keys),
+            value.index_select(2, one.keys),
             attn_mask=one.mask.to(query.dtype),
             dropout_p=dropout,
             scale=scaling,
