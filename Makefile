@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep \
-  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance \
+  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance bench-train \
   gym-tour gym-sweep clean
 
 help:  ## show the targets
@@ -135,6 +135,9 @@ gym-sweep: setup  ## every reasoning-gym task through `env check`, half an hour;
 
 bench-provenance: setup  ## replayable sampling on the real model: honest re-runs, lies, cost; writes benchmarks/provenance/results.*
 	$(PY) benchmarks/provenance/run.py
+
+bench-train: setup  ## our training step beside TRL's on the same traces: speed, memory; writes benchmarks/train/results.*
+	$(PY) benchmarks/train/run.py
 
 abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package
 	$(PY) -m marketplace.chain.generate_abi
