@@ -16,8 +16,9 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from typing import Any, Final
 
 import torch
 
@@ -29,11 +30,20 @@ from trainer.advantages import is_informative, leave_one_out
 from trainer.config import TrainSettings
 from trainer.data import ALL_ALIKE, OFF_POLICY, SINGLE, TrainingGroup
 from trainer.loss import ClipBand, effective_share, policy_loss
+from trainer.state import TrainState, record, resume, run_digest
+
+KL_LEVELS: Final = (0.5, 0.9, 0.99)
+CLIPPED: Final = "clipped"
 
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """One optimizer step. grad_norm: before clipping. clipped_share, effective_share: of tokens."""
+    """One optimizer step.
+
+    grad_norm: before clipping. clipped_share, effective_share (ESS): of tokens. kl_quantiles: of
+    the tokens' divergence ratio - 1 - log ratio, at KL_LEVELS. masked: share of the step's tokens
+    that got no weight, by reason. mean_length: tokens of a completion. mean_score: of the traces.
+    """
 
     loss: float
     grad_norm: float
@@ -42,6 +52,10 @@ class StepMetrics:
     effective_share: float
     groups: int
     tokens: int
+    kl_quantiles: tuple[float, ...] = (0.0, 0.0, 0.0)
+    masked: dict[str, float] = field(default_factory=dict)
+    mean_length: float = 0.0
+    mean_score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +98,23 @@ def train_turn(
     *,
     temperature: float,
     on_step: Callable[[int, int, StepMetrics], None] | None = None,
+    state: TrainState | None = None,
 ) -> TurnMetrics:
     """Train the policy in place on groups that were sampled from it at `temperature`.
 
-    on_step: called with (steps done, steps in all, metrics). Without usable groups nothing
-    changes. Raises CheckpointError if a gradient is not finite; the weights are then those of
-    the last good step.
+    policy: the parent's, also where a state is resumed, whose weights are put in place once the
+    behaviour is verified. Only parameters that require a gradient change.
+    on_step: called with (steps done, steps in all, metrics). state: filled before each on_step,
+    for trainer.state.save_state; a state that holds steps makes the turn go on behind them and
+    end in the same weights. Without usable groups nothing changes. Raises CheckpointError if a
+    gradient is not finite (the weights are then those of the last good step) or the state is
+    another run's.
     """
+    state = TrainState() if state is None else state
+    run = run_digest(settings, groups)
     groups, dropped = verify_behaviour(policy, groups, settings, temperature=temperature)
-    parameters = [one for one in policy.model.parameters() if one.requires_grad]
+    named = {name: one for name, one in policy.model.named_parameters() if one.requires_grad}
+    parameters = list(named.values())
     optimizer = torch.optim.AdamW(
         parameters,
         lr=settings.learning_rate,
@@ -100,18 +122,19 @@ def train_turn(
         weight_decay=settings.weight_decay,
     )
     per_epoch = max(1, round(len(groups) / settings.groups_per_step)) if groups else 0
-    steps: list[StepMetrics] = []
-    stopped = False
-    for minibatch in _minibatches(groups, per_epoch, settings):
+    resume(state, run, named, optimizer)
+    steps = [_step_of(one) for one in state.steps]
+    for minibatch in islice(_minibatches(groups, per_epoch, settings), len(steps), None):
+        if state.stopped:
+            break
         warmth = min(1.0, (len(steps) + 1) / (settings.warmup_steps + 1))
         optimizer.param_groups[0]["lr"] = settings.learning_rate * warmth
         step = _train_step(policy, optimizer, parameters, minibatch, settings, temperature)
         steps.append(step)
+        record(state, named, optimizer, asdict(step))
+        state.stopped = step.effective_share < settings.min_effective_share
         if on_step is not None:
             on_step(len(steps), per_epoch * settings.epochs, step)
-        if step.effective_share < settings.min_effective_share:
-            stopped = True
-            break
     optimizer.zero_grad(set_to_none=True)
     return TurnMetrics(
         tuple(steps),
@@ -119,7 +142,7 @@ def train_turn(
         sum(len(group.completions) for group in groups),
         sum(group.tokens for group in groups),
         dropped,
-        stopped,
+        state.stopped,
     )
 
 
@@ -214,6 +237,7 @@ def _train_step(
         )
     optimizer.step()
     together = torch.cat(ratios)
+    scores = [score for group in groups for score in group.scores]
     return StepMetrics(
         loss=total,
         grad_norm=norm,
@@ -222,7 +246,27 @@ def _train_step(
         effective_share=effective_share(together),
         groups=len(groups),
         tokens=denominator,
+        kl_quantiles=kl_quantiles(together),
+        masked={CLIPPED: clipped / denominator} if clipped else {},
+        mean_length=denominator / len(scores),
+        mean_score=math.fsum(scores) / len(scores),
     )
+
+
+def kl_quantiles(ratios: torch.Tensor) -> tuple[float, ...]:
+    """Of each token's ratio - 1 - log ratio: never negative, in expectation the divergence.
+
+    (The estimator k3, http://joschu.net/blog/kl-approx.html.)
+    """
+    logs = ratios.double().log()
+    found = torch.expm1(logs) - logs
+    # Not torch.quantile, which refuses more than 2^24 values.
+    ordered = found.sort().values
+    return tuple(float(ordered[round(level * (len(ordered) - 1))]) for level in KL_LEVELS)
+
+
+def _step_of(plain: dict[str, Any]) -> StepMetrics:
+    return StepMetrics(**{**plain, "kl_quantiles": tuple(plain["kl_quantiles"])})
 
 
 def _advantages(group: TrainingGroup, settings: TrainSettings) -> tuple[float, ...]:
