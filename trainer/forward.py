@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 
-Precision = Literal["fp32", "bf16", "auto"]
+from trainer.config import Precision
 
 _GAIN: Final = 1.3
 """bf16 products must be this much faster than fp32 ones before "auto" takes them."""
@@ -37,6 +37,11 @@ def training_forward(
         if precision == "bf16" or (precision == "auto" and bf16_gains(device)):
             stack.enter_context(torch.autocast(device, torch.bfloat16))
         yield
+
+
+def whole_norm(norm: torch.Tensor) -> float:
+    """A gradient norm as a number, also where the gradients are sharded over processes."""
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 @cache
@@ -69,7 +74,13 @@ def _recomputed(model: Any) -> Iterator[None]:
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     layers = [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)]
-    model.activation_checkpointing_enable({"use_reentrant": False})
+    config = model.config.get_text_config()
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        # Called in forward: the attention that a layer ran with is the one to run again.
+        return nullcontext(), _attention_set(config, config._attn_implementation)
+
+    model.activation_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
     # A layer recomputes only in training mode. Just itself: what is inside stays in evaluation
     # mode, without dropout.
     before = [one.training for one in layers]
@@ -81,3 +92,13 @@ def _recomputed(model: Any) -> Iterator[None]:
         for one, was in zip(layers, before, strict=True):
             one.training = was
         model.activation_checkpointing_disable()
+
+
+@contextmanager
+def _attention_set(config: Any, name: str) -> Iterator[None]:
+    before = config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

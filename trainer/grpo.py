@@ -22,13 +22,14 @@ from typing import Any, Final
 
 import torch
 
-from marketplace.gym.packing import TokenGroup, pack_groups
+from marketplace.gym.packing import TokenGroup, pack_groups, prefetched
 from marketplace.gym.policy import Policy, completion_logprobs, pack_logprobs
 from marketplace.gym.provenance import Tolerance
 from marketplace.protocol.errors import CheckpointError
 from trainer.advantages import is_informative, leave_one_out
 from trainer.config import TrainSettings
 from trainer.data import ALL_ALIKE, OFF_POLICY, SINGLE, TrainingGroup
+from trainer.forward import training_forward, whole_norm
 from trainer.loss import ClipBand, effective_share, policy_loss
 from trainer.state import TrainState, record, resume, run_digest
 
@@ -120,6 +121,7 @@ def train_turn(
         lr=settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
+        fused=True,  # one pass over the weights and moments
     )
     per_epoch = max(1, round(len(groups) / settings.groups_per_step)) if groups else 0
     resume(state, run, named, optimizer)
@@ -208,8 +210,12 @@ def _train_step(
     optimizer.zero_grad(set_to_none=True)
     total, clipped = 0.0, 0
     ratios: list[torch.Tensor] = []
-    for pack in pack_groups(list(map(_tokens, groups)), settings.token_budget):
-        logprobs = pack_logprobs(policy, pack, temperature)
+    packs = prefetched(pack_groups(list(map(_tokens, groups)), settings.token_budget))
+    for pack, counts in policy.team.share(packs):
+        with training_forward(
+            policy.model, precision=settings.precision, recompute=settings.recompute
+        ):
+            logprobs = pack_logprobs(policy, pack, temperature)
         rows: list[int] = []
         behaviour: list[float] = []
         weights: list[float] = []
@@ -225,11 +231,17 @@ def _train_step(
             denominator=denominator,
             band=band,
         )
-        result.loss.backward()
+        (result.loss * policy.team.weight(counts)).backward()
+        if not counts:
+            continue
         total += float(result.loss.detach())
         ratios.append(result.ratio.cpu())
         clipped += int(result.clipped.sum())
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+    parts = policy.team.gather((total, clipped, ratios))
+    total = math.fsum(one for one, *_ in parts)
+    clipped = sum(one for _, one, _ in parts)
+    ratios = [one for *_, some in parts for one in some]
+    norm = whole_norm(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
     if not math.isfinite(norm):
         raise CheckpointError(
             f"the gradient norm is {norm} after a loss of {total}",

@@ -46,7 +46,8 @@ def markdown(results: Results) -> str:
     lines = [
         "# Our training step against TRL's",
         "",
-        f"Written by `{results['written_by']}`. {results['machine']}, {results['threads']} threads, "
+        f"Written by `{results['written_by']}`. {results['machine']}, "
+        f"{results['threads']} threads, "
         f"load {load['before']} before and {load['after']} after (this run's own is "
         f"{results['threads']}). "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())

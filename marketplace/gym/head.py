@@ -156,34 +156,33 @@ def head_replaced(
     *,
     temperature: float,
     want_entropy: bool = False,
-) -> Iterator[list[tuple[torch.Tensor, torch.Tensor | None]]]:
-    """Within it, the model's head puts `scored_logprobs` into the list and returns its input.
+) -> Iterator[None]:
+    """Within it, the model's logits are [m] `scored_logprobs`, and behind them [m] entropies of
+    their rows if wanted. The model must be `is_plain`.
 
-    The head is called from inside the model's forward as ever, so that whatever wraps it
-    (adapters, sharding, autocast) still does its part. The model must be `is_plain`.
+    The head is called from inside the model's forward as ever and the result leaves through it,
+    so that whatever wraps it (adapters, autocast, gathering sharded weights before forward and
+    before backward) still does its part.
     """
     head = model.get_output_embeddings()
-    found: list[tuple[torch.Tensor, torch.Tensor | None]] = []
 
     def scored(hidden: torch.Tensor) -> torch.Tensor:
         flat = hidden.reshape(-1, hidden.shape[-1])
         with torch.autocast(hidden.device.type, enabled=False):
-            found.append(
-                scored_logprobs(
-                    flat,
-                    head.weight,
-                    head.bias,
-                    rows,
-                    targets,
-                    temperature=temperature,
-                    want_entropy=want_entropy,
-                )
+            chosen, entropy = scored_logprobs(
+                flat,
+                head.weight,
+                head.bias,
+                rows,
+                targets,
+                temperature=temperature,
+                want_entropy=want_entropy,
             )
-        return hidden
+        return chosen if entropy is None else torch.cat([chosen, entropy[rows]])
 
     head.forward = scored
     try:
-        yield found
+        yield
     finally:
         del head.forward
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 
 import numpy as np
 
@@ -25,7 +25,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from marketplace.gym.head import head_replaced, is_plain
-from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups
+from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups, prefetched
+from marketplace.gym.team import ALONE, Team
 from marketplace.gym.tree_attention import attention_of, flex_mask, tree_blocks
 from marketplace.protocol.errors import CheckpointError
 
@@ -101,13 +102,15 @@ class Codec:
 class Policy:
     """A causal language model with its codec. context: most tokens of a sequence.
 
-    model: in evaluation mode (no dropout), fp32 unless the caller moves it.
+    model: in evaluation mode (no dropout), fp32 unless the caller moves it. team: the processes
+    that hold it together.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     codec: Codec
     context: int
+    team: Team = ALONE
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -214,17 +217,17 @@ def pack_logprobs(
                 asked["attention_mask"] = torch.from_numpy(mask)[None, None].to(device)
             asked |= stack.enter_context(attention_of(model, tree))
         if is_plain(model):
-            found = stack.enter_context(
+            stack.enter_context(
                 head_replaced(
                     model, rows, targets, temperature=temperature, want_entropy=want_entropy
                 )
             )
-            policy.model(**asked)
-            logprobs, entropy = found[0]
+            found = policy.model(**asked).logits
+            logprobs, entropy = found[: len(targets)], found[len(targets) :]
         else:  # a head that is adapted, or scales its logits: all of them, but these rows only
             whole = (policy.model(**asked).logits[0].float() / temperature).log_softmax(-1)
-            logprobs, entropy = whole[rows, targets], -(whole.exp() * whole).sum(-1)
-    return (logprobs, cast(torch.Tensor, entropy)[rows]) if want_entropy else logprobs
+            logprobs, entropy = whole[rows, targets], -(whole.exp() * whole).sum(-1)[rows]
+    return (logprobs, entropy) if want_entropy else logprobs
 
 
 def _unwrapped(model: Any) -> Any:
@@ -241,11 +244,16 @@ def completion_logprobs(
     token_budget: int = TOKEN_BUDGET,
 ) -> list[list[tuple[float, ...]]]:
     """Per group, per completion: the log-probability of each of its tokens, without gradient."""
-    found: list[list[tuple[float, ...]]] = [[()] * len(group.completions) for group in groups]
-    for pack in pack_groups(groups, token_budget):
+    mine: dict[tuple[int, int], tuple[float, ...]] = {}
+    for pack, counts in policy.team.share(prefetched(pack_groups(groups, token_budget))):
         values = pack_logprobs(policy, pack, temperature).cpu().numpy()
-        for span in pack.spans:
-            found[span.group][span.completion] = tuple(values[span.rows].tolist())
+        if counts:
+            for span in pack.spans:
+                mine[span.group, span.completion] = tuple(values[span.rows].tolist())
+    found: list[list[tuple[float, ...]]] = [[()] * len(group.completions) for group in groups]
+    for part in policy.team.gather(mine):
+        for (group, completion), row in part.items():
+            found[group][completion] = row
     return found
 
 

@@ -108,19 +108,20 @@ def test_the_mask_of_flex_attention_is_the_tree():
     )
 
 
-def test_recomputed_activations_give_the_same_gradient_and_keep_less(policy):
+@pytest.mark.parametrize("worth", [0.0, 1.0])
+def test_recomputed_activations_give_the_same_gradient_and_keep_less(policy, monkeypatch, worth):
+    monkeypatch.setattr(tree_attention, "_WORTH", worth)  # dense, and in blocks
     _, pack = _tree(6)
 
     def run(**asked):
         policy.model.zero_grad()
         kept: list[int] = []
-        with (
-            torch.autograd.graph.saved_tensors_hooks(
-                lambda one: kept.append(one.numel()) or one, lambda one: one
-            ),
-            training_forward(policy.model, **asked),
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda one: kept.append(one.numel()) or one, lambda one: one
         ):
-            pack_logprobs(policy, pack, 1.0).mean().backward()
+            with training_forward(policy.model, **asked):
+                values = pack_logprobs(policy, pack, 1.0)
+            values.mean().backward()
         return [one.grad.clone() for one in policy.model.parameters()], sum(kept)
 
     plain, all_kept = run()
