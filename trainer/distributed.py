@@ -32,7 +32,7 @@ from marketplace.gym.team import Team
 from marketplace.protocol.errors import CheckpointError, ConfigError
 from trainer.config import TrainSettings, parse_settings
 from trainer.data import TrainingGroup
-from trainer.grpo import TurnMetrics, train_turn
+from trainer.grpo import StepMetrics, TurnMetrics, train_turn
 from trainer.sharded import load_sharded, save_sharded
 from trainer.state import TrainState, write_atomically
 
@@ -184,7 +184,8 @@ def shard(policy: Policy, team: Team, settings: TrainSettings) -> Policy:
         cpu_ram_efficient_loading=False,
     )
     if torch.cuda.is_available():
-        policy.model.cuda()
+        move: Any = policy.model
+        move.cuda()
         if settings.precision != "fp32":
             policy.model.set_attn_implementation("flex_attention")
     # Accelerator itself offers FSDP on accelerators only; what it calls works with gloo as well.
@@ -218,13 +219,17 @@ def train_job(folder: str | Path, job: Job, team: Team) -> TurnMetrics:
     path = Path(folder)
     policy = shard(Policy.load(job.parent), team, job.settings)
     state = load_sharded(policy, path / STATE_NAME) or TrainState()
+
+    def keep(done: int, total: int, step: StepMetrics) -> None:
+        save_sharded(state, path / STATE_NAME, team)
+
     metrics = train_turn(
         policy,
         job.groups,
         job.settings,
         temperature=job.temperature,
         state=state,
-        on_step=lambda *_: save_sharded(state, path / STATE_NAME, team),
+        on_step=keep,
     )
     save_whole(policy, path / WEIGHTS_NAME)
     return metrics

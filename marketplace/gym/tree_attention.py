@@ -84,7 +84,7 @@ def attend(
     tree: TreeBlocks,
     scaling: float | None = None,
     dropout: float = 0.0,
-    **_: Any,
+    **ignored: Any,
 ) -> tuple[torch.Tensor, None]:
     """[1, n, heads, d] from query [1, heads, n, d], key and value [1, key heads, n, d]."""
     _, heads, _, width = query.shape

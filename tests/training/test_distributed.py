@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -135,7 +136,8 @@ def test_a_state_comes_back_and_an_older_one_goes(policy, make_policy, tmp_path)
     )
     assert [one.name for one in tmp_path.iterdir()] == ["step-000002"]
     found = load_sharded(make_policy(1), tmp_path)
-    assert (found.run, found.steps, found.stopped) == (state.run, state.steps, state.stopped)
+    assert (found.run, found.stopped) == (state.run, state.stopped)
+    assert found.steps == json.loads(json.dumps(state.steps))
     for name, one in state.weights.items():
         assert torch.equal(one, found.weights[name])
         for key, value in state.optimizer[name].items():
