@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from trainer.checkpoint import TrainingRecord, save_checkpoint
 from trainer.config import TrainSettings
 from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
+from trainer.state import TrainState
+from trainer.verify import PolicyOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,16 @@ def train_on_batches(
     folder: Path,
     *,
     on_step: Callable[[int, int, StepMetrics], None] | None = None,
+    ages: Mapping[int, int] | None = None,
+    behaviour_of: PolicyOf | None = None,
+    state: TrainState | None = None,
 ) -> Trained:
     """Trains the parent's policy in place on proven batches and saves it to a new folder.
 
-    Raises ConfigError where nothing in the batches can be trained on, CheckpointError.
+    ages, behaviour_of: earlier checkpoints of the lineage, how far back each is (trainer.lineage)
+    and their weights; without both only the parent's own traces are used. state: see train_turn.
+    Traces follow the environment's sampling rules, whichever checkpoint sampled them. Raises
+    ConfigError where nothing in the batches can be trained on, CheckpointError.
     """
     if not batches:
         raise ConfigError(
@@ -63,7 +71,14 @@ def train_on_batches(
             f"batch {ordered[0].terms.batch}",
             fix="train on the bounties of one environment",
         )
-    rules = GroupRules(checkpoint=parent, stop=spec.sampling.stop, context=policy.context)
+    rules = GroupRules(
+        checkpoint=parent,
+        stop=spec.sampling.stop,
+        context=policy.context,
+        temperature=spec.sampling.temperature,
+        ages=ages if ages and behaviour_of else {},
+        max_staleness=settings.max_staleness,
+    )
     dataset = build_groups(ordered, policy.codec, rules)
     if not dataset.groups:
         raise ConfigError(
@@ -71,7 +86,13 @@ def train_on_batches(
             fix="wait for more settled batches of the parent checkpoint",
         )
     metrics = train_turn(
-        policy, dataset.groups, settings, temperature=spec.sampling.temperature, on_step=on_step
+        policy,
+        dataset.groups,
+        settings,
+        temperature=spec.sampling.temperature,
+        behaviour_of=behaviour_of,
+        on_step=on_step,
+        state=state,
     )
     # Weight 1 for each batch that was looked at: which of its traces taught anything follows
     # from the batch, the parent and the settings.

@@ -92,7 +92,7 @@ def train(
     register: Annotated[bool, typer.Option(help="publish and register the result")] = True,
     timeout: Annotated[float, typer.Option(min=0.1, help="seconds for each download")] = 60.0,
 ) -> None:
-    """Train your newest checkpoint on the attested traces it wrote, register the result as its
+    """Train your newest checkpoint on attested traces of its lineage, register the result as its
     child. Traces whose proofs fail are refused."""
     try:
         from marketplace.gym.policy import Policy
@@ -102,6 +102,7 @@ def train(
             f"training needs {error.name}", fix="install tracemarket[train]"
         ) from None
     from trainer.config import TrainSettings, load_settings
+    from trainer.lineage import lineage_ages
     from trainer.pull import pull_attested, settled_batches
     from verifier_node.checking import fetch_spec
 
@@ -124,10 +125,19 @@ def train(
             fix="name bounties of one environment that have settled batches",
         )
     spec = fetch_spec(store, environments.pop(), timeout)
-    policy = Policy.load(_cache(context, client).folder(parent))
+    cache = _cache(context, client)
+    policy = Policy.load(cache.folder(parent))
     with progress("training", None) as advance:
         trained = train_on_batches(
-            policy, parent, attested, spec, chosen, out, on_step=lambda *_: advance()
+            policy,
+            parent,
+            attested,
+            spec,
+            chosen,
+            out,
+            on_step=lambda *_: advance(),
+            ages=lineage_ages(client, parent, chosen.max_staleness),
+            behaviour_of=cache.policy,
         )
     say(
         f"trained checkpoint {parent} on {trained.metrics.groups} groups of "
