@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 from marketplace.gym.policy import Policy
 from marketplace.gym.team import ALONE
 from marketplace.protocol.errors import CheckpointError, ConfigError
+from marketplace.protocol.trace import Tier
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
 from trainer.distributed import Job, launch, read_job, write_job
@@ -70,6 +72,9 @@ def job(policy, tmp_path) -> Job:
 
 
 def test_a_job_comes_back_as_it_was_written(job, tmp_path):
+    seeded = replace(job.groups[0], tier=Tier.A, seed=b"\xff\x00" * 16, samples=(2, 0, 1))
+    opaque = replace(job.groups[1], tier=Tier.C, behaviour=None)
+    job = replace(job, groups=(*job.groups, seeded, opaque))
     write_job(tmp_path / "job", job)
     assert read_job(tmp_path / "job") == job
     (tmp_path / "job" / "job.json").write_text('{"v": 1}')
