@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep \
-  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance bench-learning \
+  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance bench-train bench-learning \
   gym-tour gym-sweep clean
 
 help:  ## show the targets
@@ -138,6 +138,9 @@ bench-learning: setup  ## accuracy at equal contributed tokens beside TRL and SF
 
 bench-provenance: setup  ## replayable sampling on the real model: honest re-runs, lies, cost; writes benchmarks/provenance/results.*
 	$(PY) benchmarks/provenance/run.py
+
+bench-train: setup  ## our training step beside TRL's on the same traces: speed, memory; writes benchmarks/train/results.*
+	$(PY) benchmarks/train/run.py
 
 abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package
 	$(PY) -m marketplace.chain.generate_abi

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from marketplace.protocol.errors import ConfigError
 
+Precision = Literal["fp32", "bf16", "auto"]
+
 _Positive = Annotated[float, Field(gt=0.0)]
 _Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -48,6 +50,8 @@ class TrainSettings(BaseModel):
     length_price: taken off a score for each thousand tokens; 0: length is free.
     min_effective_share: training stops when an epoch's effective sample size falls below it.
     rollback_sigmas: standard errors of held-out accuracy that a child may lose; 0: any loss.
+    precision: of a step's matrix products; "auto" takes bf16 where it is measured to be faster.
+    recompute: compute layers again in backward: less memory for a third more work.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -93,6 +97,8 @@ class TrainSettings(BaseModel):
     min_effective_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     rollback_sigmas: Annotated[float, Field(ge=0.0)] = 1.0
     token_budget: Annotated[int, Field(ge=16)] = 512
+    precision: Precision = "fp32"
+    recompute: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 
 import torch
 
-from marketplace.gym.packing import Pack, TokenGroup, pack_groups
+from marketplace.gym.packing import Pack, TokenGroup, pack_groups, prefetched
 from marketplace.gym.policy import Policy, pack_logprobs
 from marketplace.protocol.errors import CheckpointError
 from marketplace.protocol.trace import Tier
@@ -27,6 +28,7 @@ from trainer.advantages import priced
 from trainer.caps import capped
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
+from trainer.forward import training_forward, whole_norm
 from trainer.loss import Tokens, effective_share
 from trainer.measures import (
     StepMetrics,
@@ -40,6 +42,9 @@ from trainer.state import TrainState, record, resume, run_digest
 from trainer.verify import PolicyOf, verify_behaviour
 
 __all__ = ["StepMetrics", "TurnMetrics", "train_turn", "verify_behaviour"]
+
+# Of one process: loss, units, clipped tokens, masked ones by reason, ratios.
+_Part = tuple[float, float, int, dict[str, int], list[torch.Tensor]]
 
 CAPPED = "over its miner's or tier's share"
 
@@ -79,6 +84,7 @@ def train_turn(
         lr=settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
+        fused=True,  # one pass over the weights and moments
     )
     per_epoch = max(1, round(len(groups) / settings.groups_per_step)) if groups else 0
     resume(state, run, named, optimizer)
@@ -138,20 +144,29 @@ def _train_step(
     total, units, clipped = 0.0, 0.0, 0
     masked: dict[str, int] = {}
     ratios: list[torch.Tensor] = []
-    for pack in pack_groups([TokenGroup(g.prompt, g.completions) for g in groups],
-                            settings.token_budget):  # fmt: skip
-        logprobs = pack_logprobs(policy, pack, temperature)
+    packed = [TokenGroup(group.prompt, group.completions) for group in groups]
+    packs = prefetched(pack_groups(packed, settings.token_budget))
+    for pack, counts in policy.team.share(packs):
+        with training_forward(
+            policy.model, precision=settings.precision, recompute=settings.recompute
+        ):
+            logprobs = pack_logprobs(policy, pack, temperature)
         result = objective.loss(_gathered(pack, groups, logprobs, advantages), settings)
         loss = result.terms.sum()
         # What a step is divided by is known only once all of it was seen (which tokens are kept
         # depends on the current policy), so gradients are brought to it at the end.
-        (loss / tokens).backward()
+        (loss * (policy.team.weight(counts) / tokens)).backward()
+        if not counts:
+            continue
         total += float(loss.detach())
         units += result.units
         ratios.append(result.ratio.cpu())
         clipped += int(result.clipped.sum())
         for reason, count in result.masked.items():
             masked[reason] = masked.get(reason, 0) + count
+    total, units, clipped, masked, ratios = _summed(
+        policy.team.gather((total, units, clipped, masked, ratios))
+    )
     norm = _apply(optimizer, tokens / units, total, settings) if units else 0.0
     together = torch.cat(ratios)
     scores = [score for group in groups for score in group.scores]
@@ -171,6 +186,21 @@ def _train_step(
     )
 
 
+def _summed(parts: Sequence[_Part]) -> _Part:
+    """What the processes of a team saw, as if one had seen it all."""
+    totals, units, clipped, masked, ratios = zip(*parts, strict=True)
+    counts: Counter[str] = Counter()
+    for one in masked:
+        counts.update(one)
+    return (
+        math.fsum(totals),
+        math.fsum(units),
+        sum(clipped),
+        dict(counts),
+        [one for some in ratios for one in some],
+    )
+
+
 def _apply(
     optimizer: torch.optim.Optimizer, scale: float, loss: float, settings: TrainSettings
 ) -> float:
@@ -179,7 +209,7 @@ def _apply(
     for one in parameters:
         if one.grad is not None:
             one.grad.mul_(scale)
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+    norm = whole_norm(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
     if not math.isfinite(norm):
         raise CheckpointError(
             f"the gradient norm is {norm} after a loss of {loss}",

@@ -12,9 +12,11 @@ Tree attention: SpecInfer (arXiv 2305.09781), section 4. Only numpy is needed he
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,14 @@ ROOT: Final = -1
 TOKEN_BUDGET: Final = 512
 """Nodes in a pack. Attention grows with its square, a matrix product gains little beyond it."""
 
+OPEN_BINS: Final = 8
+"""Packs that are filled side by side. More fill them better and let the first wait longer."""
+
+BLOCK_ROWS: Final = 128
+"""Rows of attention computed together: fewer waste less, more make better matrix products."""
+
 Ints = NDArray[np.int64]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,20 @@ class Span:
     group: int
     completion: int
     rows: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive rows of a pack and all that they attend to.
+
+    start, stop: the rows. keys: [k] nodes, ascending. mask: [stop - start, k], True where the
+    row's node attends to the key's.
+    """
+
+    start: int
+    stop: int
+    keys: Ints
+    mask: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +95,7 @@ class Pack:
         A chain needs nothing but causal attention, which takes no memory of order n * n.
         """
         count = len(self.tokens)
-        if np.array_equal(self.parents, np.arange(count) - 1):
+        if self.is_chain():
             return None
         mask = np.eye(count, dtype=bool)
         for node, parent in enumerate(self.parents):
@@ -80,28 +103,121 @@ class Pack:
                 mask[node] |= mask[parent]
         return mask
 
+    def is_chain(self) -> bool:
+        """Whether every node's parent is the node before it."""
+        return np.array_equal(self.parents, np.arange(len(self.parents)) - 1)
+
+    def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[Block]:
+        """The attention in blocks of at most so many rows; other branches of the tree, whose
+        part of the dense mask is empty, are not in them."""
+        parents = self.parents
+        for start in range(0, len(parents), rows):
+            stop = min(start + rows, len(parents))
+            paths: dict[int, list[int]] = {}  # from each node outside, by where rows hang on
+            for parent in {int(one) for one in parents[start:stop] if one < start}:
+                path, node = [], parent
+                while node != ROOT:
+                    path.append(node)
+                    node = int(parents[node])
+                paths[parent] = path
+            outside = np.array(sorted(set().union(*paths.values())), dtype=np.int64)
+            mask = np.zeros((stop - start, len(outside) + stop - start), dtype=bool)
+            for row, parent in enumerate(parents[start:stop].tolist()):
+                if parent >= start:
+                    mask[row] = mask[parent - start]
+                else:
+                    mask[row, np.searchsorted(outside, paths[parent])] = True
+                mask[row, len(outside) + row] = True
+            yield Block(start, stop, np.concatenate([outside, np.arange(start, stop)]), mask)
+
 
 def pack_groups(groups: Sequence[TokenGroup], token_budget: int = TOKEN_BUDGET) -> Iterator[Pack]:
     """Packs of at most `token_budget` nodes that hold all completions of all groups.
 
-    Longest groups first, so that memory runs out at once or never. A group that fits into the
-    budget stays whole; a larger one is divided between its completions. A single completion
-    over the budget is a pack of its own (a chain).
+    Longest groups first, so that memory runs out at once or never, each into the fullest of a
+    few open packs that takes it. A group that fits into the budget stays whole; a larger one is
+    divided between its completions. A single completion over the budget is a pack of its own (a
+    chain).
     """
     order = sorted(range(len(groups)), key=lambda index: (-_most_nodes(groups[index]), index))
-    tree = _Tree()
+    bins: list[_Tree] = []
     for index in order:
         group = groups[index]
-        if tree.spans and len(tree) + tree.growth(group, _lengths(group)) > token_budget:
-            yield tree.pack()
+        tree = _fullest(bins, group, _lengths(group), token_budget)
+        if tree is None:
+            if len(bins) == OPEN_BINS:
+                yield _take_fullest(bins).pack()
             tree = _Tree()
+            bins.append(tree)
         for place, completion in enumerate(group.completions):
             if tree.spans and len(tree) + tree.growth(group, len(completion)) > token_budget:
+                bins.remove(tree)
                 yield tree.pack()
                 tree = _Tree()
+                bins.append(tree)
             tree.add(index, place, group.prompt, completion)
-    if tree.spans:
-        yield tree.pack()
+    while bins:
+        tree = _take_fullest(bins)
+        if tree.spans:
+            yield tree.pack()
+
+
+def prefetched(items: Iterable[_T], depth: int = 2) -> Iterator[_T]:
+    """The same items in the same order, made by a thread up to `depth` ahead of their use.
+
+    torch computes without the interpreter's lock, so making the next pack costs it nothing. An
+    error of the maker is raised at its place. Closing the iterator ends the thread.
+    """
+    ready: queue.Queue[tuple[bool, object]] = queue.Queue(depth)
+    closed = threading.Event()
+    end = object()
+
+    def put(good: bool, item: object) -> bool:
+        while not closed.is_set():
+            try:
+                ready.put((good, item), timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(True, item):
+                    return
+        except BaseException as error:
+            put(False, error)
+        else:
+            put(True, end)
+
+    maker = threading.Thread(target=work, name="packs", daemon=True)
+    maker.start()
+    try:
+        while True:
+            good, item = ready.get()
+            if not good:
+                assert isinstance(item, BaseException)
+                raise item
+            if item is end:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        closed.set()
+        maker.join()
+
+
+def _fullest(
+    bins: list[_Tree], group: TokenGroup, completion_tokens: int, budget: int
+) -> _Tree | None:
+    """Of the packs that the whole group fits into, the one that is fullest with it, or None."""
+    sizes = [len(one) + one.growth(group, completion_tokens) for one in bins]
+    fitting = [place for place, size in enumerate(sizes) if size <= budget]
+    return bins[max(fitting, key=lambda place: sizes[place])] if fitting else None
+
+
+def _take_fullest(bins: list[_Tree]) -> _Tree:
+    return bins.pop(max(range(len(bins)), key=lambda place: len(bins[place])))
 
 
 def _lengths(group: TokenGroup) -> int:

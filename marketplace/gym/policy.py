@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,7 +25,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups
+from marketplace.gym.head import head_replaced, is_plain
+from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups, prefetched
+from marketplace.gym.team import ALONE, Team
+from marketplace.gym.tree_attention import attention_of, flex_mask, tree_blocks
 from marketplace.protocol.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -102,13 +106,15 @@ class Codec:
 class Policy:
     """A causal language model with its codec. context: most tokens of a sequence.
 
-    model: in evaluation mode (no dropout), fp32 unless the caller moves it.
+    model: in evaluation mode (no dropout), fp32 unless the caller moves it. team: the processes
+    that hold it together.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     codec: Codec
     context: int
+    team: Team = ALONE
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -191,28 +197,46 @@ def pack_logprobs(
     """[m] fp32 log-probabilities of the scored nodes of a pack, differentiable if grad is on.
 
     want_entropy: also [m], the entropy in nats of the distribution that each was drawn from.
-    The head runs on the m (or fewer) nodes that predict them, never on the prompt.
+    The head runs on the m (or fewer) nodes that predict them, never on the prompt, and its
+    logits are never all there at once (head.py).
     """
     device = policy.device
-    # Several scored nodes may follow one node: its row of logits serves them all.
-    predictors, rows = np.unique(pack.parents[pack.scored], return_inverse=True)
-    mask = pack.attention()
-    output = policy.model(
-        input_ids=torch.from_numpy(pack.tokens)[None].to(device),
-        position_ids=torch.from_numpy(pack.positions)[None].to(device),
-        attention_mask=None if mask is None else torch.from_numpy(mask)[None, None].to(device),
-        logits_to_keep=torch.from_numpy(predictors).to(device),
-        use_cache=False,
-    )
-    logits = output.logits[0].float() / temperature
+    # Several scored nodes may follow one node: its row of the head serves them all.
+    predictors, places = np.unique(pack.parents[pack.scored], return_inverse=True)
+    rows = torch.from_numpy(places).to(device)
     targets = torch.from_numpy(pack.tokens[pack.scored]).to(device)
-    # logsumexp and a gather: the full matrix of log-probabilities is never kept for backward.
-    places = torch.from_numpy(rows).to(device)
-    sums = torch.logsumexp(logits, dim=-1)
-    logprobs = logits[places, targets] - sums[places]
-    if not want_entropy:
-        return logprobs
-    return logprobs, (sums - (logits.softmax(-1) * logits).sum(-1))[places]
+    model = _unwrapped(policy.model)
+    asked: dict[str, Any] = {
+        "input_ids": torch.from_numpy(pack.tokens)[None].to(device),
+        "position_ids": torch.from_numpy(pack.positions)[None].to(device),
+        "logits_to_keep": torch.from_numpy(predictors).to(device),
+        "use_cache": False,
+    }
+    with ExitStack() as stack:
+        if model.config._attn_implementation == "flex_attention" and not pack.is_chain():
+            asked["attention_mask"] = flex_mask(pack, device)
+        else:
+            tree = tree_blocks(pack, model)
+            if tree is None and (mask := pack.attention()) is not None:
+                asked["attention_mask"] = torch.from_numpy(mask)[None, None].to(device)
+            asked |= stack.enter_context(attention_of(model, tree))
+        if is_plain(model):
+            stack.enter_context(
+                head_replaced(
+                    model, rows, targets, temperature=temperature, want_entropy=want_entropy
+                )
+            )
+            found = policy.model(**asked).logits
+            logprobs, entropy = found[: len(targets)], found[len(targets) :]
+        else:  # a head that is adapted, or scales its logits: all of them, but these rows only
+            whole = (policy.model(**asked).logits[0].float() / temperature).log_softmax(-1)
+            logprobs, entropy = whole[rows, targets], -(whole.exp() * whole).sum(-1)[rows]
+    return (logprobs, entropy) if want_entropy else logprobs
+
+
+def _unwrapped(model: Any) -> Any:
+    """The transformers model inside an adapter of PEFT."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @torch.no_grad()
@@ -224,11 +248,16 @@ def completion_logprobs(
     token_budget: int = TOKEN_BUDGET,
 ) -> list[list[tuple[float, ...]]]:
     """Per group, per completion: the log-probability of each of its tokens, without gradient."""
-    found: list[list[tuple[float, ...]]] = [[()] * len(group.completions) for group in groups]
-    for pack in pack_groups(groups, token_budget):
+    mine: dict[tuple[int, int], tuple[float, ...]] = {}
+    for pack, counts in policy.team.share(prefetched(pack_groups(groups, token_budget))):
         values = pack_logprobs(policy, pack, temperature).cpu().numpy()
-        for span in pack.spans:
-            found[span.group][span.completion] = tuple(values[span.rows].tolist())
+        if counts:
+            for span in pack.spans:
+                mine[span.group, span.completion] = tuple(values[span.rows].tolist())
+    found: list[list[tuple[float, ...]]] = [[()] * len(group.completions) for group in groups]
+    for part in policy.team.gather(mine):
+        for (group, completion), row in part.items():
+            found[group][completion] = row
     return found
 
 
