@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from trainer.checkpoint import TrainingRecord, save_checkpoint
 from trainer.config import TrainSettings
 from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
+from trainer.shaping import RewardShaping, attested_mean, shape_batch
+from trainer.state import TrainState
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,12 @@ def train_on_batches(
     folder: Path,
     *,
     on_step: Callable[[int, int, StepMetrics], None] | None = None,
+    state: TrainState | None = None,
+    shaping: RewardShaping | None = None,
 ) -> Trained:
     """Trains the parent's policy in place on proven batches and saves it to a new folder.
+
+    state: of train_turn. shaping: of the scores that the loss sees; nothing else sees them.
 
     Raises ConfigError where nothing in the batches can be trained on, CheckpointError.
     """
@@ -64,14 +70,22 @@ def train_on_batches(
             fix="train on the bounties of one environment",
         )
     rules = GroupRules(checkpoint=parent, stop=spec.sampling.stop, context=policy.context)
-    dataset = build_groups(ordered, policy.codec, rules)
+    shaped = [shape_batch(one, shaping, spec.answer) for one in ordered] if shaping else ordered
+    dataset = build_groups(shaped, policy.codec, rules)
+    if shaping:
+        dataset = replace(dataset, mean_score=attested_mean(ordered))
     if not dataset.groups:
         raise ConfigError(
             f"none of {dataset.traces} attested traces can be trained on: {dataset.skipped}",
             fix="wait for more settled batches of the parent checkpoint",
         )
     metrics = train_turn(
-        policy, dataset.groups, settings, temperature=spec.sampling.temperature, on_step=on_step
+        policy,
+        dataset.groups,
+        settings,
+        temperature=spec.sampling.temperature,
+        on_step=on_step,
+        state=state,
     )
     # Weight 1 for each batch that was looked at: which of its traces taught anything follows
     # from the batch, the parent and the settings.

@@ -23,6 +23,7 @@ from marketplace.cli import (
     mining,
     models,
     randomness,
+    training,
     verifiers,
     watching,
 )
@@ -51,7 +52,7 @@ app.add_typer(randomness.app, name="randomness")
 app.command("watch")(watching.watch)
 app.add_typer(disputes.app, name="dispute")
 app.add_typer(audits.app, name="audit")
-app.command("train")(models.train)
+app.command("train")(training.train)
 app.add_typer(models.app, name="model")
 app.command("balance")(accounts.balance)
 app.command("withdraw")(accounts.withdraw)
