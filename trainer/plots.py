@@ -160,12 +160,14 @@ def steps_plot(
     turns: Sequence[int] = (),
     log: bool = False,
     top: float | None = None,
+    named: bool = False,
     kind: Kind = "svg",
     dark: bool = False,
 ) -> bytes:
     """Measures of each optimizer step. turns: steps done before each new turn, marked by lines.
 
-    log: a log scale, where zeros are left out. top: of the axis, which then begins at 0.
+    log: a log scale, where zeros are left out. top: of the axis, which then begins at 0. named: a
+    legend also for a single series.
     """
     _same_length(**{name: list(values) for name, values in series.items()})
     figure, axes = _figure(title, "optimizer step", ylabel, dark=dark)
@@ -185,7 +187,8 @@ def steps_plot(
         axes.set_yscale("log")
     if top is not None:
         axes.set_ylim(0, top)
-    if len(series) > 1:
+    axes.set_xlim(0.5, max(map(len, series.values())) + 0.5)
+    if len(series) > 1 or named:
         axes.legend(frameon=False, fontsize=8)
     return _bytes(figure, axes, kind, dark=dark)
 

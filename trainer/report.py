@@ -81,11 +81,7 @@ def evaluation_page(title: str, evaluations: Sequence[Mapping[str, Any]]) -> str
 def run_page(report: Mapping[str, Any]) -> str:
     """The page of a run (the data of run_report)."""
     turns, evaluations = report["turns"], report["evaluations"]
-    images = _numbered(evaluations)
-    steps = [step for turn in turns for step in turn["steps"]]
-    starts = [sum(len(turn["steps"]) for turn in turns[:number]) for number in range(1, len(turns))]
-    if steps:
-        images |= _step_images(steps, starts)
+    images = _numbered(evaluations) | learning_images(turns)
     for number, one in enumerate(evaluations):
         seen = one["over_turns"]
         if len(seen) > 2:
@@ -105,6 +101,45 @@ def run_page(report: Mapping[str, Any]) -> str:
                 unit=money["unit"],
             )
     return render(_template("run.html"), report=report, images=images)
+
+
+def learning_images(turns: Sequence[Mapping[str, Any]]) -> Images:
+    """What the steps of the turns measured (their "steps", StepMetrics as plain data)."""
+    steps = [step for turn in turns for step in turn["steps"]]
+    starts = [sum(len(turn["steps"]) for turn in turns[:number]) for number in range(1, len(turns))]
+    if not steps:
+        return {}
+
+    def column(name: str) -> list[float]:
+        return [float(step[name]) for step in steps]
+
+    reasons = sorted({reason for step in steps for reason in step["masked"]})
+    masked = {
+        reason: [float(step["masked"].get(reason, 0.0)) for step in steps] for reason in reasons
+    } or {"none": [0.0] * len(steps)}
+    levels = ("median", "90 %", "99 %")
+    kl = {
+        level: [float(step["kl_quantiles"][place]) for step in steps]
+        for place, level in enumerate(levels)
+    }
+
+    def drawn(
+        series: Mapping[str, Sequence[float]], title: str, ylabel: str, **options: Any
+    ) -> dict[str, str]:
+        return pictured(
+            plots.steps_plot, series, title=title, ylabel=ylabel, turns=starts, **options
+        )
+
+    return {
+        "step_reward": drawn({"score": column("mean_score")}, "Reward", "mean score"),
+        "step_length": drawn({"tokens": column("mean_length")}, "Response length", "mean tokens"),
+        "step_ess": drawn(
+            {"share": column("effective_share")}, "Effective sample size", "of tokens", top=1.05
+        ),
+        "step_kl": drawn(kl, "Divergence of tokens", "nats", log=True),
+        "step_masked": drawn(masked, "Without weight", "share of tokens", named=True),
+        "step_gradient": drawn({"norm": column("grad_norm")}, "Gradient norm", "before clipping"),
+    }
 
 
 def spending_rows(
@@ -138,39 +173,6 @@ def write_report(report: Mapping[str, Any], folder: Path) -> Path:
     write_atomically(folder / "report.json", text.encode() + b"\n")
     write_atomically(page, run_page(report).encode())
     return page
-
-
-def _step_images(steps: Sequence[Mapping[str, Any]], starts: Sequence[int]) -> Images:
-    def column(name: str) -> list[float]:
-        return [float(step[name]) for step in steps]
-
-    reasons = sorted({reason for step in steps for reason in step["masked"]})
-    masked = {
-        reason: [float(step["masked"].get(reason, 0.0)) for step in steps] for reason in reasons
-    } or {"none": [0.0] * len(steps)}
-    levels = ("median", "90 %", "99 %")
-    kl = {
-        level: [float(step["kl_quantiles"][place]) for step in steps]
-        for place, level in enumerate(levels)
-    }
-
-    def drawn(
-        series: Mapping[str, Sequence[float]], title: str, ylabel: str, **options: Any
-    ) -> dict[str, str]:
-        return pictured(
-            plots.steps_plot, series, title=title, ylabel=ylabel, turns=starts, **options
-        )
-
-    return {
-        "reward": drawn({"score": column("mean_score")}, "Reward", "mean score"),
-        "length": drawn({"tokens": column("mean_length")}, "Response length", "mean tokens"),
-        "ess": drawn(
-            {"share": column("effective_share")}, "Effective sample size", "of tokens", top=1.05
-        ),
-        "kl": drawn(kl, "Divergence of tokens", "nats", log=True),
-        "masked": drawn(masked, "Without weight", "share of tokens"),
-        "gradient": drawn({"norm": column("grad_norm")}, "Gradient norm", "before clipping"),
-    }
 
 
 def _numbered(evaluations: Sequence[Mapping[str, Any]]) -> Images:
