@@ -89,13 +89,20 @@ def train_on_batches(
 
 
 def publish(
-    client: MarketClient, store: ContentStore, folder: Path, *, parent: int, root: bytes
+    client: MarketClient,
+    store: ContentStore,
+    folder: Path,
+    *,
+    parent: int,
+    root: bytes,
+    parent_folder: Path | None = None,
 ) -> tuple[int, Cid]:
     """Puts a checkpoint folder into the store and registers it. Returns its id and CID.
 
-    Content first: whoever sees the registration can fetch it.
+    Content first: whoever sees the registration can fetch it. parent_folder: the parent as it
+    was fetched; whoever has it too need only fetch what changed since.
     """
-    cid = put_checkpoint(store, folder)
+    cid = put_checkpoint(store, folder, parent=parent_folder)
     checkpoint, _ = client.register_checkpoint(parent, cid, root)
     return checkpoint, cid
 

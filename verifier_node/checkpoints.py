@@ -39,7 +39,9 @@ class CheckpointCache:
         cid = Cid.from_chain(content.digest, content.codec)
         # By content, not by id: a reorg can give an id to another checkpoint.
         folder = self._directory / str(cid)
-        return fetch_checkpoint(self._store, cid, folder, timeout=FETCH_SECONDS)
+        return fetch_checkpoint(
+            self._store, cid, folder, timeout=FETCH_SECONDS, bases=self._directory
+        )
 
     def policy(self, checkpoint: int) -> Policy:
         """The checkpoint as a policy. Needs the extra [verify]."""

@@ -124,7 +124,8 @@ def train(
             fix="name bounties of one environment that have settled batches",
         )
     spec = fetch_spec(store, environments.pop(), timeout)
-    policy = Policy.load(_cache(context, client).folder(parent))
+    parent_folder = _cache(context, client).folder(parent)
+    policy = Policy.load(parent_folder)
     with progress("training", None) as advance:
         trained = train_on_batches(
             policy, parent, attested, spec, chosen, out, on_step=lambda *_: advance()
@@ -136,7 +137,14 @@ def train(
     if not register:
         print(out)
         return
-    checkpoint, cid = publish(client, store, out, parent=parent, root=trained.dataset_root)
+    checkpoint, cid = publish(
+        client,
+        store,
+        out,
+        parent=parent,
+        root=trained.dataset_root,
+        parent_folder=parent_folder,
+    )
     print(checkpoint)
     say(f"checkpoint {checkpoint} (child of {parent}) is {cid}")
 

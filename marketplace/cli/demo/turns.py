@@ -157,7 +157,12 @@ def _turn(world: World, run: Run, number: int, parent: int, announce: Announce) 
         )
     with meter.stage("register"):
         checkpoint, _ = publish(
-            world.poster, world.store, folder, parent=parent, root=trained.dataset_root
+            world.poster,
+            world.store,
+            folder,
+            parent=parent,
+            root=trained.dataset_root,
+            parent_folder=world.checkpoints.folder(parent),
         )
         shutil.rmtree(folder)
     with meter.stage("evaluate"):
