@@ -43,8 +43,11 @@ def train_on_batches(
     folder: Path,
     *,
     on_step: Callable[[int, int, StepMetrics], None] | None = None,
+    save: Callable[..., Path] = save_checkpoint,
 ) -> Trained:
     """Trains the parent's policy in place on proven batches and saves it to a new folder.
+
+    save: how, if not as whole weights.
 
     Raises ConfigError where nothing in the batches can be trained on, CheckpointError.
     """
@@ -84,7 +87,7 @@ def train_on_batches(
         settings=settings.model_dump(mode="json"),
         metrics=metrics.summary(),
     )
-    save_checkpoint(policy, folder, sampling=spec.sampling, record=record)
+    save(policy, folder, sampling=spec.sampling, record=record)
     return Trained(folder, parent, tuple(b.terms.batch for b in ordered), root, dataset, metrics)
 
 

@@ -157,12 +157,7 @@ def _turn(world: World, run: Run, number: int, parent: int, announce: Announce) 
         )
     with meter.stage("register"):
         checkpoint, _ = publish(
-            world.poster,
-            world.store,
-            folder,
-            parent=parent,
-            root=trained.dataset_root,
-            parent_folder=world.checkpoints.folder(parent),
+            world.poster, world.store, folder, parent=parent, root=trained.dataset_root
         )
         shutil.rmtree(folder)
     with meter.stage("evaluate"):
