@@ -45,12 +45,14 @@ def train_on_batches(
     folder: Path,
     *,
     on_step: Callable[[int, int, StepMetrics], None] | None = None,
+    save: Callable[..., Path] = save_checkpoint,
     state: TrainState | None = None,
     shaping: RewardShaping | None = None,
 ) -> Trained:
     """Trains the parent's policy in place on proven batches and saves it to a new folder.
 
-    state: of train_turn. shaping: of the scores that the loss sees; nothing else sees them.
+    save: how, if not as whole weights. state: of train_turn. shaping: of the scores that the loss
+    sees; nothing else sees them.
 
     Raises ConfigError where nothing in the batches can be trained on, CheckpointError.
     """
@@ -98,18 +100,25 @@ def train_on_batches(
         settings=settings.model_dump(mode="json"),
         metrics=metrics.summary(),
     )
-    save_checkpoint(policy, folder, sampling=spec.sampling, record=record)
+    save(policy, folder, sampling=spec.sampling, record=record)
     return Trained(folder, parent, tuple(b.terms.batch for b in ordered), root, dataset, metrics)
 
 
 def publish(
-    client: MarketClient, store: ContentStore, folder: Path, *, parent: int, root: bytes
+    client: MarketClient,
+    store: ContentStore,
+    folder: Path,
+    *,
+    parent: int,
+    root: bytes,
+    parent_folder: Path | None = None,
 ) -> tuple[int, Cid]:
     """Puts a checkpoint folder into the store and registers it. Returns its id and CID.
 
-    Content first: whoever sees the registration can fetch it.
+    Content first: whoever sees the registration can fetch it. parent_folder: the parent as it
+    was fetched; whoever has it too need only fetch what changed since.
     """
-    cid = put_checkpoint(store, folder)
+    cid = put_checkpoint(store, folder, parent=parent_folder)
     checkpoint, _ = client.register_checkpoint(parent, cid, root)
     return checkpoint, cid
 

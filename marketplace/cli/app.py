@@ -20,6 +20,7 @@ from marketplace.cli import (
     disputes,
     economics,
     environments,
+    experts,
     mining,
     models,
     randomness,
@@ -54,6 +55,9 @@ app.add_typer(disputes.app, name="dispute")
 app.add_typer(audits.app, name="audit")
 app.command("train")(training.train)
 app.add_typer(models.app, name="model")
+models.app.command("expert")(experts.expert)
+models.app.command("compose")(experts.compose)
+models.app.command("compare")(experts.compare)
 app.command("balance")(accounts.balance)
 app.command("withdraw")(accounts.withdraw)
 app.command("serve")(chains.serve)

@@ -19,6 +19,7 @@ from marketplace.chain.client import MarketClient
 from marketplace.chain.records import Batch, BountyTerms
 from marketplace.cli.demo.money import settlements
 from marketplace.cli.output import progress, say
+from marketplace.gym.modules import is_adapter
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol.errors import ConfigError
@@ -32,6 +33,7 @@ from trainer.recipe import BountyPolicy, Plan
 from trainer.run import Bought, RunFolder
 from trainer.state import write_atomically
 from trainer.turn import Trained, publish
+from verifier_node.checkpoints import CheckpointCache
 
 NOTE_NAME = "market.json"
 
@@ -41,7 +43,7 @@ class MarketTrader:
     """A trainer.run.Trader on a market.
 
     environments: id and spec by the recipe's names. bounties: to train on; empty: one is opened
-    for each turn, by the policy. register: publish and register results. timeout: seconds for
+    for each turn, by the policy. cache: of checkpoints. register: publish and register results. timeout: seconds for
     each download. poll: seconds between two looks at the chain.
     """
 
@@ -51,6 +53,7 @@ class MarketTrader:
     environments: Mapping[str, tuple[bytes, EnvironmentSpec]]
     policy: BountyPolicy
     bounties: tuple[int, ...]
+    cache: CheckpointCache
     register: bool
     timeout: float
     poll: float = 2.0
@@ -105,7 +108,10 @@ class MarketTrader:
         """Registers the turn's checkpoint, if it is not the newest one already."""
         if not self.register:
             return trained.parent
-        cid = put_checkpoint(self.store, trained.folder)
+        # An adapter is small as it is; of whole weights others fetch what changed.
+        whole = not is_adapter(trained.folder)
+        parent_folder = self.cache.folder(trained.parent) if whole else None
+        cid = put_checkpoint(self.store, trained.folder, parent=parent_folder)
         newest = self.client.latest_checkpoint(self.client.address)
         if newest is not None:
             content = self.client.checkpoint(newest).content
@@ -117,6 +123,7 @@ class MarketTrader:
             trained.folder,
             parent=trained.parent,
             root=trained.dataset_root,
+            parent_folder=parent_folder,
         )
         say(f"checkpoint {number} (child of {trained.parent}) is {cid}")
         return number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,8 +26,12 @@ from marketplace.gym.environment import Environment
 from marketplace.gym.spec import EnvironmentSpec, environment_id, spec_bytes
 from marketplace.protocol.errors import ConfigError
 from marketplace.storage.assets import fetch_assets
+from marketplace.storage.checkpoints import put_checkpoint
+from marketplace.storage.cid import Cid
+from marketplace.storage.unixfs import cid_of_bytes
 
 if TYPE_CHECKING:
+    from trainer.adapting import Weights
     from trainer.grpo import StepMetrics
     from trainer.recipe import Plan, Recipe
     from trainer.run import Evaluate, Options, RunFolder
@@ -160,7 +164,7 @@ class _Run:
         with CheckPool(assets=self._context.assets) as pool:
             trader = LocalTrader(found, self._folder, pool, self._recipe)
             Policy.load(model)  # before a folder is made for what can't run
-            self._run(trader, model, 1, {"base": base, "market": None}, found)
+            self._run(trader, model, _manifest_cid(model), 1, {"base": base, "market": None}, found)
 
     def _on_market(self, bounties: tuple[int, ...], register: bool, timeout: float) -> None:
         from marketplace.cli.market_traces import MarketTrader
@@ -194,6 +198,7 @@ class _Run:
             environments=ids,
             policy=self._recipe.bounty,
             bounties=bounties,
+            cache=cache,
             register=register,
             timeout=timeout,
         )
@@ -208,33 +213,42 @@ class _Run:
                 "register": register,
             },
         }
-        self._run(trader, cache.folder(parent), parent, identity, found)
+        content = client.checkpoint(parent).content
+        cid = str(Cid.from_chain(content.digest, content.codec))
+        self._run(trader, cache.folder(parent), cid, parent, identity, found)
 
     def _run(
         self,
         trader: Any,
         base: Path,
+        cid: str,
         first: int,
         identity: dict[str, Any],
         environments: dict[str, Environment],
     ) -> None:
-        from trainer.adapting import WholeModel
+        from trainer.adapting import AdapterEach, WholeModel
         from trainer.metrics import open_streams
         from trainer.recipe import plans
         from trainer.run import run_name, run_recipe
 
         recipe, folder = self._recipe, self._folder
         identity = {"v": 1, "recipe": recipe.model_dump(mode="json"), **identity}
-        last = sum(1 for _ in plans(recipe))
-        if self._out.exists():
-            self._finished(last)
+        todo = list(plans(recipe))
+        results = self._results(todo)
+        if all(place.exists() for place in results.values()) or self._out.is_file():
+            self._finished(results)
             return
+        if recipe.adapter is None and self._out.exists():
+            raise ConfigError(f"{self._out} exists already", fix="name a new folder with --out")
+        weights: Weights = WholeModel(base)
+        if (lora := recipe.adapter) is not None:
+            weights = AdapterEach(base, cid, rank=lora.rank, alpha=lora.alpha)
         if folder.begin(identity, resume=self._resume):
             say(f"going on in {folder.path}")
-        with _bars(recipe, last) as options:
+        with _bars(recipe, len(todo)) as options:
             report = run_recipe(
                 recipe,
-                WholeModel(base),
+                weights,
                 folder,
                 trader,
                 self._evaluator(environments),
@@ -248,17 +262,27 @@ class _Run:
                 options(self._save_every),
                 first=first,
             )
-        _move(folder.turn(last) / "checkpoint", self._out)
-        shutil.rmtree(folder.turn(last), ignore_errors=True)
+        for turn, place in results.items():
+            if not place.exists():
+                _move(folder.turn(turn) / "checkpoint", place)
+            shutil.rmtree(folder.turn(turn), ignore_errors=True)
         _tell(report, folder, self._out, registered=trader.unit is not None)
 
-    def _finished(self, last: int) -> None:
+    def _results(self, todo: Sequence[Plan]) -> dict[int, Path]:
+        """Where the checkpoints of which turns end up: the last one, or each adapter's last."""
+        if self._recipe.adapter is None:
+            return {todo[-1].turn: self._out}
+        last = {plan.environment: plan.turn for plan in todo}
+        return {turn: self._out / Path(name).stem[:64] for name, turn in last.items()}
+
+    def _finished(self, results: Mapping[int, Path]) -> None:
         """The result is there: of this very run (nothing to do), or of something else."""
         from trainer.run import weights_hash
 
-        done = self._folder.done(last) if self._folder.path.exists() else None
-        if done is None or done["weights_sha256"] != weights_hash(self._out):
-            raise ConfigError(f"{self._out} exists already", fix="name a new folder with --out")
+        for turn, place in results.items():
+            done = self._folder.done(turn)
+            if done is None or done["weights_sha256"] != weights_hash(place):
+                raise ConfigError(f"{place} exists already", fix="name a new folder with --out")
         say(f"{self._out} is finished already; its report is {self._folder.path / 'report.html'}")
         print(self._out)
 
@@ -294,6 +318,22 @@ class _Run:
             store, assets = self._context.store(), self._context.assets
             fetch_assets(store, spec.to_fetch(), assets, timeout=FETCH_SECONDS)
         return Environment(spec, self._context.assets)
+
+
+class _Unstored:
+    """Tells the CIDs that a store would give, and keeps nothing."""
+
+    def put(self, data: bytes) -> Cid:
+        return cid_of_bytes(data)
+
+    def put_file(self, path: Path) -> Cid:
+        return cid_of_bytes(path.read_bytes())
+
+
+def _manifest_cid(folder: Path) -> str:
+    """The CID that a folder would be registered with."""
+    store: Any = _Unstored()
+    return str(put_checkpoint(store, folder))
 
 
 def _spec(context: Context, name: str) -> EnvironmentSpec:
