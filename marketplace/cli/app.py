@@ -21,6 +21,7 @@ from marketplace.cli import (
     economics,
     environments,
     experts,
+    export,
     mining,
     models,
     randomness,
@@ -58,6 +59,7 @@ app.add_typer(models.app, name="model")
 models.app.command("expert")(experts.expert)
 models.app.command("compose")(experts.compose)
 models.app.command("compare")(experts.compare)
+models.app.command("export")(export.export)
 app.command("balance")(accounts.balance)
 app.command("withdraw")(accounts.withdraw)
 app.command("serve")(chains.serve)

@@ -43,8 +43,8 @@ class MarketTrader:
     """A trainer.run.Trader on a market.
 
     environments: id and spec by the recipe's names. bounties: to train on; empty: one is opened
-    for each turn, by the policy. cache: of checkpoints. register: publish and register results. timeout: seconds for
-    each download. poll: seconds between two looks at the chain.
+    for each turn, by the policy. cache: of checkpoints. register: publish and register results.
+    timeout: seconds for each download. poll: seconds between two looks at the chain.
     """
 
     client: MarketClient
