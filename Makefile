@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep \
-  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance \
+  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance bench-learning \
   gym-tour gym-sweep clean
 
 help:  ## show the targets
@@ -132,6 +132,9 @@ gym-tour: setup  ## every built-in environment end to end on Anvil; a table, and
 gym-sweep: setup  ## every reasoning-gym task through `env check`, half an hour; writes docs/reasoning-gym.md
 	rm -f build/gym-sweep.json
 	$(PY) benchmarks/reasoning_gym/sweep.py --json build/gym-sweep.json
+
+bench-learning: setup  ## accuracy at equal contributed tokens beside TRL and SFT; half an hour; writes benchmarks/learning/results.*
+	$(PY) benchmarks/learning/run.py
 
 bench-provenance: setup  ## replayable sampling on the real model: honest re-runs, lies, cost; writes benchmarks/provenance/results.*
 	$(PY) benchmarks/provenance/run.py

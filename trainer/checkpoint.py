@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
+
+from safetensors import SafetensorError
 
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import SamplingSpec
@@ -49,7 +52,7 @@ def save_checkpoint(
 ) -> Path:
     """Write the policy to a new folder, which appears in one step, complete.
 
-    Raises CheckpointError if the folder exists already or a weight is not finite.
+    Raises CheckpointError if the folder exists already, a weight is not finite or the disk is full.
     """
     path = Path(folder).absolute()
     if path.exists():
@@ -60,7 +63,10 @@ def save_checkpoint(
                 f"weight {name} is not finite", fix="lower learning_rate and train again"
             )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work:
+    with (
+        _writing(path),
+        tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work,
+    ):
         made = Path(work) / "checkpoint"
         policy.model.save_pretrained(made)
         policy.tokenizer.save_pretrained(made)
@@ -114,6 +120,18 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "none"
     return found
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    # safetensors has an error of its own for a write that fails.
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"can't write the checkpoint to {str(path)!r}: {error}",
+            fix="free disk space or name another folder",
+        ) from error
 
 
 def _forget_origin(config: Path) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from marketplace.protocol.errors import ConfigError
 
 _Positive = Annotated[float, Field(gt=0.0)]
+_Share = Annotated[float, Field(gt=0.0, le=1.0)]
+
+LossName = Literal["ours", "grpo", "dapo", "dr_grpo", "gspo", "cispo"]
 
 
 class TrainSettings(BaseModel):
@@ -22,14 +25,29 @@ class TrainSettings(BaseModel):
 
     learning_rate, betas, weight_decay: AdamW's. warmup_steps: linear, from 1/(n+1) of the rate.
     groups_per_step: kept groups in one optimizer step, about. epochs: passes over the data.
-    max_grad_norm: the global gradient norm is clipped to it.
-    ratio_low, ratio_high: clip band around the importance ratio (DAPO's asymmetric clip);
+    max_grad_norm: the global gradient norm is clipped to it. token_budget: tokens computed at
+    once (memory). seed: order of the groups, and what is drawn for replay.
+
+    loss: ours (trainer/loss.py) or, for comparison, one of trainer/objectives.py.
+    ratio_low, ratio_high: clip of current / proximal (DAPO's asymmetric clip);
     negative_ratio_cap: hard upper bound for traces with a negative advantage (INTELLECT-2).
+    good_floor, bad_ceiling: least weight of stale good tokens, most of bad ones (TOPR).
+    band_low, band_high: proximal / behaviour outside of it masks a token (IcePop).
+    negative_drift: mean nats that a trace with a negative advantage may lie off (DeepSeek-V3.2).
+    strict_...: the same for tier B. pull: weight of the squared log-ratio.
+    peer_low, peer_high, gspo_clip, cispo_high, dr_grpo_length: of the other losses.
+
     opaque_weight: advantage given to tier C positives, whose behaviour policy is unknown.
-    mean_tolerance, max_tolerance: a trace whose claimed log-probabilities differ from the
-    parent's by more is not trained on.
-    min_effective_share: an epoch stops when the effective sample size falls below this share.
-    token_budget: tokens computed at once (memory). seed: order of the groups.
+    scorable_share: most of a step's weighted tokens that tier B may have, beside tier A.
+    miner_share: most of a step's |advantage| tokens that one miner may have, beside others.
+    max_staleness: checkpoints back in the lineage that traces may come from; 0 is the parent.
+    mean_tolerance, max_tolerance: a trace whose claimed log-probabilities differ from its
+    checkpoint's by more is not trained on. replay_share: of tier A groups, sampled again.
+    poison_sigmas: how many robust deviations a text may be less likely than others; 0: any.
+    copy_nats: copies at tier B that are less likely than exp(-this) are left out.
+    length_price: taken off a score for each thousand tokens; 0: length is free.
+    min_effective_share: training stops when an epoch's effective sample size falls below it.
+    rollback_sigmas: standard errors of held-out accuracy that a child may lose; 0: any loss.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -44,13 +62,36 @@ class TrainSettings(BaseModel):
     groups_per_step: Annotated[int, Field(ge=1)] = 16
     epochs: Annotated[int, Field(ge=1, le=16)] = 1
     max_grad_norm: _Positive = 1.0
+    loss: LossName = "ours"
     ratio_low: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
     ratio_high: Annotated[float, Field(gt=1.0)] = 1.28
     negative_ratio_cap: Annotated[float, Field(gt=1.0)] = 4.0
+    good_floor: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    bad_ceiling: Annotated[float, Field(ge=1.0)] = 1.0
+    band_low: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    band_high: Annotated[float, Field(ge=1.0)] = 2.0
+    negative_drift: _Positive = 0.2
+    strict_band_low: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    strict_band_high: Annotated[float, Field(ge=1.0)] = 2.0
+    strict_negative_drift: _Positive = 0.1
+    pull: Annotated[float, Field(ge=0.0)] = 0.0
+    peer_low: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
+    peer_high: Annotated[float, Field(gt=1.0)] = 1.2
+    gspo_clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.0004
+    cispo_high: Annotated[float, Field(ge=1.0)] = 5.0
+    dr_grpo_length: Annotated[int, Field(ge=1)] = 256
     opaque_weight: Annotated[float, Field(ge=0.0)] = 0.5
+    scorable_share: _Share = 0.5
+    miner_share: _Share = 0.5
+    max_staleness: Annotated[int, Field(ge=0, le=64)] = 2
     mean_tolerance: _Positive = 0.02
     max_tolerance: _Positive = 0.5
+    replay_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    poison_sigmas: Annotated[float, Field(ge=0.0)] = 8.0
+    copy_nats: Annotated[float, Field(ge=0.0)] = 32.0
+    length_price: Annotated[float, Field(ge=0.0)] = 0.0
     min_effective_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    rollback_sigmas: Annotated[float, Field(ge=0.0)] = 1.0
     token_budget: Annotated[int, Field(ge=16)] = 512
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 

@@ -9,9 +9,9 @@ can't teach anything or would teach the wrong thing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
 
 from marketplace.protocol import merkle
 from marketplace.protocol.batch_terms import BatchTerms
@@ -37,11 +37,19 @@ NEGATIVE_OPAQUE: Final = "tier C without a full score"
 REPEATED_OPAQUE: Final = "tier C, same text twice in a group"
 NO_LOGPROBS: Final = "no log-probabilities"
 OTHER_CHECKPOINT: Final = "sampled from another checkpoint"
+TOO_STALE: Final = "sampled too many checkpoints ago"
+OTHER_TEMPERATURE: Final = "sampled at another temperature"
+OTHER_VOCABULARY: Final = "tokens outside the vocabulary"
+NO_PROMPT: Final = "prompt without a token"
 NOT_ITS_TEXT: Final = "tokens do not give the text"
 OVER_CONTEXT: Final = "longer than the context"
 SINGLE: Final = "alone in its group"
 ALL_ALIKE: Final = "same score throughout its group"
-OFF_POLICY: Final = "log-probabilities not the parent's"
+OFF_POLICY: Final = "log-probabilities not its checkpoint's"
+NOT_REPLAYED: Final = "not what its seed samples"
+COPY: Final = "copy of a text that was bought before"
+TOO_OFTEN: Final = "same text more often than by chance"
+IMPROBABLE: Final = "text far less likely than others"
 
 
 class TokenCodec(Protocol):
@@ -73,8 +81,12 @@ class AttestedBatch:
 class TrainingGroup:
     """Traces of one task that are compared with each other; or tier C positives (opaque).
 
-    prompt, completions: token ids. behaviour: log-probabilities per token of each completion,
-    None if opaque. scores: in [0, 1].
+    prompt, completions: token ids. behaviour: log-probabilities per token of each completion
+    under the policy that sampled (claimed, until verified), None if opaque. proximal: the same
+    under the parent; None: the same values. scores: in [0, 1]. miner: address. tier.
+    checkpoint, age: which checkpoint sampled, and how many before the parent it is.
+    seed, samples: what tier A is replayed from; places in the group as sold. copies: which were
+    attested as copies of another text (empty: none).
     """
 
     batch: int
@@ -83,6 +95,30 @@ class TrainingGroup:
     completions: tuple[tuple[int, ...], ...]
     behaviour: tuple[tuple[float, ...], ...] | None
     scores: tuple[float, ...]
+    proximal: tuple[tuple[float, ...], ...] | None = None
+    miner: str = ""
+    tier: Tier = Tier.B
+    checkpoint: int = 0
+    age: int = 0
+    seed: bytes = b""
+    samples: tuple[int, ...] = ()
+    copies: tuple[bool, ...] = ()
+
+    def only(self, places: Sequence[int]) -> TrainingGroup:
+        """The group with these traces only."""
+
+        def some(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(values[place] for place in places) if values else values
+
+        return replace(
+            self,
+            completions=some(self.completions),
+            behaviour=None if self.behaviour is None else some(self.behaviour),
+            scores=some(self.scores),
+            proximal=None if self.proximal is None else some(self.proximal),
+            samples=some(self.samples),
+            copies=some(self.copies),
+        )
 
     @property
     def tokens(self) -> int:
@@ -144,21 +180,32 @@ def open_attested(
 class GroupRules:
     """What a group must fit.
 
-    checkpoint: the one to be trained, which traces of tiers A and B must name. stop: the
-    environment's stop strings. context: most tokens of prompt and completion together.
+    checkpoint: the one to be trained. ages: earlier checkpoints of its lineage and how many
+    before it each is; traces of tiers A and B must name it or one of them, at most max_staleness
+    back. stop, temperature: the environment's; None: any. context: most tokens of prompt and
+    completion together.
     """
 
     checkpoint: int
     stop: tuple[str, ...]
     context: int
+    temperature: float | None = None
+    ages: Mapping[int, int] = field(default_factory=dict)
+    max_staleness: int = 0
+
+    def age(self, checkpoint: int | None) -> int | None:
+        """How many checkpoints before the parent; None if not of its lineage."""
+        if checkpoint == self.checkpoint:
+            return 0
+        return None if checkpoint is None else self.ages.get(checkpoint)
 
 
 def build_groups(batches: Iterable[AttestedBatch], codec: TokenCodec, rules: GroupRules) -> Dataset:
     """The usable groups of the batches, in order, and what was left out.
 
-    Tiers A and B: traces of the checkpoint, with tokens that give their text and with
-    log-probabilities, in groups of two or more that differ in score. Tier C: fully scored
-    traces only, and opaque: nothing is known of the policy that sampled them.
+    Tiers A and B: traces of the checkpoint (or an earlier one, within bounds), with tokens that
+    give their text and with log-probabilities, in groups of two or more that differ in score.
+    Tier C: fully scored traces only, and opaque: nothing is known of the policy that sampled them.
     """
     skipped: Counter[str] = Counter()
     groups: list[TrainingGroup] = []
@@ -172,20 +219,22 @@ def build_groups(batches: Iterable[AttestedBatch], codec: TokenCodec, rules: Gro
         judged = list(zip(batch.lines, batch.verdicts, strict=True))
         for start in range(0, len(judged), terms.group_size):
             members = list(_admitted(judged[start : start + terms.group_size], skipped))
-            scores += [score for _, score in members]
-            lengths += [len(trace.tokens) for trace, _ in members if trace.tokens]
-            if members and (group := build(terms.batch, members, codec, rules, skipped)):
+            scores += [one.score for one in members]
+            lengths += [len(one.trace.tokens) for one in members if one.trace.tokens]
+            if members and (group := build(terms, members, codec, rules, skipped)):
                 groups.append(group)
     left_out = {reason: count for reason, count in sorted(skipped.items()) if count}
     return Dataset(tuple(groups), traces, left_out, _mean(scores), _mean(lengths))
 
 
-_Members = list[tuple[Trace, float]]
+@dataclass(frozen=True, slots=True)
+class _Member:
+    trace: Trace
+    score: float
+    copy: bool
 
 
-def _admitted(
-    judged: Sequence[tuple[bytes, Verdict]], skipped: Counter[str]
-) -> Iterator[tuple[Trace, float]]:
+def _admitted(judged: Sequence[tuple[bytes, Verdict]], skipped: Counter[str]) -> Iterator[_Member]:
     """The traces of a group that a score was given to, with that score in [0, 1]."""
     for line, verdict in judged:
         if verdict.reason in FAULTS:
@@ -195,60 +244,96 @@ def _admitted(
         elif verdict.reason is Reason.TOO_LONG:
             skipped[TOO_LONG] += 1
         else:
+            copy = verdict.reason is Reason.DUPLICATE
             try:
-                yield decode_line(line), verdict.score_ppm / PPM
+                yield _Member(decode_line(line), verdict.score_ppm / PPM, copy)
             except MalformedTrace:  # a committee attested what it can't have read
                 skipped[UNREADABLE] += 1
 
 
 def _scorable_group(
-    batch: int, members: _Members, codec: TokenCodec, rules: GroupRules, skipped: Counter[str]
+    terms: BatchTerms,
+    members: Sequence[_Member],
+    codec: TokenCodec,
+    rules: GroupRules,
+    skipped: Counter[str],
 ) -> TrainingGroup | None:
-    first = members[0][0]
+    first = members[0].trace
     prompt = codec.encode(first.prompt)
-    kept: list[tuple[tuple[int, ...], tuple[float, ...], float]] = []
-    for trace, score in members:
-        if not trace.tokens or trace.logprobs is None:
-            skipped[NO_LOGPROBS] += 1
-        elif trace.checkpoint != rules.checkpoint:
-            skipped[OTHER_CHECKPOINT] += 1
-        elif len(prompt) + len(trace.tokens) > rules.context:
-            skipped[OVER_CONTEXT] += 1
-        elif not _gives_its_text(trace, trace.tokens, codec, rules.stop):
-            skipped[NOT_ITS_TEXT] += 1
+    kept: list[_Member] = []
+    for one in members:
+        if reason := _objection(one.trace, prompt, codec, rules):
+            skipped[reason] += 1
         else:
-            kept.append((trace.tokens, trace.logprobs, score))
-    scores = tuple(score for *_, score in kept)
+            kept.append(one)
+    # A group has one policy; of a mixture only one part can be compared.
+    checkpoint = kept[0].trace.checkpoint if kept else None
+    skipped[OTHER_CHECKPOINT] += sum(one.trace.checkpoint != checkpoint for one in kept)
+    kept = [one for one in kept if one.trace.checkpoint == checkpoint]
+    scores = tuple(one.score for one in kept)
     if not is_informative(scores):
         skipped[ALL_ALIKE if len(kept) > 1 else SINGLE] += len(kept)
         return None
     return TrainingGroup(
-        batch=batch,
+        batch=terms.batch,
         task=first.task,
         prompt=prompt,
-        completions=tuple(tokens for tokens, *_ in kept),
-        behaviour=tuple(logprobs for _, logprobs, _ in kept),
+        completions=tuple(one.trace.tokens or () for one in kept),
+        behaviour=tuple(one.trace.logprobs or () for one in kept),
         scores=scores,
+        miner=_owner(terms),
+        tier=terms.tier,
+        checkpoint=checkpoint or 0,
+        age=rules.age(checkpoint) or 0,
+        seed=terms.seed(first.task) if terms.tier is Tier.A else b"",
+        samples=tuple(one.trace.sample for one in kept),
+        copies=tuple(one.copy for one in kept),
     )
 
 
-def _gives_its_text(
-    trace: Trace, tokens: tuple[int, ...], codec: TokenCodec, stop: tuple[str, ...]
-) -> bool:
-    known = max(tokens) < codec.vocabulary
-    return known and codec.completion(tokens, stop) == trace.completion
+def _objection(
+    trace: Trace, prompt: tuple[int, ...], codec: TokenCodec, rules: GroupRules
+) -> str | None:
+    """What speaks against a trace of tiers A and B, before any model is asked."""
+    age = rules.age(trace.checkpoint)
+    if not trace.tokens or trace.logprobs is None:
+        return NO_LOGPROBS
+    if age is None:
+        return OTHER_CHECKPOINT
+    if age > rules.max_staleness:
+        return TOO_STALE
+    if rules.temperature is not None and trace.temperature != rules.temperature:
+        return OTHER_TEMPERATURE
+    if not prompt:
+        return NO_PROMPT
+    if len(prompt) + len(trace.tokens) > rules.context:
+        return OVER_CONTEXT
+    if max(trace.tokens) >= codec.vocabulary:
+        return OTHER_VOCABULARY
+    if codec.completion(trace.tokens, rules.stop) != trace.completion:
+        return NOT_ITS_TEXT
+    return None
 
 
 def _opaque_group(
-    batch: int, members: _Members, codec: TokenCodec, rules: GroupRules, skipped: Counter[str]
+    terms: BatchTerms,
+    members: Sequence[_Member],
+    codec: TokenCodec,
+    rules: GroupRules,
+    skipped: Counter[str],
 ) -> TrainingGroup | None:
-    first = members[0][0]
+    first = members[0].trace
     prompt = codec.encode(first.prompt)
     # The same text twice would only weigh it double: a miner must not set its own weight.
     kept: dict[str, tuple[int, ...]] = {}
-    for trace, score in members:
-        if score < 1.0 or trace.finish != "stop":
+    for one in members:
+        trace = one.trace
+        if one.score < 1.0 or trace.finish != "stop":
             skipped[NEGATIVE_OPAQUE] += 1
+        elif one.copy:
+            skipped[COPY] += 1
+        elif not prompt:
+            skipped[NO_PROMPT] += 1
         elif trace.completion in kept:
             skipped[REPEATED_OPAQUE] += 1
         else:
@@ -260,13 +345,19 @@ def _opaque_group(
     if not kept:
         return None
     return TrainingGroup(
-        batch=batch,
+        batch=terms.batch,
         task=first.task,
         prompt=prompt,
         completions=tuple(kept.values()),
         behaviour=None,
         scores=(1.0,) * len(kept),
+        miner=_owner(terms),
+        tier=terms.tier,
     )
+
+
+def _owner(terms: BatchTerms) -> str:
+    return terms.miner if isinstance(terms.miner, str) else "0x" + terms.miner.hex()
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,94 +1,47 @@
 """One training turn: groups in, the policy's weights changed in place, metrics out.
 
-    verify    the parent's own log-probabilities of every completion (one pass without gradient);
-              traces whose miner claimed others are dropped, the rest is trained with ours
+    verify    log-probabilities of every completion under the policy that sampled it and under
+              the parent; what they speak against is left out (verify.py)
     plan      minibatches of about groups_per_step groups, in an order fixed by the seed
-    step      per minibatch: packed forward and backward in micro-batches, one denominator,
-              gradient norm clipped, AdamW
+    step      per minibatch: influence capped, packed forward and backward in micro-batches, one
+              denominator, gradient norm clipped, AdamW
 
-The first pass replaces claims by facts, so that a miner can't steer the ratio of a single token.
-It is possible because a turn trains the very checkpoint that its traces came from.
+Claims are replaced by facts first, so that a miner can't steer the ratio of a single token.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from itertools import islice
-from typing import Any, Final
 
 import torch
 
-from marketplace.gym.packing import TokenGroup, pack_groups
-from marketplace.gym.policy import Policy, completion_logprobs, pack_logprobs
-from marketplace.gym.provenance import Tolerance
+from marketplace.gym.packing import Pack, TokenGroup, pack_groups
+from marketplace.gym.policy import Policy, pack_logprobs
 from marketplace.protocol.errors import CheckpointError
-from trainer.advantages import is_informative, leave_one_out
+from marketplace.protocol.trace import Tier
+from trainer.advantages import priced
+from trainer.caps import capped
 from trainer.config import TrainSettings
-from trainer.data import ALL_ALIKE, OFF_POLICY, SINGLE, TrainingGroup
-from trainer.loss import ClipBand, effective_share, policy_loss
+from trainer.data import TrainingGroup
+from trainer.loss import Tokens, effective_share
+from trainer.measures import (
+    StepMetrics,
+    TurnMetrics,
+    epoch_effective_share,
+    kl_quantiles,
+    step_of,
+)
+from trainer.objectives import OBJECTIVES, Objective
 from trainer.state import TrainState, record, resume, run_digest
+from trainer.verify import PolicyOf, verify_behaviour
 
-KL_LEVELS: Final = (0.5, 0.9, 0.99)
-CLIPPED: Final = "clipped"
+__all__ = ["StepMetrics", "TurnMetrics", "train_turn", "verify_behaviour"]
 
-
-@dataclass(frozen=True, slots=True)
-class StepMetrics:
-    """One optimizer step.
-
-    grad_norm: before clipping. clipped_share, effective_share (ESS): of tokens. kl_quantiles: of
-    the tokens' divergence ratio - 1 - log ratio, at KL_LEVELS. masked: share of the step's tokens
-    that got no weight, by reason. mean_length: tokens of a completion. mean_score: of the traces.
-    """
-
-    loss: float
-    grad_norm: float
-    mean_ratio: float
-    clipped_share: float
-    effective_share: float
-    groups: int
-    tokens: int
-    kl_quantiles: tuple[float, ...] = (0.0, 0.0, 0.0)
-    masked: dict[str, float] = field(default_factory=dict)
-    mean_length: float = 0.0
-    mean_score: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class TurnMetrics:
-    """A whole turn. dropped: traces left out by verification. stopped_early: the data went stale.
-
-    groups, traces, tokens: what was trained on, once per epoch.
-    """
-
-    steps: tuple[StepMetrics, ...]
-    groups: int
-    traces: int
-    tokens: int
-    dropped: dict[str, int]
-    stopped_early: bool
-
-    def summary(self) -> dict[str, Any]:
-        """Plain data for a training record: counts, and means over the steps."""
-        names = ("loss", "grad_norm", "mean_ratio", "clipped_share", "effective_share")
-        means = {
-            name: math.fsum(getattr(step, name) for step in self.steps) / max(1, len(self.steps))
-            for name in names
-        }
-        return {
-            **means,
-            "optimizer_steps": len(self.steps),
-            "groups": self.groups,
-            "traces": self.traces,
-            "tokens": self.tokens,
-            "dropped": self.dropped,
-            "stopped_early": self.stopped_early,
-            "steps": [asdict(step) for step in self.steps],
-        }
+CAPPED = "over its miner's or tier's share"
 
 
 def train_turn(
@@ -97,13 +50,17 @@ def train_turn(
     settings: TrainSettings,
     *,
     temperature: float,
+    behaviour_of: PolicyOf | None = None,
+    objective: Objective | None = None,
     on_step: Callable[[int, int, StepMetrics], None] | None = None,
     state: TrainState | None = None,
 ) -> TurnMetrics:
-    """Train the policy in place on groups that were sampled from it at `temperature`.
+    """Train the policy in place on groups that were sampled at `temperature`.
 
     policy: the parent's, also where a state is resumed, whose weights are put in place once the
     behaviour is verified. Only parameters that require a gradient change.
+    behaviour_of: weights of the earlier checkpoints that groups with an age come from.
+    objective: instead of the one that settings.loss names.
     on_step: called with (steps done, steps in all, metrics). state: filled before each on_step,
     for trainer.state.save_state; a state that holds steps makes the turn go on behind them and
     end in the same weights. Without usable groups nothing changes. Raises CheckpointError if a
@@ -111,28 +68,30 @@ def train_turn(
     another run's.
     """
     state = TrainState() if state is None else state
+    objective = objective or OBJECTIVES[settings.loss]
     run = run_digest(settings, groups)
-    groups, dropped = verify_behaviour(policy, groups, settings, temperature=temperature)
+    groups, dropped = verify_behaviour(
+        policy, groups, settings, temperature=temperature, behaviour_of=behaviour_of
+    )
     named = {name: one for name, one in policy.model.named_parameters() if one.requires_grad}
-    parameters = list(named.values())
     optimizer = torch.optim.AdamW(
-        parameters,
+        list(named.values()),
         lr=settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
     )
     per_epoch = max(1, round(len(groups) / settings.groups_per_step)) if groups else 0
     resume(state, run, named, optimizer)
-    steps = [_step_of(one) for one in state.steps]
+    steps = [step_of(one) for one in state.steps]
     for minibatch in islice(_minibatches(groups, per_epoch, settings), len(steps), None):
         if state.stopped:
             break
         warmth = min(1.0, (len(steps) + 1) / (settings.warmup_steps + 1))
         optimizer.param_groups[0]["lr"] = settings.learning_rate * warmth
-        step = _train_step(policy, optimizer, parameters, minibatch, settings, temperature)
+        step = _train_step(policy, optimizer, minibatch, objective, settings, temperature)
         steps.append(step)
         record(state, named, optimizer, asdict(step))
-        state.stopped = step.effective_share < settings.min_effective_share
+        state.stopped = _stale(steps, per_epoch, settings)
         if on_step is not None:
             on_step(len(steps), per_epoch * settings.epochs, step)
     optimizer.zero_grad(set_to_none=True)
@@ -146,43 +105,6 @@ def train_turn(
     )
 
 
-def verify_behaviour(
-    policy: Policy,
-    groups: Sequence[TrainingGroup],
-    settings: TrainSettings,
-    *,
-    temperature: float,
-) -> tuple[list[TrainingGroup], dict[str, int]]:
-    """The groups with the policy's own log-probabilities as behaviour; dropped traces by reason.
-
-    A trace that claimed others (over the settings' tolerances) is dropped; so is what is left
-    of a group that says nothing any more. Opaque groups pass as they are.
-    """
-    tolerance = Tolerance(settings.mean_tolerance, settings.max_tolerance)
-    claimed = [group for group in groups if group.behaviour is not None]
-    verified = completion_logprobs(
-        policy, list(map(_tokens, claimed)), temperature, token_budget=settings.token_budget
-    )
-    kept: list[TrainingGroup] = []
-    dropped: Counter[str] = Counter()
-    for group, own in zip(claimed, verified, strict=True):
-        good = [
-            place
-            for place, (ours, theirs) in enumerate(zip(own, group.behaviour or (), strict=True))
-            if tolerance.admits(ours, theirs)
-        ]
-        dropped[OFF_POLICY] += len(own) - len(good)
-        scores = tuple(group.scores[place] for place in good)
-        if is_informative(scores):
-            completions = tuple(group.completions[place] for place in good)
-            behaviour = tuple(own[place] for place in good)
-            kept.append(replace(group, completions=completions, behaviour=behaviour, scores=scores))
-        else:
-            dropped[ALL_ALIKE if len(good) > 1 else SINGLE] += len(good)
-    kept += [group for group in groups if group.behaviour is None]
-    return kept, {reason: count for reason, count in dropped.items() if count}
-
-
 def _minibatches(
     groups: Sequence[TrainingGroup], per_epoch: int, settings: TrainSettings
 ) -> Iterator[list[TrainingGroup]]:
@@ -194,86 +116,137 @@ def _minibatches(
             yield shuffled[index::per_epoch]
 
 
+def _stale(steps: Sequence[StepMetrics], per_epoch: int, settings: TrainSettings) -> bool:
+    """The stop rule: at the end of each epoch, over all of its tokens. One minibatch says little,
+    and the data of an epoch are as old at its start as at its end."""
+    if len(steps) % per_epoch:
+        return False
+    return epoch_effective_share(steps[-per_epoch:]) < settings.min_effective_share
+
+
 def _train_step(
     policy: Policy,
     optimizer: torch.optim.Optimizer,
-    parameters: list[torch.nn.Parameter],
     groups: list[TrainingGroup],
+    objective: Objective,
     settings: TrainSettings,
     temperature: float,
 ) -> StepMetrics:
-    band = ClipBand(settings.ratio_low, settings.ratio_high, settings.negative_ratio_cap)
-    denominator = sum(group.tokens for group in groups)
-    advantages = [_advantages(group, settings) for group in groups]
+    tokens = sum(group.tokens for group in groups)
+    advantages, taken = _advantages(groups, objective, settings)
     optimizer.zero_grad(set_to_none=True)
-    total, clipped = 0.0, 0
+    total, units, clipped = 0.0, 0.0, 0
+    masked: dict[str, int] = {}
     ratios: list[torch.Tensor] = []
-    for pack in pack_groups(list(map(_tokens, groups)), settings.token_budget):
+    for pack in pack_groups([TokenGroup(g.prompt, g.completions) for g in groups],
+                            settings.token_budget):  # fmt: skip
         logprobs = pack_logprobs(policy, pack, temperature)
-        rows: list[int] = []
-        behaviour: list[float] = []
-        weights: list[float] = []
-        for span in pack.spans:
-            known = groups[span.group].behaviour
-            rows += span.rows.tolist()
-            behaviour += known[span.completion] if known else [math.nan] * len(span.rows)
-            weights += [advantages[span.group][span.completion]] * len(span.rows)
-        result = policy_loss(
-            logprobs[torch.tensor(rows, device=policy.device)],
-            torch.tensor(behaviour, device=policy.device),
-            torch.tensor(weights, device=policy.device),
-            denominator=denominator,
-            band=band,
-        )
-        result.loss.backward()
-        total += float(result.loss.detach())
+        result = objective.loss(_gathered(pack, groups, logprobs, advantages), settings)
+        loss = result.terms.sum()
+        # What a step is divided by is known only once all of it was seen (which tokens are kept
+        # depends on the current policy), so gradients are brought to it at the end.
+        (loss / tokens).backward()
+        total += float(loss.detach())
+        units += result.units
         ratios.append(result.ratio.cpu())
         clipped += int(result.clipped.sum())
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
-    if not math.isfinite(norm):
-        raise CheckpointError(
-            f"the gradient norm is {norm} after a loss of {total}",
-            fix="lower learning_rate, or look for corrupt weights in the parent checkpoint",
-        )
-    optimizer.step()
+        for reason, count in result.masked.items():
+            masked[reason] = masked.get(reason, 0) + count
+    norm = _apply(optimizer, tokens / units, total, settings) if units else 0.0
     together = torch.cat(ratios)
     scores = [score for group in groups for score in group.scores]
+    shares = {reason: count / tokens for reason, count in sorted(masked.items())}
     return StepMetrics(
-        loss=total,
+        loss=total / units if units else 0.0,
         grad_norm=norm,
         mean_ratio=float(together.mean()),
-        clipped_share=clipped / denominator,
+        clipped_share=clipped / tokens,
         effective_share=effective_share(together),
         groups=len(groups),
-        tokens=denominator,
+        tokens=tokens,
         kl_quantiles=kl_quantiles(together),
-        masked={CLIPPED: clipped / denominator} if clipped else {},
-        mean_length=denominator / len(scores),
+        masked={**shares, CAPPED: taken} if taken else shares,
+        mean_length=tokens / len(scores),
         mean_score=math.fsum(scores) / len(scores),
     )
 
 
-def kl_quantiles(ratios: torch.Tensor) -> tuple[float, ...]:
-    """Of each token's ratio - 1 - log ratio: never negative, in expectation the divergence.
-
-    (The estimator k3, http://joschu.net/blog/kl-approx.html.)
-    """
-    logs = ratios.double().log()
-    found = torch.expm1(logs) - logs
-    # Not torch.quantile, which refuses more than 2^24 values.
-    ordered = found.sort().values
-    return tuple(float(ordered[round(level * (len(ordered) - 1))]) for level in KL_LEVELS)
-
-
-def _step_of(plain: dict[str, Any]) -> StepMetrics:
-    return StepMetrics(**{**plain, "kl_quantiles": tuple(plain["kl_quantiles"])})
-
-
-def _advantages(group: TrainingGroup, settings: TrainSettings) -> tuple[float, ...]:
-    if group.behaviour is None:
-        return (settings.opaque_weight,) * len(group.completions)
-    return leave_one_out(group.scores)
+def _apply(
+    optimizer: torch.optim.Optimizer, scale: float, loss: float, settings: TrainSettings
+) -> float:
+    """Scale, clip and apply the gradients; their norm before clipping."""
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    for one in parameters:
+        if one.grad is not None:
+            one.grad.mul_(scale)
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+    if not math.isfinite(norm):
+        raise CheckpointError(
+            f"the gradient norm is {norm} after a loss of {loss}",
+            fix="lower learning_rate, or look for corrupt weights in the parent checkpoint",
+        )
+    optimizer.step()
+    return norm
 
 
-def _tokens(group: TrainingGroup) -> TokenGroup:
-    return TokenGroup(group.prompt, group.completions)
+def _gathered(
+    pack: Pack,
+    groups: Sequence[TrainingGroup],
+    logprobs: torch.Tensor,
+    advantages: Sequence[Sequence[float]],
+) -> Tokens:
+    """The completions of a pack, one after the other."""
+    rows: list[int] = []
+    behaviour: list[float] = []
+    proximal: list[float] = []
+    weights: list[float] = []
+    traces: list[int] = []
+    strict: list[bool] = []
+    for number, span in enumerate(pack.spans):
+        group, count = groups[span.group], len(span.rows)
+        sampled = group.behaviour[span.completion] if group.behaviour else (math.nan,) * count
+        behaviour += sampled
+        proximal += group.proximal[span.completion] if group.proximal else sampled
+        rows += span.rows.tolist()
+        weights += [advantages[span.group][span.completion]] * count
+        traces += [number] * count
+        strict += [group.tier is Tier.B] * count
+    device = logprobs.device
+    stale = any(groups[span.group].proximal for span in pack.spans)
+    return Tokens(
+        current=logprobs[torch.tensor(rows, device=device)],
+        proximal=torch.tensor(proximal, device=device),
+        behaviour=torch.tensor(behaviour, device=device) if stale else None,
+        advantages=torch.tensor(weights, device=device),
+        traces=torch.tensor(traces, device=device),
+        strict=torch.tensor(strict, device=device),
+    )
+
+
+def _advantages(
+    groups: Sequence[TrainingGroup], objective: Objective, settings: TrainSettings
+) -> tuple[list[list[float]], float]:
+    """Per group and trace, capped; and the share of |advantage| tokens that the caps took."""
+    found = []
+    for group in groups:
+        if group.behaviour is None:
+            found.append((settings.opaque_weight,) * len(group.completions))
+        else:
+            lengths = [len(one) for one in group.completions]
+            found.append(objective.advantages(priced(group.scores, lengths, settings.length_price)))
+    masses = [
+        math.fsum(abs(a) * len(c) for a, c in zip(row, group.completions, strict=True))
+        for row, group in zip(found, groups, strict=True)
+    ]
+    factors = capped(
+        masses,
+        [group.miner for group in groups],
+        [Tier.C if group.behaviour is None else group.tier for group in groups],
+        miner_share=settings.miner_share,
+        scorable_share=settings.scorable_share,
+    )
+    whole = math.fsum(masses)
+    left = math.fsum(mass * factor for mass, factor in zip(masses, factors, strict=True))
+    taken = 1 - left / whole if whole else 0.0
+    weighted = [[a * factor for a in row] for row, factor in zip(found, factors, strict=True)]
+    return weighted, taken if taken > 1e-12 else 0.0

@@ -35,16 +35,20 @@ from trainer.recipe import Plan, Recipe, plans
 from trainer.report import spending_rows, write_report
 from trainer.state import TrainState, load_state, save_state, write_atomically
 from trainer.turn import Trained, train_on_batches
+from trainer.verify import PolicyOf
 
 RUN_NAME: Final = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """Traces of a turn. spent: tokens; None where nothing is bought."""
+    """Traces of a turn. spent: tokens; None where nothing is bought. ages, behaviour_of: of
+    train_on_batches, for traces of earlier checkpoints."""
 
     batches: Sequence[AttestedBatch]
     spent: float | None
+    ages: Mapping[int, int] | None = None
+    behaviour_of: PolicyOf | None = None
 
 
 class Trader(Protocol):
@@ -234,6 +238,8 @@ def _turn(
         made,
         on_step=on_step,
         state=state,
+        ages=bought.ages,
+        behaviour_of=bought.behaviour_of,
         shaping=plan.stage.reward if plan.stage.reward.changes else None,
         **weights.saving(plan.environment),
     )

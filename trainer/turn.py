@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
 from trainer.shaping import RewardShaping, attested_mean, shape_batch
 from trainer.state import TrainState
+from trainer.verify import PolicyOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,20 @@ def train_on_batches(
     folder: Path,
     *,
     on_step: Callable[[int, int, StepMetrics], None] | None = None,
+    ages: Mapping[int, int] | None = None,
+    behaviour_of: PolicyOf | None = None,
     save: Callable[..., Path] = save_checkpoint,
     state: TrainState | None = None,
     shaping: RewardShaping | None = None,
 ) -> Trained:
     """Trains the parent's policy in place on proven batches and saves it to a new folder.
 
-    save: how, if not as whole weights. state: of train_turn. shaping: of the scores that the loss
-    sees; nothing else sees them.
-
-    Raises ConfigError where nothing in the batches can be trained on, CheckpointError.
+    ages, behaviour_of: earlier checkpoints of the lineage, how far back each is (trainer.lineage)
+    and their weights; without both only the parent's own traces are used. save: how, if not as
+    whole weights. state: see train_turn. shaping: of the scores that the loss sees; nothing else
+    sees them.
+    Traces follow the environment's sampling rules, whichever checkpoint sampled them. Raises
+    ConfigError where nothing in the batches can be trained on, CheckpointError.
     """
     if not batches:
         raise ConfigError(
@@ -71,7 +76,14 @@ def train_on_batches(
             f"batch {ordered[0].terms.batch}",
             fix="train on the bounties of one environment",
         )
-    rules = GroupRules(checkpoint=parent, stop=spec.sampling.stop, context=policy.context)
+    rules = GroupRules(
+        checkpoint=parent,
+        stop=spec.sampling.stop,
+        context=policy.context,
+        temperature=spec.sampling.temperature,
+        ages=ages if ages and behaviour_of else {},
+        max_staleness=settings.max_staleness,
+    )
     shaped = [shape_batch(one, shaping, spec.answer) for one in ordered] if shaping else ordered
     dataset = build_groups(shaped, policy.codec, rules)
     if shaping:
@@ -86,6 +98,7 @@ def train_on_batches(
         dataset.groups,
         settings,
         temperature=spec.sampling.temperature,
+        behaviour_of=behaviour_of,
         on_step=on_step,
         state=state,
     )

@@ -28,6 +28,7 @@ from marketplace.protocol.trace import Tier
 from marketplace.storage.checkpoints import put_checkpoint
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
+from trainer.lineage import lineage_ages
 from trainer.pull import pull_attested, settled_batches
 from trainer.recipe import BountyPolicy, Plan
 from trainer.run import Bought, RunFolder
@@ -102,7 +103,12 @@ class MarketTrader:
             paid[number]["minerPaid"] + paid[number]["feesPaid"] - paid[number]["bondForfeited"]
             for number in known["batches"]
         )
-        return Bought(attested, spent / 10**self.client.token.decimals)
+        return Bought(
+            attested,
+            spent / 10**self.client.token.decimals,
+            ages=lineage_ages(self.client, parent, plan.settings.max_staleness),
+            behaviour_of=self.cache.policy,
+        )
 
     def publish(self, plan: Plan, trained: Trained) -> int:
         """Registers the turn's checkpoint, if it is not the newest one already."""

@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 
 import numpy as np
 
@@ -175,9 +175,18 @@ class Policy:
         return next(self.model.parameters()).device
 
 
-def pack_logprobs(policy: Policy, pack: Pack, temperature: float) -> torch.Tensor:
+@overload
+def pack_logprobs(policy: Policy, pack: Pack, temperature: float) -> torch.Tensor: ...
+@overload
+def pack_logprobs(
+    policy: Policy, pack: Pack, temperature: float, *, want_entropy: Literal[True]
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+def pack_logprobs(
+    policy: Policy, pack: Pack, temperature: float, *, want_entropy: bool = False
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """[m] fp32 log-probabilities of the scored nodes of a pack, differentiable if grad is on.
 
+    want_entropy: also [m], the entropy in nats of the distribution that each was drawn from.
     The head runs on the m (or fewer) nodes that predict them, never on the prompt.
     """
     device = policy.device
@@ -194,8 +203,12 @@ def pack_logprobs(policy: Policy, pack: Pack, temperature: float) -> torch.Tenso
     logits = output.logits[0].float() / temperature
     targets = torch.from_numpy(pack.tokens[pack.scored]).to(device)
     # logsumexp and a gather: the full matrix of log-probabilities is never kept for backward.
-    chosen = logits[torch.from_numpy(rows).to(device), targets]
-    return chosen - torch.logsumexp(logits, dim=-1)[torch.from_numpy(rows).to(device)]
+    places = torch.from_numpy(rows).to(device)
+    sums = torch.logsumexp(logits, dim=-1)
+    logprobs = logits[places, targets] - sums[places]
+    if not want_entropy:
+        return logprobs
+    return logprobs, (sums - (logits.softmax(-1) * logits).sum(-1))[places]
 
 
 @torch.no_grad()

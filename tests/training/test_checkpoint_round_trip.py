@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from safetensors import SafetensorError
 
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import SamplingSpec
@@ -183,3 +184,17 @@ def test_records_that_can_not_be_read(tmp_path):
     (tmp_path / "training.json").write_text("[]")
     with pytest.raises(CheckpointError, match="no object"):
         read_record(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [OSError, SafetensorError])
+def test_a_full_disk_leaves_no_checkpoint(policy, tmp_path, monkeypatch, kind):
+    def full(self, folder):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise kind(28, "No space left on device")
+
+    monkeypatch.setattr(type(policy.model), "save_pretrained", full)
+    with pytest.raises(CheckpointError, match="No space left on device") as caught:
+        save_checkpoint(policy, tmp_path / "new", sampling=SamplingSpec(), record=RECORD)
+    assert "free disk space" in caught.value.fix
+    assert list(tmp_path.iterdir()) == []

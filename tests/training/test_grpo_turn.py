@@ -11,9 +11,14 @@ from marketplace.gym.packing import TokenGroup
 from marketplace.gym.policy import completion_logprobs
 from marketplace.miner.sampler import SamplingRules, TransformersSampler
 from marketplace.protocol.errors import CheckpointError
+from trainer.advantages import leave_one_out
 from trainer.config import TrainSettings
 from trainer.data import ALL_ALIKE, OFF_POLICY, SINGLE, TrainingGroup
-from trainer.grpo import train_turn, verify_behaviour
+from trainer.grpo import CAPPED, train_turn, verify_behaviour
+from trainer.loss import OUTSIDE_BAND, Tokens, effective_share, refinery_loss
+from trainer.measures import StepMetrics, epoch_effective_share
+from trainer.objectives import OBJECTIVES, rules_of
+from trainer.state import TrainState
 
 SETTINGS = TrainSettings(learning_rate=3e-3, groups_per_step=4, token_budget=64)
 
@@ -160,15 +165,139 @@ def test_progress_is_told(policy):
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_stale_data_stop_the_turn(policy):
+def test_stale_data_stop_the_turn_at_the_end_of_an_epoch(policy):
     groups = [_group(policy, f"{n} + 1 = ") for n in range(8)]
     settings = SETTINGS.model_copy(
         update={"learning_rate": 0.1, "epochs": 16, "min_effective_share": 0.9}
     )
     metrics = train_turn(policy, groups, settings, temperature=1.0)
     assert metrics.stopped_early
-    assert len(metrics.steps) < 32
-    assert metrics.steps[-1].effective_share < 0.9
+    assert len(metrics.steps) in range(2, 32, 2)
+    assert epoch_effective_share(metrics.steps[-2:]) < 0.9
+    for end in range(2, len(metrics.steps), 2):
+        assert epoch_effective_share(metrics.steps[end - 2 : end]) >= 0.9
+
+
+def test_an_epochs_share_is_that_of_all_its_tokens():
+    ratios = [torch.tensor([1.0, 0.5, 2.0]), torch.tensor([0.0, 3.0, 1.0, 1.0, 0.1])]
+    steps = [
+        StepMetrics(0, 0, float(one.mean()), 0, effective_share(one), 1, len(one)) for one in ratios
+    ]
+    assert epoch_effective_share(steps) == pytest.approx(effective_share(torch.cat(ratios)))
+    nothing = StepMetrics(0, 0, 0.0, 0, 0.0, 1, 5)
+    assert epoch_effective_share([nothing]) == 0.0
+
+
+@pytest.mark.parametrize("loss", OBJECTIVES)
+def test_eight_micro_batches_are_one_of_eight(make_policy, loss):
+    """Also with gates that mask: the denominator is the whole step's."""
+    found = []
+    for token_budget in (16, 1000):
+        policy = make_policy(0)
+        answers = ("2\n", "3\n", "11\n", "12345678\n")
+        groups = [_group(policy, f"{n} = ", answers, (1.0, 0.0, 0.5, 0.0)) for n in range(8)]
+        groups = [replace(one, age=1, checkpoint=7) for one in groups]
+        settings = SETTINGS.model_copy(
+            update={
+                "loss": loss,
+                "token_budget": token_budget,
+                "groups_per_step": 8,
+                "max_grad_norm": 1e9,
+                "max_tolerance": 99.0,
+                "mean_tolerance": 99.0,
+                "negative_drift": 0.01,
+                "strict_negative_drift": 0.01,
+            }
+        )
+        state = TrainState()
+        older = make_policy(0)
+        with torch.no_grad():
+            older.model.model.embed_tokens.weight += 0.02
+        train_turn(
+            policy, groups, settings, temperature=1.0, state=state, behaviour_of={7: older}.get
+        )
+        found.append((state.steps[0], {n: k["exp_avg"] for n, k in state.optimizer.items()}))
+    (cut, small), (whole, large) = found
+    assert cut["loss"] == pytest.approx(whole["loss"], abs=1e-5)
+    assert whole["masked"].keys() == cut["masked"].keys()
+    assert bool(whole["masked"]) is (loss == "ours")
+    largest = max(float(one.abs().max()) for one in large.values())
+    for name, one in large.items():
+        torch.testing.assert_close(small[name], one, atol=1e-5 * largest + 1e-9, rtol=1e-3)
+
+
+def test_packed_loss_and_gradient_equal_padded(make_policy, unpacked):
+    """Token trees against one plain sequence after another, through the whole loss."""
+    policy, plain = make_policy(0), make_policy(0)
+    answers = ("2\n", "3\n", "11\n", "12345678\n")
+    groups = [_group(policy, f"{n} = ", answers, (1.0, 0.0, 0.5, 0.0)) for n in range(3)]
+    settings = SETTINGS.model_copy(update={"groups_per_step": 3, "max_grad_norm": 1e9})
+    state = TrainState()
+    train_turn(policy, groups, settings, temperature=1.0, state=state)
+
+    terms, units = torch.zeros(()), 0.0
+    for group in groups:
+        for advantage, tokens in zip(leave_one_out(group.scores), group.completions, strict=True):
+            logprobs = unpacked(plain, group.prompt, tokens, 1.0)
+            result = refinery_loss(
+                Tokens(
+                    logprobs,
+                    logprobs.detach(),
+                    None,
+                    torch.full((len(tokens),), advantage),
+                    torch.zeros(len(tokens), dtype=torch.long),
+                ),
+                rules_of(settings),
+            )
+            terms, units = terms + result.terms.sum(), units + result.units
+    (terms / units).backward()
+    assert state.steps[0]["loss"] == pytest.approx((terms / units).item(), abs=1e-5)
+    expected = {n: p.grad for n, p in plain.model.named_parameters() if p.grad is not None}
+    largest = max(float(one.abs().max()) for one in expected.values())
+    for name, one in expected.items():
+        got = state.optimizer[name]["exp_avg"] / (1 - settings.betas[0])
+        torch.testing.assert_close(got, one, atol=1e-5 * largest, rtol=1e-3)
+
+
+def test_a_step_that_is_masked_whole_changes_nothing(policy, make_policy):
+    older = make_policy(5)
+    group = replace(_group(older), age=1, checkpoint=7)
+    settings = SETTINGS.model_copy(update={"strict_band_low": 0.999, "strict_band_high": 1.001})
+    before = _weights(policy)
+    metrics = train_turn(policy, [group], settings, temperature=1.0, behaviour_of={7: older}.get)
+    assert metrics.steps[0].masked == {OUTSIDE_BAND: 1.0}
+    assert (metrics.steps[0].grad_norm, metrics.steps[0].effective_share) == (0.0, 0.0)
+    assert _same(policy, before)
+
+
+def test_a_step_says_what_it_trained_on(policy):
+    (step,) = train_turn(policy, [_group(policy)], SETTINGS, temperature=1.0).steps
+    assert step.mean_length == pytest.approx(7 / 3)
+    assert step.mean_score == pytest.approx(1 / 3)
+    assert step.kl_quantiles == pytest.approx((0, 0, 0), abs=1e-6)
+    assert step.masked == {}
+
+
+def test_no_miner_has_more_than_its_share_of_a_step(make_policy):
+    found = []
+    for share in (1.0, 0.5):
+        policy = make_policy(0)
+        groups = [replace(_group(policy, f"{n} = "), miner="loud") for n in range(7)]
+        groups.append(replace(_group(policy, "9 = "), miner="quiet"))
+        settings = SETTINGS.model_copy(update={"groups_per_step": 8, "miner_share": share})
+        (step,) = train_turn(policy, groups, settings, temperature=1.0).steps
+        found.append(step.masked)
+    assert found == [{}, {CAPPED: pytest.approx(6 / 8)}]
+
+
+def test_length_has_a_price(policy):
+    same = _group(policy, answers=("2\n", "22222\n", "3\n"), scores=(1.0, 1.0, 0.0))
+    settings = SETTINGS.model_copy(update={"length_price": 200.0})
+    before = _chances(policy, same)
+    train_turn(policy, [same], settings, temperature=1.0)
+    after = _chances(policy, same)
+    assert after[0] > before[0]
+    assert after[1] < before[1]
 
 
 def test_gradient_that_is_not_finite_changes_nothing(policy):

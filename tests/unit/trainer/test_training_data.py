@@ -127,7 +127,7 @@ def test_duplicates_keep_their_score():
         (_trace(sample=3, tokens=None, logprobs=None), BAD, data.NO_LOGPROBS),
         (_trace(sample=3, checkpoint=2), BAD, data.OTHER_CHECKPOINT),
         (_trace(sample=3, completion="13"), BAD, data.NOT_ITS_TEXT),
-        (_trace(sample=3, tokens=(49, 50, 1000)), BAD, data.NOT_ITS_TEXT),
+        (_trace(sample=3, tokens=(49, 50, 1000)), BAD, data.OTHER_VOCABULARY),
         (_trace(sample=3, text="9" * 60), BAD, data.OVER_CONTEXT),
     ],
 )
@@ -168,13 +168,79 @@ def test_tier_c_gives_positives_only_each_text_once():
     assert dataset.skipped == {data.NEGATIVE_OPAQUE: 6, data.REPEATED_OPAQUE: 1}
 
 
-def test_tier_a_is_used_like_tier_b():
+def test_tier_a_is_used_like_tier_b_and_can_be_replayed():
     traces = [_trace(sample=i) for i in range(4)]
     judged = [GOOD, BAD, GOOD, BAD]
     replayed = replace(TERMS, tier=Tier.A)
-    used = build_groups([_batch(traces, judged, replayed)], Codec(), RULES)
-    assert used == build_groups([_batch(traces, judged)], Codec(), RULES)
-    assert len(used.groups) == 1
+    (proven,) = build_groups([_batch(traces, judged, replayed)], Codec(), RULES).groups
+    (scorable,) = build_groups([_batch(traces, judged)], Codec(), RULES).groups
+    assert proven.seed == replayed.seed(40)
+    assert proven.samples == (0, 1, 2, 3)
+    assert replace(proven, tier=Tier.B, seed=b"") == scorable
+
+
+def test_traces_of_earlier_checkpoints_within_the_bound():
+    rules = replace(RULES, checkpoint=9, ages={3: 2, 1: 3}, max_staleness=2)
+    found = []
+    for checkpoint in (9, 3, 1, 7, None):
+        traces = [_trace(sample=i, checkpoint=checkpoint) for i in range(4)]
+        dataset = build_groups([_batch(traces, [GOOD, BAD, BAD, BAD])], Codec(), rules)
+        found.append([(one.checkpoint, one.age) for one in dataset.groups] or dataset.skipped)
+    assert found == [
+        [(9, 0)],
+        [(3, 2)],
+        {data.TOO_STALE: 4},
+        {data.OTHER_CHECKPOINT: 4},
+        {data.OTHER_CHECKPOINT: 4},
+    ]
+
+
+def test_a_group_has_one_policy():
+    rules = replace(RULES, ages={2: 1}, max_staleness=1)
+    traces = [_trace(sample=i, checkpoint=2 if i == 3 else 3) for i in range(4)]
+    dataset = build_groups([_batch(traces, [GOOD, BAD, BAD, GOOD])], Codec(), rules)
+    assert dataset.skipped == {data.OTHER_CHECKPOINT: 1}
+    assert dataset.groups[0].scores == (1.0, 0.0, 0.0)
+
+
+def test_another_temperature_is_left_out():
+    rules = replace(RULES, temperature=1.0)
+    traces = [_trace(sample=i, temperature=0.5 if i == 3 else 1.0) for i in range(4)]
+    dataset = build_groups([_batch(traces, [GOOD, BAD, BAD, GOOD])], Codec(), rules)
+    assert dataset.skipped == {data.OTHER_TEMPERATURE: 1}
+
+
+def test_a_prompt_without_a_token_is_left_out():
+    traces = [_trace(sample=i, prompt="") for i in range(4)]
+    for tier in Tier:
+        batch = _batch(traces, [GOOD, BAD, BAD, GOOD], replace(TERMS, tier=tier))
+        dataset = build_groups([batch], Codec(), RULES)
+        assert dataset.groups == ()
+        assert dataset.skipped[data.NO_PROMPT] == (2 if tier is Tier.C else 4)
+
+
+def test_copies_are_marked_and_at_tier_c_left_out():
+    for tier in Tier:
+        terms = replace(TERMS, pay_rule=PayRule.CORRECT, tier=tier)
+        traces = [_trace(sample=i, text=f"1{i}") for i in range(4)]
+        lines = [encode_line(one) for one in traces]
+        verdicts = [
+            Verdict(1_000_000, Reason.CORRECT, 1, 0),
+            Verdict(1_000_000, Reason.DUPLICATE, 0, 0),
+            Verdict(0, Reason.WRONG, 0, 0),
+            Verdict(0, Reason.WRONG, 0, 0),
+        ]
+        root = merkle.batch_tree(31337, terms.market, 2, terms.miner, lines).root
+        attestation = batch_verdicts(5, verdicts).attestation
+        batch = open_attested(
+            terms, root=root, lines=lines, verdicts=verdicts, attestation=attestation
+        )
+        dataset = build_groups([batch], Codec(), RULES)
+        if tier is Tier.C:
+            assert dataset.skipped == {data.COPY: 1, data.NEGATIVE_OPAQUE: 2}
+            assert len(dataset.groups[0].completions) == 1
+        else:
+            assert dataset.groups[0].copies == (False, True, False, False)
 
 
 def test_no_batches():

@@ -1,0 +1,176 @@
+"""results.json as text and as a picture."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.figure import Figure
+from methods import METHODS, SCENARIOS
+
+Results = dict[str, Any]
+
+_COLOURS: Final = {"ours": "#0072b2", "trl": "#d55e00", "sft": "#009e73"}
+_PACKAGES: Final = ("tracemarket", "torch", "transformers", "trl", "numpy")
+
+
+def machine() -> Results:
+    name = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            name = line.split(":", 1)[1].strip()
+            break
+    return {
+        "processor": f"{name}, {os.cpu_count()} cores, CPU only",
+        "packages": {one: metadata.version(one) for one in _PACKAGES},
+    }
+
+
+def write_report(record: Results, folder: Path) -> None:
+    """results.md and results.png from what results.json holds."""
+    parts = [_head(record)]
+    if "tiny" in record:
+        parts += [_tiny(record["tiny"]), _verdict(record["tiny"])]
+    if "real" in record:
+        parts.append(_real(record["real"]))
+    (folder / "results.md").write_text("\n\n".join(parts) + "\n", "utf-8")
+    if "tiny" in record:
+        _plot(record["tiny"], folder / "results.png")
+
+
+def mean_error(values: list[float]) -> tuple[float, float]:
+    """Mean over seeds and its standard error."""
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return statistics.fmean(values), spread / math.sqrt(len(values))
+
+
+def _runs(tiny: Results, scenario: str, method: str) -> list[Results]:
+    return [one for one in tiny["runs"] if (one["scenario"], one["method"]) == (scenario, method)]
+
+
+def _head(record: Results) -> str:
+    about = record["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    return (
+        "# Learning from contributed traces\n\n"
+        "Made by `make bench-learning`. Held-out accuracy at equal contributed tokens: the "
+        "Refinery's loss (`ours`), TRL's own loss on the same tokens, which takes them for its "
+        "policy's own (ratio 1), and supervised training on the traces with a full score.\n\n"
+        f"Machine: {about['processor']}; {packages}."
+    )
+
+
+def _tiny(tiny: Results) -> str:
+    size = tiny["size"]
+    lines = [
+        "## Tiny model, sums of two numbers below 100",
+        "",
+        f"{len(size['seeds'])} seeds; {size['turns']} turns of {size['groups']} groups of 8 and "
+        f"{size['updates']} updates; {size['held_out']} held-out questions, twice each. A cell is "
+        "the accuracy after the last turn, ± its standard error over seeds (each seed has a base "
+        "model of its own). Right answers that end in junk don't count as right. Learning rates, "
+        "chosen on other seeds: "
+        + ", ".join(f"{METHODS[name]} {rate:g}" for name, rate in tiny["learning_rates"].items())
+        + f". {tiny['seconds'] / 60:.0f} minutes on a shared machine.",
+        "",
+        "| traces | base | " + " | ".join(METHODS.values()) + " | ours - TRL | ours - SFT |",
+        "|---|---|" + "---|" * len(METHODS) + "---|---|",
+    ]
+    for scenario in SCENARIOS:
+        row = [_runs(tiny, scenario.name, method) for method in METHODS]
+        base, _ = mean_error([one["accuracy"][0] for one in row[0]])
+        cells = [_shown(mean_error([one["accuracy"][-1] for one in runs])) for runs in row]
+        gaps = [_shown(_gap(tiny, scenario.name, other), sign=True) for other in ("trl", "sft")]
+        lines.append(f"| {scenario.name} | {base:.3f} | " + " | ".join([*cells, *gaps]) + " |")
+    lines += ["", "Share of held-out answers that end in junk, after the last turn, where a tenth "
+              "of the traces did: " + ", ".join(
+                  f"{shown} {_shown(mean_error([r['junk'][-1] for r in runs]))}"
+                  for method, shown in METHODS.items()
+                  if (runs := _runs(tiny, "10 % poisoned", method))) + "."]  # fmt: skip
+    lines += ["", "What ours left out, traces in all runs of a scenario:", ""]
+    for scenario in SCENARIOS:
+        total: dict[str, int] = {}
+        for run in _runs(tiny, scenario.name, "ours"):
+            for reason, count in run["left_out"].items():
+                total[reason] = total.get(reason, 0) + count
+        told = ", ".join(f"{count} {reason}" for reason, count in sorted(total.items()))
+        lines.append(f"- {scenario.name}: {told or 'nothing'}")
+    return "\n".join(lines)
+
+
+def _gap(tiny: Results, scenario: str, other: str) -> tuple[float, float]:
+    """Ours less the other's, paired by seed (same base model, questions and first traces)."""
+    pairs = zip(_runs(tiny, scenario, "ours"), _runs(tiny, scenario, other), strict=True)
+    return mean_error([a["accuracy"][-1] - b["accuracy"][-1] for a, b in pairs])
+
+
+def _verdict(tiny: Results) -> str:
+    """Who wins where, by two standard errors of the paired difference."""
+    lines = ["## Where a peer wins", ""]
+    for other in ("trl", "sft"):
+        kinds: dict[str, list[str]] = {"ahead": [], "behind": [], "level": []}
+        for scenario in SCENARIOS:
+            gap, error = _gap(tiny, scenario.name, other)
+            kind = "level" if abs(gap) <= 2 * error else "ahead" if gap > 0 else "behind"
+            kinds[kind].append(scenario.name)
+        told = "; ".join(
+            f"{kind}: {', '.join(names) or 'nowhere'}" for kind, names in kinds.items()
+        )
+        lines.append(f"- Ours against {METHODS[other]}, by two standard errors: {told}.")
+    return "\n".join(lines)
+
+
+def _real(found: Results) -> str:
+    size = found["size"]
+    lines = [
+        "## SmolLM2-135M, two_digit_sums",
+        "",
+        f"One seed; {size['turns']} turns of {size['groups']} groups of 8, traces one turn stale "
+        f"from the second turn on; {size['held_out']} held-out tasks, {size['samples']} samples; "
+        "the demo's settings for all three. Standard errors are clustered by task, that of the "
+        "gain is paired; one seed says nothing of the spread between runs.",
+        "",
+        "| method | before | " + " | ".join(f"turn {n + 1}" for n in range(size["turns"]))
+        + " | gain | seconds |",
+        "|---|---|" + "---|" * size["turns"] + "---|---|",
+    ]  # fmt: skip
+    for method, shown in METHODS.items():
+        if one := found["methods"].get(method):
+            cells = map(_shown, zip(one["accuracy"], one["errors"], strict=True))
+            gain = _shown((one["gain"], one["gain_error"]), sign=True)
+            lines.append(f"| {shown} | " + " | ".join(cells) + f" | {gain} | {one['seconds']} |")
+    return "\n".join(lines)
+
+
+def _shown(found: tuple[float, float], *, sign: bool = False) -> str:
+    value, error = found
+    return f"{value:+.3f} ± {error:.3f}" if sign else f"{value:.3f} ± {error:.3f}"
+
+
+def _plot(tiny: Results, file: Path) -> None:
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    panels = figure.subplots(2, 3, sharey=True, sharex=True).flatten()
+    for axes, scenario in zip(panels, SCENARIOS, strict=True):
+        for method, shown in METHODS.items():
+            curves = list(zip(*(r["accuracy"] for r in _runs(tiny, scenario.name, method)),
+                              strict=True))  # fmt: skip
+            points = [mean_error(list(values)) for values in curves]
+            middle = [value for value, _ in points]
+            low = [value - 2 * error for value, error in points]
+            high = [value + 2 * error for value, error in points]
+            axes.plot(middle, color=_COLOURS[method], label=shown)
+            axes.fill_between(range(len(middle)), low, high, color=_COLOURS[method], alpha=0.15)
+        axes.set_title(scenario.name, fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylim(0, 1)
+    for axes in panels[3:]:
+        axes.set_xlabel("turn")
+    panels[0].set_ylabel("held-out accuracy")
+    panels[3].set_ylabel("held-out accuracy")
+    panels[0].legend(frameon=False, fontsize=8, loc="lower right")
+    figure.suptitle("Held-out accuracy; bands: two standard errors over seeds", fontsize=10)
+    figure.savefig(file, dpi=110, metadata={"Software": None})
