@@ -28,7 +28,9 @@ from marketplace.protocol.errors import CheckpointError
 SAMPLING_NAME: Final = "sampling.json"
 TRAINING_NAME: Final = "training.json"
 _ORIGIN_KEYS: Final = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
-PACKAGES: Final = ("tracemarket", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+PACKAGES: Final = (
+    "tracemarket", "torch", "transformers", "tokenizers", "safetensors", "numpy", "peft",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +72,31 @@ def save_checkpoint(
         policy.tokenizer.save_pretrained(made)
         for name in ("config.json", "tokenizer_config.json"):
             _forget_origin(made / name)
-        _write_json(made / SAMPLING_NAME, sampling.model_dump(mode="json"))
-        _write_json(
-            made / TRAINING_NAME,
-            {
-                "v": 1,
-                "parent": record.parent,
-                "dataset": dict(record.dataset),
-                "settings": dict(record.settings),
-                "metrics": dict(record.metrics),
-                "packages": package_versions(),
-            },
-        )
+        write_records(made, sampling, record)
         for file in made.iterdir():
             file.chmod(0o644)  # safetensors writes its file for the owner only
         made.rename(path)
     return path
+
+
+def write_records(folder: Path, sampling: SamplingSpec | None, record: TrainingRecord) -> None:
+    """sampling.json and training.json: what every module has beside its weights.
+
+    sampling: None for modules of several environments.
+    """
+    if sampling is not None:
+        write_json(folder / SAMPLING_NAME, sampling.model_dump(mode="json"))
+    write_json(
+        folder / TRAINING_NAME,
+        {
+            "v": 1,
+            "parent": record.parent,
+            "dataset": dict(record.dataset),
+            "settings": dict(record.settings),
+            "metrics": dict(record.metrics),
+            "packages": package_versions(),
+        },
+    )
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:
@@ -128,9 +139,10 @@ def _forget_origin(config: Path) -> None:
     record = json.loads(config.read_text("utf-8"))
     for key in _ORIGIN_KEYS:
         record.pop(key, None)
-    _write_json(config, record)
+    write_json(config, record)
 
 
-def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """The same record gives the same bytes."""
     text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", "utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from trainer.checkpoint import TrainingRecord, save_checkpoint
 from trainer.config import TrainSettings
 from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
+from trainer.shaping import RewardShaping, attested_mean, shape_batch
 from trainer.state import TrainState
 from trainer.verify import PolicyOf
 
@@ -47,12 +48,16 @@ def train_on_batches(
     on_step: Callable[[int, int, StepMetrics], None] | None = None,
     ages: Mapping[int, int] | None = None,
     behaviour_of: PolicyOf | None = None,
+    save: Callable[..., Path] = save_checkpoint,
     state: TrainState | None = None,
+    shaping: RewardShaping | None = None,
 ) -> Trained:
     """Trains the parent's policy in place on proven batches and saves it to a new folder.
 
     ages, behaviour_of: earlier checkpoints of the lineage, how far back each is (trainer.lineage)
-    and their weights; without both only the parent's own traces are used. state: see train_turn.
+    and their weights; without both only the parent's own traces are used. save: how, if not as
+    whole weights. state: see train_turn. shaping: of the scores that the loss sees; nothing else
+    sees them.
     Traces follow the environment's sampling rules, whichever checkpoint sampled them. Raises
     ConfigError where nothing in the batches can be trained on, CheckpointError.
     """
@@ -79,7 +84,10 @@ def train_on_batches(
         ages=ages if ages and behaviour_of else {},
         max_staleness=settings.max_staleness,
     )
-    dataset = build_groups(ordered, policy.codec, rules)
+    shaped = [shape_batch(one, shaping, spec.answer) for one in ordered] if shaping else ordered
+    dataset = build_groups(shaped, policy.codec, rules)
+    if shaping:
+        dataset = replace(dataset, mean_score=attested_mean(ordered))
     if not dataset.groups:
         raise ConfigError(
             f"none of {dataset.traces} attested traces can be trained on: {dataset.skipped}",
@@ -105,18 +113,25 @@ def train_on_batches(
         settings=settings.model_dump(mode="json"),
         metrics=metrics.summary(),
     )
-    save_checkpoint(policy, folder, sampling=spec.sampling, record=record)
+    save(policy, folder, sampling=spec.sampling, record=record)
     return Trained(folder, parent, tuple(b.terms.batch for b in ordered), root, dataset, metrics)
 
 
 def publish(
-    client: MarketClient, store: ContentStore, folder: Path, *, parent: int, root: bytes
+    client: MarketClient,
+    store: ContentStore,
+    folder: Path,
+    *,
+    parent: int,
+    root: bytes,
+    parent_folder: Path | None = None,
 ) -> tuple[int, Cid]:
     """Puts a checkpoint folder into the store and registers it. Returns its id and CID.
 
-    Content first: whoever sees the registration can fetch it.
+    Content first: whoever sees the registration can fetch it. parent_folder: the parent as it
+    was fetched; whoever has it too need only fetch what changed since.
     """
-    cid = put_checkpoint(store, folder)
+    cid = put_checkpoint(store, folder, parent=parent_folder)
     checkpoint, _ = client.register_checkpoint(parent, cid, root)
     return checkpoint, cid
 

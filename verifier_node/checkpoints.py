@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from marketplace.chain.reads import MarketReader
 from marketplace.gym.checking import ProvenanceScorer
+from marketplace.gym.modules import base_of, is_adapter, is_router
 from marketplace.gym.spec import EnvironmentSpec
+from marketplace.protocol.errors import CheckpointError
 from marketplace.storage.checkpoints import fetch_checkpoint
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
@@ -35,23 +37,57 @@ class CheckpointCache:
 
     def folder(self, checkpoint: int) -> Path:
         """The checkpoint's files. Raises StorageError, CheckpointError, Reverted."""
-        content = self._reader.checkpoint(checkpoint).content
-        cid = Cid.from_chain(content.digest, content.codec)
-        # By content, not by id: a reorg can give an id to another checkpoint.
-        folder = self._directory / str(cid)
-        return fetch_checkpoint(self._store, cid, folder, timeout=FETCH_SECONDS)
+        return self._fetched(self._content(checkpoint))
+
+    def base_folder(self, checkpoint: int) -> Path:
+        """The files of the base that an adapter was made for.
+
+        Raises as `folder`, and CheckpointError if that is none of the checkpoint's ancestors.
+        """
+        base = Cid.parse(base_of(self.folder(checkpoint)))
+        ancestor = self._reader.checkpoint(checkpoint).parent
+        while ancestor:
+            if self._content(ancestor) == base:
+                return self._fetched(base)
+            ancestor = self._reader.checkpoint(ancestor).parent
+        raise CheckpointError(
+            f"checkpoint {checkpoint} is an adapter for {base}, which none of its ancestors is",
+            fix="register it as a child of the checkpoint that it was trained on",
+        )
 
     def policy(self, checkpoint: int) -> Policy:
-        """The checkpoint as a policy. Needs the extra [verify]."""
-        from marketplace.gym.policy import Policy
-
+        """The checkpoint as a policy; an adapter merged into its base. Needs the extra [verify]."""
         folder = self.folder(checkpoint)
         if folder not in self._policies:
             while len(self._policies) >= self._loaded:
                 self._policies.popitem(last=False)
-            self._policies[folder] = Policy.load(folder)
+            self._policies[folder] = self._load(checkpoint, folder)
         self._policies.move_to_end(folder)
         return self._policies[folder]
+
+    def _load(self, checkpoint: int, folder: Path) -> Policy:
+        from marketplace.gym.adapters import load_adapter
+        from marketplace.gym.policy import Policy
+
+        if is_router(folder):
+            raise CheckpointError(
+                f"checkpoint {checkpoint} is a router, which writes nothing itself",
+                fix="name the expert that wrote a trace",
+            )
+        if is_adapter(folder):
+            return load_adapter(folder, self.base_folder(checkpoint))
+        return Policy.load(folder)
+
+    def _content(self, checkpoint: int) -> Cid:
+        content = self._reader.checkpoint(checkpoint).content
+        return Cid.from_chain(content.digest, content.codec)
+
+    def _fetched(self, cid: Cid) -> Path:
+        # By content, not by id: a reorg can give an id to another checkpoint.
+        folder = self._directory / str(cid)
+        return fetch_checkpoint(
+            self._store, cid, folder, timeout=FETCH_SECONDS, bases=self._directory
+        )
 
 
 def scorer_maker(checkpoints: CheckpointCache) -> ScorerFor | None:

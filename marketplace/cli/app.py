@@ -20,9 +20,12 @@ from marketplace.cli import (
     disputes,
     economics,
     environments,
+    experts,
+    export,
     mining,
     models,
     randomness,
+    training,
     verifiers,
     watching,
 )
@@ -51,8 +54,12 @@ app.add_typer(randomness.app, name="randomness")
 app.command("watch")(watching.watch)
 app.add_typer(disputes.app, name="dispute")
 app.add_typer(audits.app, name="audit")
-app.command("train")(models.train)
+app.command("train")(training.train)
 app.add_typer(models.app, name="model")
+models.app.command("expert")(experts.expert)
+models.app.command("compose")(experts.compose)
+models.app.command("compare")(experts.compare)
+models.app.command("export")(export.export)
 app.command("balance")(accounts.balance)
 app.command("withdraw")(accounts.withdraw)
 app.command("serve")(chains.serve)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from marketplace.gym.environment import Environment, Task
 from marketplace.gym.policy import Policy
+from marketplace.miner.dialogue import sample_dialogues
 from marketplace.miner.sampler import SamplingRules, TransformersSampler
-from trainer.evaluate import Evaluation, evaluate
+from trainer.evaluate import Evaluation, count_votes, evaluate
 
 
 def evaluate_policy(
@@ -30,7 +31,14 @@ def evaluate_policy(
     sampler = TransformersSampler(policy, "held-out")
 
     def complete(prompts: Sequence[str]) -> Iterable[Sequence[str]]:
+        if environment.spec.source.turns():
+            for group in sample_dialogues(environment, tasks, sampler, rules, seed=seed):
+                yield [completion.text for completion in group]
+            return
         for group in sampler.sample(prompts, rules, seed=seed):
             yield [completion.text for completion in group]
 
-    return evaluate(tasks, complete, environment.score, on_task=on_task)
+    def vote(texts: Sequence[str]) -> tuple[int, ...]:
+        return count_votes([environment.answer_of(text) for text in texts], environment.same_answer)
+
+    return evaluate(tasks, complete, environment.score, vote=vote, on_task=on_task)

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from marketplace.chain.client import MarketClient
-from marketplace.cli.context import Context, of
+from marketplace.cli import model_eval
+from marketplace.cli.context import of
 from marketplace.cli.options import AsJson
-from marketplace.cli.output import emit_json, facts, progress, say, table
-from marketplace.protocol.errors import ConfigError
+from marketplace.cli.output import emit_json, say, table
 from marketplace.protocol.hashing import ZERO32
 from marketplace.storage.cid import Cid
-from verifier_node.checkpoints import CheckpointCache
 
 app = typer.Typer(help="Registered checkpoints.", no_args_is_help=True)
 
@@ -80,143 +78,4 @@ def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
     )
 
 
-def train(
-    ctx: typer.Context,
-    bounty: Annotated[
-        list[int], typer.Option(help="bounty whose settled batches to train on (repeatable)")
-    ],
-    out: Annotated[Path, typer.Option(help="new folder for the checkpoint")],
-    settings: Annotated[
-        Path | None, typer.Option(help="TOML file of training settings; defaults without it")
-    ] = None,
-    register: Annotated[bool, typer.Option(help="publish and register the result")] = True,
-    timeout: Annotated[float, typer.Option(min=0.1, help="seconds for each download")] = 60.0,
-) -> None:
-    """Train your newest checkpoint on attested traces of its lineage, register the result as its
-    child. Traces whose proofs fail are refused."""
-    try:
-        from marketplace.gym.policy import Policy
-        from trainer.turn import publish, train_on_batches
-    except ImportError as error:
-        raise ConfigError(
-            f"training needs {error.name}", fix="install tracemarket[train]"
-        ) from None
-    from trainer.config import TrainSettings, load_settings
-    from trainer.lineage import lineage_ages
-    from trainer.pull import pull_attested, settled_batches
-    from verifier_node.checking import fetch_spec
-
-    context = of(ctx)
-    client, store = context.client(), context.store()
-    chosen = TrainSettings() if settings is None else load_settings(settings)
-    if out.exists():
-        raise ConfigError(f"{out} exists already", fix="name a new folder with --out")
-    parent = _newest(client, client.address)
-    final = list(settled_batches(client, set(bounty)))
-    with progress("fetching batches", len(final)) as advance:
-        attested = []
-        for batch in final:
-            attested.append(pull_attested(client, store, batch, timeout=timeout))
-            advance()
-    environments = {one.terms.environment for one in attested}
-    if len(environments) != 1:
-        raise ConfigError(
-            f"{len(final)} settled batches of {len(environments)} environments",
-            fix="name bounties of one environment that have settled batches",
-        )
-    spec = fetch_spec(store, environments.pop(), timeout)
-    cache = _cache(context, client)
-    policy = Policy.load(cache.folder(parent))
-    with progress("training", None) as advance:
-        trained = train_on_batches(
-            policy,
-            parent,
-            attested,
-            spec,
-            chosen,
-            out,
-            on_step=lambda *_: advance(),
-            ages=lineage_ages(client, parent, chosen.max_staleness),
-            behaviour_of=cache.policy,
-        )
-    say(
-        f"trained checkpoint {parent} on {trained.metrics.groups} groups of "
-        f"{len(trained.batches)} batches; left out: {trained.dataset.skipped or 'nothing'}"
-    )
-    if not register:
-        print(out)
-        return
-    checkpoint, cid = publish(client, store, out, parent=parent, root=trained.dataset_root)
-    print(checkpoint)
-    say(f"checkpoint {checkpoint} (child of {parent}) is {cid}")
-
-
-@app.command("eval")
-def evaluate_model(
-    ctx: typer.Context,
-    checkpoint: Annotated[int, typer.Argument(min=1, help="checkpoint id")],
-    environment: Annotated[str, typer.Option(help="environment id")],
-    tasks: Annotated[int, typer.Option(min=2, help="held-out tasks")] = 200,
-    samples: Annotated[int, typer.Option(min=1, help="samples of each task")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="of the sampler")] = 20_000,
-    as_json: AsJson = False,
-) -> None:
-    """Accuracy on held-out tasks, which are never sold, with standard errors."""
-    from marketplace.cli.bounties import parse_environment
-    from marketplace.cli.evaluation import evaluate_policy
-    from marketplace.gym.environment import Environment
-    from marketplace.storage.assets import fetch_assets
-    from trainer.evaluate import heldout_tasks
-    from verifier_node.checking import fetch_spec
-
-    context = of(ctx)
-    reader, store = context.reader(), context.store()
-    spec = fetch_spec(store, parse_environment(environment), 30.0)
-    fetch_assets(store, spec.to_fetch(), context.assets, timeout=30.0)
-    built = Environment(spec, context.assets)
-    policy = CheckpointCache(reader, store, context.folder("checkpoints")).policy(checkpoint)
-    with progress("evaluating", tasks) as advance:
-        found = evaluate_policy(
-            policy,
-            built,
-            heldout_tasks(built, tasks),
-            samples=samples,
-            seed=seed,
-            on_task=lambda *_: advance(),
-        )
-    once, any_of = found.pass_at_1(), found.pass_at_k(samples)
-    record = {
-        "checkpoint": checkpoint,
-        "environment": environment,
-        "tasks": tasks,
-        "samples": samples,
-        "seed": seed,
-        "pass_at_1": once.value,
-        "standard_error": once.error,
-        f"pass_at_{samples}": any_of.value,
-    }
-    if as_json:
-        emit_json(record)
-        return
-    facts(
-        f"checkpoint {checkpoint} on {spec.name}",
-        [
-            ("pass@1", f"{once.value:.3f} ± {once.error:.3f}"),
-            (f"pass@{samples}", f"{any_of.value:.3f} ± {any_of.error:.3f}"),
-            ("held-out tasks, samples", f"{tasks}, {samples}"),
-        ],
-    )
-
-
-def _newest(client: MarketClient, trainer: str) -> int:
-    newest = client.latest_checkpoint(trainer)
-    if newest is None:
-        raise ConfigError(
-            f"{trainer} has no checkpoint",
-            fix="register a base model first: `tracemarket model register FOLDER`",
-        )
-    return newest
-
-
-def _cache(context: Context, client: MarketClient) -> CheckpointCache:
-    return CheckpointCache(client, context.store(), context.folder("checkpoints"))
+app.command("eval")(model_eval.evaluate_model)

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from marketplace.gym.answers import read_json, same_value
 from marketplace.gym.source import Entry, Explained, UnreadableAnswer
 from marketplace.gym.sources.math_answer import same_mathematics
 from marketplace.gym.spec import (
@@ -133,6 +134,26 @@ class Environment:
     def score(self, task: Task, completion: str) -> float:
         """The score of a completion in [0, 1]; errors as `judge`."""
         return self.judge(task, completion).score
+
+    def answer_of(self, completion: str) -> str | None:
+        """The answer that the answer rule reads from a completion, None if there is none."""
+        try:
+            return self._answer(completion)
+        except UnreadableAnswer:
+            return None
+
+    def same_answer(self, one: str, two: str) -> bool:
+        """Whether two answers are one: as text, as mathematics where answers are scored so, as JSON
+        values where a source's own scorer may read them so. Never asks which is right."""
+        one, two = (" ".join(text.split()) for text in (one, two))
+        if one == two or self.spec.scoring.kind == "exact":
+            return one == two
+        try:
+            if self.spec.scoring.kind == "math_verify":
+                return same_mathematics(one, two) == 1.0
+            return same_value(read_json(one), read_json(two))
+        except Exception:  # unreadable, or beyond what the mathematics can compare
+            return False
 
     def reference_completion(self, task: Task) -> str:
         """A completion from which the answer rule reads the task's reference answer."""

@@ -262,6 +262,12 @@ def completion_logprobs(
 
 
 def _check_folder(path: Path) -> None:
+    # transformers would look for an adapter's base by itself, under whatever name it gives.
+    if (path / "adapter_config.json").exists():
+        raise CheckpointError(
+            f"{str(path)!r} holds an adapter, no whole model",
+            fix="load it with its base (marketplace.gym.adapters.load_adapter)",
+        )
     missing = [name for name in ("config.json", "tokenizer.json") if not (path / name).is_file()]
     if not any(path.glob("*.safetensors")):
         missing.append("model.safetensors")

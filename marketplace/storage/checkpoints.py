@@ -1,34 +1,57 @@
 """Checkpoint folders in a content store: one manifest names the files by CID.
 
-    {"v":1,"files":{"config.json":{"cid":"b...","size":817},...}}
+    {"v":1,"files":{"config.json":{"cid":"b...","size":817},...},
+     "delta":{"base":"b...","files":{"model.safetensors":{"cid":"b...","size":...}}}}
 
 The CID that a checkpoint is registered with is the manifest's. Whoever fetches it gets the
 files of the manifest, each checked against its CID and size, or nothing at all.
+
+delta (optional) says how to get there faster from another checkpoint, whose manifest is `base`:
+files of the same CID are copied, and a file with a delta (deltas.py) is rebuilt. Either way the
+result must have the CID that `files` names. So a delta that is wrong, cut off, hostile or gone
+costs some time, and the whole file is fetched.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from marketplace.protocol.errors import CheckpointError, ContentTooLarge, InvalidValue
+from marketplace.protocol.errors import (
+    CheckpointError,
+    ContentTooLarge,
+    ContentUnavailable,
+    InvalidValue,
+    StorageError,
+)
+from marketplace.storage import deltas
 from marketplace.storage.cid import Cid
-from marketplace.storage.store import ContentStore, StrPath, reading, writing
+from marketplace.storage.store import ContentStore, StrPath, reading, write_verified, writing
+from marketplace.storage.unixfs import READ_BYTES, cid_of_bytes
+
+log = logging.getLogger(__name__)
 
 MANIFEST_NAME: Final = "manifest.json"
 """Where a fetched folder keeps its manifest: the mark of a complete one."""
 
 MAX_MANIFEST_BYTES: Final = 262_144
 MAX_CHECKPOINT_BYTES: Final = 64 << 30
+
+DELTA_WORTH: Final = 0.9
+"""A delta that is larger than this share of its file is not published."""
+
+DELTA_PATIENCE: Final = 0.25
+"""The share of the time left that a delta may take: what it wastes the whole file lacks."""
 
 _SUFFIXES: Final = (".json", ".safetensors", ".jinja", ".txt", ".md", ".model")
 """Data only. Neither code nor pickles: nothing that is fetched may run when it is loaded."""
@@ -42,48 +65,116 @@ class _File(BaseModel):
     size: Annotated[int, Field(ge=0)]
 
 
+class _Delta(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    base: str
+    files: Annotated[dict[str, _File], Field(max_length=256)]
+
+
 class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     v: Literal[1]
     files: Annotated[dict[str, _File], Field(min_length=1, max_length=256)]
+    delta: _Delta | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointFile:
-    """One file of a checkpoint. size: bytes."""
+class DeltaFile:
+    """What makes a file of the base checkpoint's file of the same name. size: bytes."""
 
-    name: str
+    base: Cid
     cid: Cid
     size: int
 
 
-def put_checkpoint(store: ContentStore, folder: StrPath) -> Cid:
+@dataclass(frozen=True, slots=True)
+class CheckpointFile:
+    """One file of a checkpoint. size: bytes. delta: a way to it that is shorter, or None."""
+
+    name: str
+    cid: Cid
+    size: int
+    delta: DeltaFile | None = None
+
+
+def put_checkpoint(store: ContentStore, folder: StrPath, *, parent: StrPath | None = None) -> Cid:
     """Store the files of a checkpoint folder and their manifest; the manifest's CID.
 
-    The same files give the same CID. Raises CheckpointError for a file that a checkpoint may not
-    hold, StorageError if the folder can't be read or the store fails.
+    parent: a fetched folder of the parent checkpoint; deltas from it are stored too, where they
+    are worth it. The same files and the same parent give the same CID; a fetched folder keeps
+    its own. Raises CheckpointError for a file that a checkpoint may not hold, StorageError if a
+    folder can't be read or the store fails.
     """
     path = Path(folder)
     with reading(path):
         files = sorted(one for one in path.iterdir() if one.name != MANIFEST_NAME)
     if not files:
         raise CheckpointError(f"{str(path)!r} is empty", fix="save a checkpoint there first")
-    entries = {}
+    entries: dict[str, dict[str, object]] = {}
     for file in files:
         if not file.is_file() or file.is_symlink():
             raise CheckpointError(f"{str(file)!r} is not a plain file", fix="remove it")
         _check_name(file.name)
         entries[file.name] = {"cid": str(store.put_file(file)), "size": file.stat().st_size}
-    record = {"v": 1, "files": entries}
+    if parent is None and (known := _own_manifest(path, entries)):
+        return store.put(known)
+    record: dict[str, object] = {"v": 1, "files": entries}
+    if parent is not None and (delta := _put_deltas(store, path, Path(parent), entries)):
+        record["delta"] = delta
     return store.put(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _own_manifest(path: Path, entries: dict[str, dict[str, object]]) -> bytes | None:
+    """The manifest that a folder was fetched with, if these are still its files."""
+    try:
+        data = (path / MANIFEST_NAME).read_bytes()
+        found = {
+            file.name: {"cid": str(file.cid), "size": file.size} for file in read_manifest(data)
+        }
+    except (OSError, CheckpointError):
+        return None
+    return data if found == entries else None
+
+
+def _put_deltas(
+    store: ContentStore, path: Path, parent: Path, entries: dict[str, dict[str, object]]
+) -> dict[str, object] | None:
+    with reading(parent / MANIFEST_NAME):
+        data = (parent / MANIFEST_NAME).read_bytes()
+    before = {file.name: file for file in read_manifest(data)}
+    found = {}
+    shared = False
+    for name, entry in entries.items():
+        if name not in before:
+            continue
+        if str(before[name].cid) == entry["cid"]:
+            shared = True
+        elif name.endswith(".safetensors") and deltas.available():
+            with writing(path.parent), tempfile.TemporaryDirectory(dir=path.parent) as work:
+                made = Path(work) / "delta"
+                size = deltas.make_delta(parent / name, path / name, made)
+                if size is not None and size < DELTA_WORTH * before[name].size:
+                    found[name] = {"cid": str(store.put_file(made)), "size": size}
+    return {"base": str(cid_of_bytes(data)), "files": found} if found or shared else None
 
 
 def read_manifest(data: bytes) -> tuple[CheckpointFile, ...]:
     """The files that a manifest names, by name. Raises CheckpointError if it is not a manifest."""
+    return _parsed(data)[0]
+
+
+def _parsed(data: bytes) -> tuple[tuple[CheckpointFile, ...], Cid | None]:
+    """The files, and the checkpoint that deltas start from."""
     try:
         manifest = _Manifest.model_validate_json(data)
+        base = Cid.parse(manifest.delta.base) if manifest.delta else None
+        short = {
+            name: DeltaFile(base, Cid.parse(entry.cid), entry.size)
+            for name, entry in (manifest.delta.files.items() if manifest.delta else ())
+            if base is not None
+        }
         files = tuple(
-            CheckpointFile(name, Cid.parse(entry.cid), entry.size)
+            CheckpointFile(name, Cid.parse(entry.cid), entry.size, short.get(name))
             for name, entry in sorted(manifest.files.items())
         )
     except (ValidationError, InvalidValue) as error:
@@ -93,7 +184,7 @@ def read_manifest(data: bytes) -> tuple[CheckpointFile, ...]:
         ) from None
     for file in files:
         _check_name(file.name)
-    return files
+    return files, base
 
 
 def fetch_checkpoint(
@@ -102,18 +193,20 @@ def fetch_checkpoint(
     folder: StrPath,
     *,
     timeout: float,
+    bases: StrPath | None = None,
     max_bytes: int = MAX_CHECKPOINT_BYTES,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:
     """The checkpoint of a manifest CID as a local folder, which appears in one step, complete.
 
     A folder that already holds this checkpoint is left as it is. timeout: seconds for all of
-    it. max_bytes: of all files together. Raises StorageError (and its kinds) if content is
-    missing, corrupt or too large, CheckpointError if the manifest can't be used.
+    it. bases: a directory with fetched checkpoints, each under its CID: what they hold already
+    is not fetched again. max_bytes: of all files together. Raises StorageError (and its kinds)
+    if content is missing, corrupt or too large, CheckpointError if the manifest can't be used.
     """
     deadline = clock() + timeout
     data = store.get(cid, timeout=timeout, max_bytes=MAX_MANIFEST_BYTES)
-    files = read_manifest(data)
+    files, base = _parsed(data)
     path = Path(folder).absolute()
     if _holds(path, data):
         return path
@@ -128,7 +221,11 @@ def fetch_checkpoint(
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work:
         made = Path(work) / "checkpoint"
         made.mkdir()
+        near = None if bases is None or base is None else _Near(store, Path(bases) / str(base))
         for file in files:
+            left = max(0.0, deadline - clock())
+            if near is not None and near.has_made(file, made / file.name, left):
+                continue
             left = max(0.0, deadline - clock())
             store.get_file(file.cid, made / file.name, timeout=left, max_bytes=file.size)
             found = (made / file.name).stat().st_size
@@ -146,6 +243,58 @@ def fetch_checkpoint(
                     raise
                 shutil.rmtree(made)
     return path
+
+
+class _Near:
+    """Files of a checkpoint made from those of its base, which lies in a folder here."""
+
+    def __init__(self, store: ContentStore, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        self._waits = True
+        try:
+            manifest = read_manifest((folder / MANIFEST_NAME).read_bytes())
+            self._files = {file.name: file.cid for file in manifest}
+        except (OSError, CheckpointError):
+            self._files = {}
+
+    def has_made(self, file: CheckpointFile, path: Path, timeout: float) -> bool:
+        """Whether `path` is now the file, its CID checked. False: fetch it whole."""
+        if file.name not in self._files:
+            return False
+        source = self._folder / file.name
+        try:
+            if self._files[file.name] == file.cid:
+                write_verified(file.cid, _pieces(source), path, source=str(source))
+                return True
+            delta = file.delta
+            if delta is None or not deltas.available() or not self._waits:
+                return False
+            if delta.size >= file.size:
+                raise CheckpointError(f"the delta of {file.name} is no smaller than the file")
+            self._rebuild(source, file, delta, path, timeout * DELTA_PATIENCE)
+        except (StorageError, CheckpointError) as error:
+            # One that nobody has was waited for; the next would cost as much again.
+            self._waits = not isinstance(error, ContentUnavailable)
+            log.warning("delta_unusable file=%s reason=%s", file.name, error)
+            return False
+        log.info("delta_applied file=%s bytes=%d of=%d", file.name, delta.size, file.size)
+        return True
+
+    def _rebuild(
+        self, source: Path, file: CheckpointFile, delta: DeltaFile, path: Path, timeout: float
+    ) -> None:
+        # Beside the made folder, not in it: a file may have any name.
+        fetched = path.parent.parent / "delta"
+        self._store.get_file(delta.cid, fetched, timeout=timeout, max_bytes=delta.size)
+        pieces = deltas.rebuilt(source, fetched, file.size)
+        write_verified(file.cid, pieces, path, source=f"the delta {delta.cid}", max_bytes=file.size)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with reading(path), path.open("rb") as file:
+        while piece := file.read(READ_BYTES):
+            yield piece
 
 
 def _holds(path: Path, manifest: bytes) -> bool:

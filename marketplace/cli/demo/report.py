@@ -3,16 +3,14 @@ hand: all come from the chain's events, from balances and from what was measured
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import platform
+from dataclasses import asdict
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment as Templates
-from jinja2 import select_autoescape
 from rich.table import Table
 
 from marketplace.chain.amounts import format_amount
@@ -24,7 +22,9 @@ from marketplace.protocol.batch_file import unpack
 from marketplace.protocol.trace import decode_line
 from marketplace.storage.cid import Cid
 from trainer import plots
+from trainer.curves import compare, evaluation_record
 from trainer.evaluate import Evaluation, paired_gain
+from trainer.report import Images, evaluation_images, learning_images, pictured, render
 
 _PACKAGES = ("tracemarket", "torch", "transformers", "web3", "reasoning-gym")
 
@@ -54,6 +54,12 @@ def build_report(world: World, run: Run, *, quick: bool, seconds: float) -> dict
             "gain_standard_error": gain.error,
             "gain_in_standard_errors": gain.sigmas if gain.error else None,
             "rises_by_more_than_two_standard_errors": gain.value > 2 * gain.error,
+        },
+        "evaluation": {
+            "environment": settings.environment,
+            "before": evaluation_record(run.before),
+            "after": evaluation_record(last),
+            "comparison": compare(run.before, last).plain(),
         },
         "turns": [_turn(turn) for turn in run.turns],
         "totals": {
@@ -87,14 +93,8 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     template = resources.files("marketplace.cli") / "templates" / "report.html"
-    page = Templates(autoescape=select_autoescape(default=True)).from_string(
-        template.read_text("utf-8")
-    )
-    images = {
-        name: "data:image/svg+xml;base64," + base64.b64encode(image).decode()
-        for name, image in _images(report).items()
-    }
-    (folder / "report.html").write_text(page.render(report=report, images=images), "utf-8")
+    page = render(template.read_text("utf-8"), report=report, images=_images(report))
+    (folder / "report.html").write_text(page, "utf-8")
 
 
 def summary(report: dict[str, Any]) -> list[Table]:
@@ -155,8 +155,7 @@ def _turn(turn: Any) -> dict[str, Any]:
         "not_trained": dataset.skipped | metrics.dropped,
         "optimizer_steps": len(metrics.steps),
         "stopped_early": metrics.stopped_early,
-        "gradient_norms": [step.grad_norm for step in metrics.steps],
-        "effective_share": [step.effective_share for step in metrics.steps],
+        "steps": [asdict(step) for step in metrics.steps],
     }
 
 
@@ -219,7 +218,7 @@ def _sold(world: World, run: Run) -> dict[str, int]:
     return {"questions": len(prompts), "heldout": len(prompts & held)}
 
 
-def _images(report: dict[str, Any]) -> dict[str, bytes]:
+def _images(report: dict[str, Any]) -> Images:
     heldout, turns = report["heldout"], report["turns"]
     seen = [heldout["before"], *heldout["turns"]]
     money = report["money"]
@@ -228,18 +227,22 @@ def _images(report: dict[str, Any]) -> dict[str, bytes]:
         for name in ("paid", "fees", "refunded", "still_held")
     }
     return {
-        "accuracy": plots.accuracy_plot(
+        **evaluation_images(report["evaluation"]),
+        **learning_images(turns),
+        "accuracy": pictured(
+            plots.accuracy_plot,
             [one["pass_at_1"] for one in seen],
             [one["standard_error"] for one in seen],
             tasks=heldout["tasks"],
         ),
-        "reward": plots.reward_plot(
+        "reward": pictured(
+            plots.reward_plot,
             [turn["mean_score"] for turn in turns],
             [
                 turn["groups_trained"] * report["settings"]["group_size"] / turn["traces"]
                 for turn in turns
             ],
         ),
-        "length": plots.length_plot([turn["mean_tokens"] for turn in turns]),
-        "money": plots.money_plot(flows, unit=money["symbol"]),
+        "length": pictured(plots.length_plot, [turn["mean_tokens"] for turn in turns]),
+        "money": pictured(plots.money_plot, flows, unit=money["symbol"]),
     }

@@ -1,0 +1,196 @@
+"""Traces for a run against a deployment: settled batches of named bounties, or a bounty of the
+run's own for each turn.
+
+What a turn is trained on is written down before it is trained on (market.json in its folder), and
+what a bounty offers before it is opened: a run that was killed finds its bounty again instead of
+paying for a second one, and trains on the same batches although more have settled since.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marketplace.chain.client import MarketClient
+from marketplace.chain.records import Batch, BountyTerms
+from marketplace.cli.demo.money import settlements
+from marketplace.cli.output import progress, say
+from marketplace.gym.modules import is_adapter
+from marketplace.gym.policy import Policy
+from marketplace.gym.spec import EnvironmentSpec
+from marketplace.protocol.errors import ConfigError
+from marketplace.protocol.payout import PayRule
+from marketplace.protocol.trace import Tier
+from marketplace.storage.checkpoints import put_checkpoint
+from marketplace.storage.cid import Cid
+from marketplace.storage.store import ContentStore
+from trainer.lineage import lineage_ages
+from trainer.pull import pull_attested, settled_batches
+from trainer.recipe import BountyPolicy, Plan
+from trainer.run import Bought, RunFolder
+from trainer.state import write_atomically
+from trainer.turn import Trained, publish
+from verifier_node.checkpoints import CheckpointCache
+
+NOTE_NAME = "market.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketTrader:
+    """A trainer.run.Trader on a market.
+
+    environments: id and spec by the recipe's names. bounties: to train on; empty: one is opened
+    for each turn, by the policy. cache: of checkpoints. register: publish and register results.
+    timeout: seconds for each download. poll: seconds between two looks at the chain.
+    """
+
+    client: MarketClient
+    store: ContentStore
+    folder: RunFolder
+    environments: Mapping[str, tuple[bytes, EnvironmentSpec]]
+    policy: BountyPolicy
+    bounties: tuple[int, ...]
+    cache: CheckpointCache
+    register: bool
+    timeout: float
+    poll: float = 2.0
+    sleep: Callable[[float], None] = time.sleep
+
+    @property
+    def unit(self) -> str | None:
+        return self.client.token.symbol
+
+    def spec(self, environment: str) -> EnvironmentSpec:
+        return self.environments[environment][1]
+
+    def buy(self, plan: Plan, policy: Policy, parent: int) -> Bought:
+        """The turn's batches, as the run's folder names them, else those that are settled now (of
+        named bounties) or as soon as there are enough (of an own one)."""
+        note = self.folder.turn(plan.turn) / NOTE_NAME
+        known = json.loads(note.read_text("utf-8")) if note.exists() else {}
+        if "batches" not in known:
+            if self.bounties:
+                found = list(settled_batches(self.client, set(self.bounties)))
+            else:
+                found = self._bought(plan, known, note)
+            if not found:
+                raise ConfigError(
+                    f"bounties {', '.join(map(str, self.bounties))} have no settled batches",
+                    fix="wait until batches of a bounty are settled",
+                )
+            known["batches"] = [batch.id for batch in found]
+            _write(note, known)
+        attested = []
+        with progress("fetching batches", len(known["batches"])) as advance:
+            for number in known["batches"]:
+                batch = self.client.batch(number)
+                attested.append(pull_attested(self.client, self.store, batch, timeout=self.timeout))
+                advance()
+        wanted = self.environments[plan.environment][0]
+        for one in attested:
+            if one.terms.environment != wanted:
+                raise ConfigError(
+                    f"batch {one.terms.batch} is of environment 0x{one.terms.environment.hex()}, "
+                    f"not 0x{wanted.hex()}",
+                    fix="name bounties of one environment",
+                )
+        paid = settlements(self.client)
+        spent = sum(
+            paid[number]["minerPaid"] + paid[number]["feesPaid"] - paid[number]["bondForfeited"]
+            for number in known["batches"]
+        )
+        return Bought(
+            attested,
+            spent / 10**self.client.token.decimals,
+            ages=lineage_ages(self.client, parent, plan.settings.max_staleness),
+            behaviour_of=self.cache.policy,
+        )
+
+    def publish(self, plan: Plan, trained: Trained) -> int:
+        """Registers the turn's checkpoint, if it is not the newest one already."""
+        if not self.register:
+            return trained.parent
+        # An adapter is small as it is; of whole weights others fetch what changed.
+        whole = not is_adapter(trained.folder)
+        parent_folder = self.cache.folder(trained.parent) if whole else None
+        cid = put_checkpoint(self.store, trained.folder, parent=parent_folder)
+        newest = self.client.latest_checkpoint(self.client.address)
+        if newest is not None:
+            content = self.client.checkpoint(newest).content
+            if Cid.from_chain(content.digest, content.codec) == cid:
+                return newest
+        number, _ = publish(
+            self.client,
+            self.store,
+            trained.folder,
+            parent=trained.parent,
+            root=trained.dataset_root,
+            parent_folder=parent_folder,
+        )
+        say(f"checkpoint {number} (child of {trained.parent}) is {cid}")
+        return number
+
+    def _bought(self, plan: Plan, known: dict[str, Any], note: Path) -> list[Batch]:
+        bounty = self._bounty(plan, known, note)
+        wanted = plan.stage.groups * plan.stage.group_size
+        gives_up = self.client.head().timestamp + int(self.policy.wait_hours * 3600)
+        deadline = self.client.bounty(bounty).terms.deadline
+        say(f"turn {plan.turn}: bounty {bounty} wants {wanted} traces; waiting for miners")
+        while True:
+            found = list(settled_batches(self.client, {bounty}))
+            traces = sum(batch.count for batch in found)
+            now = self.client.head().timestamp
+            if traces >= wanted or (found and now > deadline):
+                return found
+            if now > min(gives_up, deadline):
+                raise ConfigError(
+                    f"bounty {bounty} has {traces} settled traces of {wanted}, and the wait is "
+                    "over",
+                    fix="run the command again to go on waiting, or offer more in [bounty]",
+                )
+            self.sleep(self.poll)
+
+    def _bounty(self, plan: Plan, known: dict[str, Any], note: Path) -> int:
+        """The turn's bounty: the one noted, one of exactly the noted terms, or a new one."""
+        if "bounty" in known:
+            return int(known["bounty"])
+        if "deadline" not in known:
+            # A number of its own for each turn: the terms name the bounty until it has an id.
+            now = self.client.head().timestamp
+            known["deadline"] = now + int(self.policy.lasts_hours * 3600) + plan.turn
+            known["from"] = self.client.bounty_count() + 1
+            _write(note, known)
+        terms = self._terms(plan, int(known["deadline"]))
+        for number in range(int(known["from"]), self.client.bounty_count() + 1):
+            bounty = self.client.bounty(number)
+            if bounty.poster == self.client.address and bounty.terms == terms:
+                break
+        else:
+            number, _ = self.client.create_bounty(
+                terms, self.client.token.parse(self.policy.amount)
+            )
+        known["bounty"] = number
+        _write(note, known)
+        return number
+
+    def _terms(self, plan: Plan, deadline: int) -> BountyTerms:
+        sft = plan.stage.kind == "sft"
+        token, policy = self.client.token, self.policy
+        return BountyTerms(
+            environment=self.environments[plan.environment][0],
+            trainer=None if sft else self.client.address,
+            deadline=deadline,
+            group_size=plan.stage.group_size,
+            tier=Tier.C if sft else Tier[policy.tier],
+            pay_rule=PayRule.CORRECT if sft else PayRule[policy.pay.upper()],
+            price_per_unit=token.parse(policy.price_per_unit),
+            fee_per_trace=token.parse(policy.fee_per_trace),
+        )
+
+
+def _write(note: Path, known: Mapping[str, Any]) -> None:
+    write_atomically(note, json.dumps(known, sort_keys=True).encode() + b"\n")

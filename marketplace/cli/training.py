@@ -1,0 +1,464 @@
+"""`train`: a turn on bounties of your own choice, or a whole recipe; resumable after any kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from marketplace.cli.context import Context, of
+from marketplace.cli.environments import load_spec
+from marketplace.cli.output import messages, say
+from marketplace.gym.environment import Environment
+from marketplace.gym.spec import EnvironmentSpec, environment_id, spec_bytes
+from marketplace.protocol.errors import ConfigError
+from marketplace.storage.assets import fetch_assets
+from marketplace.storage.checkpoints import put_checkpoint
+from marketplace.storage.cid import Cid
+from marketplace.storage.unixfs import cid_of_bytes
+
+if TYPE_CHECKING:
+    from trainer.adapting import Weights
+    from trainer.grpo import StepMetrics
+    from trainer.recipe import Plan, Recipe
+    from trainer.run import Evaluate, Options, RunFolder
+
+FETCH_SECONDS = 30.0
+
+
+def train(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Option(help="new folder for the checkpoint")],
+    bounty: Annotated[
+        list[int] | None,
+        typer.Option(help="bounty whose settled batches to train on (repeatable)"),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="a whole run: r1-zero, r1, alphazero, experts, or a FILE.toml"),
+    ] = None,
+    local: Annotated[
+        bool,
+        typer.Option("--local", help="dry run: traces sampled on this machine, nothing is bought"),
+    ] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="with --local: folder of the base model")
+    ] = None,
+    environment: Annotated[
+        list[str] | None,
+        typer.Option(help="instead of the recipe's: name, 0x id or spec file (repeatable)"),
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file of training settings; defaults without it")
+    ] = None,
+    evaluate: Annotated[
+        int | None,
+        typer.Option(min=0, help="held-out tasks, before and after; the recipe's without, 0: none"),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="samples of each held-out task")] = 8,
+    run: Annotated[Path | None, typer.Option(help="folder of the run; OUT.run without it")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="go on where an earlier run stopped")
+    ] = True,
+    metrics: Annotated[
+        str, typer.Option(help="streams: jsonl, tensorboard, wandb, trackio")
+    ] = "jsonl,tensorboard",
+    save_every: Annotated[
+        float, typer.Option(min=0, help="seconds between two saved states; 0: every step")
+    ] = 60.0,
+    register: Annotated[bool, typer.Option(help="publish and register the result")] = True,
+    timeout: Annotated[float, typer.Option(min=0.1, help="seconds for each download")] = 60.0,
+) -> None:
+    """Train on attested traces: your newest checkpoint on settled batches of --bounty, or a whole
+    --recipe turn by turn. Registers each result as the child of what it was trained from. Traces
+    whose proofs fail are refused. The same command goes on after an interruption."""
+    try:
+        import trainer.run  # noqa: F401
+        from trainer.metrics import parse_streams
+    except ImportError as error:
+        raise ConfigError(
+            f"training needs {error.name}", fix="install tracemarket[train]"
+        ) from None
+    if bool(bounty) == bool(recipe):
+        raise ConfigError(
+            "give either --bounty or --recipe",
+            fix="--bounty trains once on bounties that there are, --recipe opens its own",
+        )
+    if local and bounty:
+        raise ConfigError("--local buys nothing, and --bounty names what was bought")
+    if local and model is None:
+        raise ConfigError(
+            "--local needs --model", fix="make one with `tracemarket model base FOLDER`"
+        )
+    if recipe and not (register or local):
+        raise ConfigError(
+            "a turn of a recipe buys traces of the checkpoint before, which has to be registered",
+            fix="drop --no-register, or add --local",
+        )
+    names = parse_streams(metrics)
+    chosen = _chosen(recipe, bounty, environment, settings, evaluate, samples)
+    place = run or out.with_name(f"{out.name}.run")
+    if chosen is None:
+        chosen = _of_bounties(of(ctx), bounty or [], settings, evaluate, samples)
+    _Run(of(ctx), chosen, out, place, names, resume, save_every).go(
+        local=local, model=model, bounties=tuple(bounty or ()), register=register, timeout=timeout
+    )
+
+
+class _Run:
+    """One call of the command."""
+
+    def __init__(
+        self,
+        context: Context,
+        recipe: Recipe,
+        out: Path,
+        place: Path,
+        streams: Sequence[str],
+        resume: bool,
+        save_every: float,
+    ) -> None:
+        from trainer.run import RunFolder
+
+        self._context, self._recipe, self._out = context, recipe, out
+        self._folder = RunFolder(place)
+        self._streams, self._resume, self._save_every = streams, resume, save_every
+
+    def go(
+        self,
+        *,
+        local: bool,
+        model: Path | None,
+        bounties: tuple[int, ...],
+        register: bool,
+        timeout: float,
+    ) -> None:
+        if local:
+            assert model is not None
+            self._local(model)
+        else:
+            self._on_market(bounties, register, timeout)
+
+    def _local(self, model: Path) -> None:
+        from marketplace.cli.local_traces import LocalTrader
+        from marketplace.gym.policy import Policy
+        from marketplace.gym.pool import CheckPool
+        from trainer.run import weights_hash
+
+        found = {name: self._environment(name) for name in self._recipe.environments}
+        base = {"weights_sha256": weights_hash(model)}
+        say("dry run: traces are sampled on this machine; nothing is bought or registered")
+        with CheckPool(assets=self._context.assets) as pool:
+            trader = LocalTrader(found, self._folder, pool, self._recipe)
+            Policy.load(model)  # before a folder is made for what can't run
+            self._run(trader, model, _manifest_cid(model), 1, {"base": base, "market": None}, found)
+
+    def _on_market(self, bounties: tuple[int, ...], register: bool, timeout: float) -> None:
+        from marketplace.cli.market_traces import MarketTrader
+        from verifier_node.checkpoints import CheckpointCache
+
+        context = self._context
+        client, store = context.client(), context.store()
+        found = {name: self._environment(name) for name in self._recipe.environments}
+        ids = {
+            name: (environment_id(spec_bytes(one.spec)), one.spec) for name, one in found.items()
+        }
+        for name, (number, _) in ids.items():
+            if client.environment_author(number) is None:
+                raise ConfigError(
+                    f"environment {name!r} (0x{number.hex()}) is not registered on this market",
+                    fix=f"tracemarket env register {name}",
+                )
+        parent = self._folder.begun().get("base", {}).get("checkpoint")
+        if parent is None:
+            parent = client.latest_checkpoint(client.address)
+        if parent is None:
+            raise ConfigError(
+                f"{client.address} has no checkpoint",
+                fix="register a base model first: `tracemarket model register FOLDER`",
+            )
+        cache = CheckpointCache(client, store, context.folder("checkpoints"))
+        trader = MarketTrader(
+            client=client,
+            store=store,
+            folder=self._folder,
+            environments=ids,
+            policy=self._recipe.bounty,
+            bounties=bounties,
+            cache=cache,
+            register=register,
+            timeout=timeout,
+        )
+        deployment = client.deployment
+        identity = {
+            "base": {"checkpoint": parent},
+            "market": {
+                "chain_id": deployment.chain_id,
+                "address": deployment.address("market"),
+                "trainer": client.address,
+                "bounties": list(bounties),
+                "register": register,
+            },
+        }
+        content = client.checkpoint(parent).content
+        cid = str(Cid.from_chain(content.digest, content.codec))
+        self._run(trader, cache.folder(parent), cid, parent, identity, found)
+
+    def _run(
+        self,
+        trader: Any,
+        base: Path,
+        cid: str,
+        first: int,
+        identity: dict[str, Any],
+        environments: dict[str, Environment],
+    ) -> None:
+        from trainer.adapting import AdapterEach, WholeModel
+        from trainer.metrics import open_streams
+        from trainer.recipe import plans
+        from trainer.run import run_name, run_recipe
+
+        recipe, folder = self._recipe, self._folder
+        identity = {"v": 1, "recipe": recipe.model_dump(mode="json"), **identity}
+        todo = list(plans(recipe))
+        results = self._results(todo)
+        if all(place.exists() for place in results.values()) or self._out.is_file():
+            self._finished(results)
+            return
+        if recipe.adapter is None and self._out.exists():
+            raise ConfigError(f"{self._out} exists already", fix="name a new folder with --out")
+        weights: Weights = WholeModel(base)
+        if (lora := recipe.adapter) is not None:
+            weights = AdapterEach(base, cid, rank=lora.rank, alpha=lora.alpha)
+        if folder.begin(identity, resume=self._resume):
+            say(f"going on in {folder.path}")
+        with _bars(recipe, len(todo)) as options:
+            report = run_recipe(
+                recipe,
+                weights,
+                folder,
+                trader,
+                self._evaluator(environments),
+                lambda steps: open_streams(
+                    self._streams,
+                    folder.path,
+                    steps=steps,
+                    run=run_name(identity),
+                    config=recipe.model_dump(mode="json"),
+                ),
+                options(self._save_every),
+                first=first,
+            )
+        for turn, place in results.items():
+            if not place.exists():
+                _move(folder.turn(turn) / "checkpoint", place)
+            shutil.rmtree(folder.turn(turn), ignore_errors=True)
+        _tell(report, folder, self._out, registered=trader.unit is not None)
+
+    def _results(self, todo: Sequence[Plan]) -> dict[int, Path]:
+        """Where the checkpoints of which turns end up: the last one, or each adapter's last."""
+        if self._recipe.adapter is None:
+            return {todo[-1].turn: self._out}
+        last = {plan.environment: plan.turn for plan in todo}
+        return {turn: self._out / Path(name).stem[:64] for name, turn in last.items()}
+
+    def _finished(self, results: Mapping[int, Path]) -> None:
+        """The result is there: of this very run (nothing to do), or of something else."""
+        from trainer.run import weights_hash
+
+        for turn, place in results.items():
+            done = self._folder.done(turn)
+            if done is None or done["weights_sha256"] != weights_hash(place):
+                raise ConfigError(f"{place} exists already", fix="name a new folder with --out")
+        say(f"{self._out} is finished already; its report is {self._folder.path / 'report.html'}")
+        print(self._out)
+
+    def _evaluator(self, environments: dict[str, Environment]) -> Evaluate | None:
+        from marketplace.cli.evaluation import evaluate_policy
+        from trainer.curves import evaluation_record
+        from trainer.evaluate import heldout_tasks
+        from trainer.measured import tasks_digest
+
+        wanted = self._recipe.evaluation
+        if wanted is None:
+            return None
+        tasks = {name: heldout_tasks(one, wanted.tasks) for name, one in environments.items()}
+
+        def record(policy: Any, name: str) -> dict[str, Any]:
+            found = evaluate_policy(
+                policy, environments[name], tasks[name], samples=wanted.samples, seed=wanted.seed
+            )
+            number = environment_id(spec_bytes(environments[name].spec))
+            return evaluation_record(
+                found,
+                environment="0x" + number.hex(),
+                environment_name=environments[name].spec.name,
+                seed=wanted.seed,
+                tasks_digest=tasks_digest(tasks[name]),
+            )
+
+        return record
+
+    def _environment(self, name: str) -> Environment:
+        spec = _spec(self._context, name)
+        if spec.to_fetch():
+            store, assets = self._context.store(), self._context.assets
+            fetch_assets(store, spec.to_fetch(), assets, timeout=FETCH_SECONDS)
+        return Environment(spec, self._context.assets)
+
+
+class _Unstored:
+    """Tells the CIDs that a store would give, and keeps nothing."""
+
+    def put(self, data: bytes) -> Cid:
+        return cid_of_bytes(data)
+
+    def put_file(self, path: Path) -> Cid:
+        return cid_of_bytes(path.read_bytes())
+
+
+def _manifest_cid(folder: Path) -> str:
+    """The CID that a folder would be registered with."""
+    store: Any = _Unstored()
+    return str(put_checkpoint(store, folder))
+
+
+def _spec(context: Context, name: str) -> EnvironmentSpec:
+    from marketplace.cli.bounties import parse_environment
+    from verifier_node.checking import fetch_spec
+
+    if name.startswith("0x"):
+        return fetch_spec(context.store(), parse_environment(name), FETCH_SECONDS)
+    return load_spec(name)
+
+
+def _chosen(
+    recipe: str | None,
+    bounty: Sequence[int] | None,
+    environment: Sequence[str] | None,
+    settings: Path | None,
+    evaluate: int | None,
+    samples: int,
+) -> Recipe | None:
+    """The recipe with what the options change; None where bounties say it all."""
+    from trainer.config import load_settings
+    from trainer.recipe import EvaluationPolicy, load_recipe
+
+    if recipe is None:
+        if environment:
+            raise ConfigError("--environment goes with --recipe: bounties have theirs")
+        return None
+    found = load_recipe(recipe)
+    changed: dict[str, Any] = {}
+    if environment:
+        changed["environments"] = tuple(environment)
+        changed["stages"] = tuple(
+            stage.model_copy(update={"environments": ()}) for stage in found.stages
+        )
+    if settings is not None:
+        changed["settings"] = load_settings(settings).model_dump(mode="json")
+    if evaluate is not None:
+        changed["evaluation"] = (
+            EvaluationPolicy(tasks=max(2, evaluate), samples=samples) if evaluate else None
+        )
+    return found.model_copy(update=changed)
+
+
+def _of_bounties(
+    context: Context,
+    bounties: Sequence[int],
+    settings: Path | None,
+    evaluate: int | None,
+    samples: int,
+) -> Recipe:
+    """One turn on the batches of bounties, as a recipe."""
+    from trainer.config import load_settings
+    from trainer.recipe import EvaluationPolicy, Recipe, Stage
+
+    reader = context.reader()
+    environments = {reader.bounty(number).terms.environment for number in bounties}
+    if len(environments) != 1:
+        raise ConfigError(
+            f"bounties {', '.join(map(str, bounties))} are of {len(environments)} environments",
+            fix="name bounties of one environment that have settled batches",
+        )
+    chosen = {} if settings is None else load_settings(settings).model_dump(mode="json")
+    return Recipe(
+        v=1,
+        name="train",
+        environments=("0x" + environments.pop().hex(),),
+        evaluation=EvaluationPolicy(tasks=max(2, evaluate), samples=samples) if evaluate else None,
+        settings=chosen,
+        stages=(Stage(name="bought", kind="rl"),),
+    )
+
+
+@contextmanager
+def _bars(recipe: Recipe, turns: int) -> Iterator[Callable[[float], Options]]:
+    """Progress of the turns, and of the steps of the one in work, with the time that is left."""
+    from trainer.run import Options
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages, transient=not messages.is_terminal) as bar:
+        run = bar.add_task(f"{recipe.name}, turns", total=turns)
+        steps = bar.add_task("steps", total=None, visible=False)
+        at = 0
+
+        def on_step(plan: Plan, done: int, total: int, metrics: StepMetrics) -> None:
+            nonlocal at
+            if plan.turn != at:
+                bar.reset(steps, total=total, visible=True)
+                at = plan.turn
+            bar.update(steps, completed=done, total=total, description=f"turn {plan.turn}, steps")
+            bar.update(run, completed=plan.turn - 1 + done / total)
+
+        yield lambda save_seconds: Options(save_seconds=save_seconds, say=say, on_step=on_step)
+
+
+def _move(made: Path, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(made, out)
+    except OSError:  # another file system
+        part = out.with_name(f".{out.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(made, part)
+        os.rename(part, out)
+        shutil.rmtree(made)
+
+
+def _tell(report: dict[str, Any], folder: RunFolder, out: Path, *, registered: bool) -> None:
+    last = report["turns"][-1]
+    say(
+        f"trained checkpoint {last['parent']} on {last['groups']} groups; "
+        f"left out: {report['left_out'] or 'nothing'}"
+    )
+    for one in report["evaluations"]:
+        verdict = one["comparison"]
+        if verdict:
+            say(f"{one['environment']}: {verdict['verdict']}: {verdict['reason']}")
+    say(f"report: {folder.path / 'report.html'}")
+    if registered and last["checkpoint"] != last["parent"]:
+        print(last["checkpoint"])
+        say(f"checkpoint {last['checkpoint']} (child of {last['parent']}) is in {out}")
+    else:
+        print(out)

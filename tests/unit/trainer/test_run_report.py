@@ -1,0 +1,168 @@
+"""Reports are one file without outside resources, and say what the numbers say."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from marketplace.protocol.errors import CheckpointError
+from trainer.card import Ancestor, Origin, check_record, model_card
+from trainer.curves import compare, evaluation_record
+from trainer.evaluate import Evaluation
+from trainer.measured import read_evaluations, write_evaluation
+from trainer.report import evaluation_page, run_page, spending_rows, write_report
+
+BEFORE = Evaluation(
+    ((1.0, 0.0, 0.0, 0.0),) * 9 + ((0.0,) * 4,) * 2, ((0, 1, 2, 3),) * 9 + ((0, 0, 1, -1),) * 2
+)
+AFTER = Evaluation(
+    ((1.0, 1.0, 1.0, 0.0),) * 9 + ((0.0,) * 4,) * 2, ((0, 0, 0, 1),) * 9 + ((0, 0, 1, -1),) * 2
+)
+STEP = {
+    "loss": 0.1,
+    "grad_norm": 1.0,
+    "effective_share": 0.9,
+    "kl_quantiles": [0.0, 0.1, 0.2],
+    "masked": {"clipped": 0.05},
+    "mean_length": 7.5,
+    "mean_score": 0.4,
+}
+
+
+def _evaluated():
+    return {
+        "environment": "sums <b>",
+        "before": evaluation_record(BEFORE),
+        "after": evaluation_record(AFTER),
+        "comparison": compare(BEFORE, AFTER).plain(),
+        "over_turns": [
+            {"turn": turn, "value": value, "standard_error": 0.02}
+            for turn, value in enumerate((0.2, 0.4, 0.6))
+        ],
+    }
+
+
+def _report(**changes):
+    turn = {
+        "turn": 1,
+        "stage": "rl",
+        "environment": "sums",
+        "traces": 16,
+        "groups": 4,
+        "mean_score": 0.4,
+        "mean_tokens": 7.5,
+        "steps": [STEP, STEP],
+        "stopped_early": False,
+    }
+    rows = spending_rows({1: 2.0, 2: 1.0}, {0: 0.2, 1: 0.4, 2: 0.6})
+    return {
+        "title": "a run",
+        "dry_run": False,
+        "unfinished": None,
+        "turns": [turn, {**turn, "turn": 2}],
+        "steps": 4,
+        "traces": 32,
+        "tokens": 240,
+        "evaluations": [_evaluated()],
+        "money": {"unit": "tUSD", "rows": rows},
+        "left_out": {"same score throughout its group": 8},
+        "settings": {"learning_rate": 1e-5},
+        "packages": {"torch": "2.13.0"},
+        **changes,
+    }
+
+
+def test_the_page_of_a_run():
+    page = run_page(_report())
+    assert "<strong>sharpens</strong>: pass@1 +0.409" in page
+    assert "sums &lt;b&gt;" in page  # names come from strangers
+    assert "<b>" not in page
+    assert not re.search(r'(src|href|srcset)="(?!data:)', page)
+    assert "<script" not in page
+    assert page.count("prefers-color-scheme: dark") > page.count("<picture>") > 8
+    assert "0.0750" in page  # 3 tUSD for 40 points
+    assert "tUSD per point" in page
+    assert page == run_page(_report())  # the same data give the same bytes
+
+
+def test_parts_that_there_are_not():
+    page = run_page(
+        _report(money=None, evaluations=[], dry_run=True, unfinished="1 of 2 turns done")
+    )
+    for said in ("A dry run", "Not finished: 1 of 2", "Nothing was evaluated"):
+        assert said in page
+    assert "per point" not in page
+    assert "<picture>" not in run_page(_report(turns=[], evaluations=[], money=None))
+
+
+def test_evaluations_alone(tmp_path):
+    alone = {"environment": "sums", "after": evaluation_record(BEFORE)}
+    page = evaluation_page("checkpoint 1", [alone])
+    assert "maj@k" in page
+    assert "gain" not in re.sub(r"gains are paired", "", page)
+    write_report(_report(), tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["steps"] == 4
+
+
+def test_money_for_points():
+    rows = spending_rows({1: 5.0, 2: 5.0, 3: 2.0}, {0: 0.5, 1: 0.4, 3: 0.6})
+    assert [row["total"] for row in rows] == [5.0, 10.0, 12.0]
+    assert rows[0]["points"] == pytest.approx(-10)
+    assert [row["per_point"] for row in rows[:2]] == [None, None]
+    assert rows[1]["points"] is None
+    assert rows[2]["per_point"] == pytest.approx(1.2)
+
+
+def test_evaluations_are_kept_with_the_checkpoint(tmp_path):
+    folder = tmp_path / "bafy"
+    folder.mkdir()
+    record = evaluation_record(BEFORE, seed=1)
+    assert write_evaluation(folder, "0xaa", record) == folder / "evaluation.json"
+    assert read_evaluations(folder) == {"0xaa": record}
+    # Published: what lies inside is fixed by the CID, and is the trainer's claim.
+    (folder / "manifest.json").write_text("{}")
+    assert read_evaluations(folder, claims=False) == {}
+    ours = evaluation_record(AFTER, seed=2)
+    assert write_evaluation(folder, "0xaa", ours) == tmp_path / "bafy.evaluation.json"
+    assert read_evaluations(folder) == {"0xaa": ours}
+    assert json.loads((folder / "evaluation.json").read_text())["environments"]["0xaa"] == record
+    (tmp_path / "bafy.evaluation.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="no record of evaluations"):
+        read_evaluations(folder)
+
+
+def test_model_card():
+    origin = Origin(
+        chain_id=31337,
+        market="0xmarket",
+        chain=[
+            Ancestor(2, "bafychild", "0xtrainer", "0xroot"),
+            Ancestor(1, "bafybase", "0xt", None),
+        ],
+        bounties=[4],
+        environments={"0xaa": "sums"},
+    )
+    record = {
+        "dataset": {"root": "0xroot", "batches": [{}], "traces": 64, "skipped": {"fault": 2}},
+        "settings": {"learning_rate": 1e-5},
+        "metrics": {},
+        "packages": {"torch": "2.13.0"},
+    }
+    found = {"0xaa": evaluation_record(AFTER, seed=3, environment_name='a "name": x')}
+    card = model_card(origin, record, found, measured=False)
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert '      name: "a \\"name\\": x"' in card  # a name can't break out of the YAML
+    assert "| 1 | `bafybase` | none (a base model) |" in card
+    assert "Claimed by the trainer" in card
+    assert "| 1 | 0.614 ± 0.091 | 0.614 ± 0.091 |" in card
+    assert "- left out, fault: 2" in card
+    assert "## Licence" in card
+    base = model_card(
+        Origin(1, "0xm", [Ancestor(1, "b", "0xt", None)], [], {}), None, {}, measured=True
+    )
+    assert "trained on no traces" in base
+    assert "None is known." in base
+    with pytest.raises(CheckpointError, match="settings is 3"):
+        check_record({"settings": 3})

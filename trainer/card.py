@@ -1,0 +1,194 @@
+"""Model cards: README.md with a YAML head, from what the registry and the checkpoint say.
+
+Nothing is written that was not read somewhere: what a checkpoint does not say is left out, and what
+only its trainer claims is said to be a claim.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marketplace.protocol.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A registered checkpoint. cid, dataset_root: as text; no root for a base model."""
+
+    id: int
+    cid: str
+    trainer: str
+    dataset_root: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a checkpoint comes from. chain: itself first, the base model last. bounties, and
+    environments by id: of the batches it was trained on, the base's without."""
+
+    chain_id: int
+    market: str
+    chain: Sequence[Ancestor]
+    bounties: Sequence[int]
+    environments: Mapping[str, str]
+
+
+def model_card(
+    origin: Origin,
+    record: Mapping[str, Any] | None,
+    evaluations: Mapping[str, Mapping[str, Any]],
+    *,
+    measured: bool,
+) -> str:
+    """The card. record: training.json, None for a base model. evaluations: by environment id, of
+    trainer.measured. measured: they were measured here, not only claimed by the trainer."""
+    this = origin.chain[0]
+    sections = [
+        _head(origin, evaluations),
+        f"# tracemarket checkpoint {this.id}\n",
+        _about(origin, record),
+        _lineage(origin),
+        _data(origin, record),
+        _evaluation(evaluations, measured=measured),
+        _settings(record),
+        _licence(),
+    ]
+    return "\n".join(section for section in sections if section)
+
+
+def _head(origin: Origin, evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+    """YAML of the form that model hubs read; JSON strings are YAML strings."""
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: text-generation",
+        "license: other",
+        "license_name: see-licence-note",
+        "tags:",
+        "- tracemarket",
+        "- reinforcement-learning",
+    ]
+    if evaluations:
+        lines += [
+            "model-index:",
+            f"- name: {json.dumps(f'tracemarket-checkpoint-{origin.chain[0].id}')}",
+            "  results:",
+        ]
+        for number, one in sorted(evaluations.items()):
+            lines += [
+                "  - task:",
+                "      type: text-generation",
+                "    dataset:",
+                f"      name: {json.dumps(str(one.get('environment_name', number)))}",
+                f"      type: {json.dumps(number)}",
+                "    metrics:",
+            ]
+            for name, points in (("pass", one["pass"]), ("maj", one["majority"] or [])):
+                for point in points:
+                    kind = f"{name}@{point['k']}"
+                    lines += [
+                        f"    - type: {json.dumps(kind)}",
+                        f"      value: {point['value']:.4f}",
+                    ]
+    return "\n".join([*lines, "---", ""])
+
+
+def _about(origin: Origin, record: Mapping[str, Any] | None) -> str:
+    this = origin.chain[0]
+    what = (
+        "A base model, registered as it is: trained on no traces of this market."
+        if record is None or this.dataset_root is None
+        else "Trained on reasoning traces that were bought on a tracemarket market: every trace "
+        "was checked by verifiers drawn by lot, and proven against the chain before it was "
+        "learned from."
+    )
+    return (
+        f"{what}\n\n"
+        f"- market: `{origin.market}` on chain {origin.chain_id}\n"
+        f"- content: `{this.cid}`\n"
+        f"- registered by: `{this.trainer}`\n"
+    )
+
+
+def _lineage(origin: Origin) -> str:
+    rows = [
+        f"| {one.id} | `{one.cid}` | "
+        f"{f'`{one.dataset_root}`' if one.dataset_root else 'none (a base model)'} |"
+        for one in origin.chain
+    ]
+    return "\n".join(
+        ["## Lineage\n", "| checkpoint | content | dataset root |", "|---|---|---|", *rows, ""]
+    )
+
+
+def _data(origin: Origin, record: Mapping[str, Any] | None) -> str:
+    if record is None or not origin.bounties:
+        return ""
+    dataset = record.get("dataset", {})
+    lines = ["## Data\n", f"- bounties: {', '.join(map(str, origin.bounties))}"]
+    lines += [f"- environment: {name} (`{one}`)" for one, name in origin.environments.items()]
+    batches = dataset.get("batches", [])
+    lines.append(f"- batches: {len(batches)}; dataset root `{dataset.get('root')}`")
+    for key in ("traces", "groups", "mean_score", "mean_tokens"):
+        if key in dataset:
+            value = dataset[key]
+            shown = f"{value:.3f}" if isinstance(value, float) else value
+            lines.append(f"- {key.replace('_', ' ')}: {shown}")
+    left_out = {**dataset.get("skipped", {}), **record.get("metrics", {}).get("dropped", {})}
+    lines += [f"- left out, {reason}: {count}" for reason, count in sorted(left_out.items())]
+    return "\n".join([*lines, ""])
+
+
+def _evaluation(evaluations: Mapping[str, Mapping[str, Any]], *, measured: bool) -> str:
+    lines = ["## Evaluation\n"]
+    if not evaluations:
+        return "\n".join([*lines, "None is known.", ""])
+    by = "Measured by whoever exported this card" if measured else "Claimed by the trainer"
+    lines.append(
+        f"{by}, on held-out tasks, which are never sold. ± is one standard error, clustered by "
+        "task. pass@k: one of k samples is right; maj@k: the commonest answer of k is right.\n"
+    )
+    for number, one in sorted(evaluations.items()):
+        name = one.get("environment_name", number)
+        lines.append(
+            f"{name}: {one['tasks']} tasks, {one['samples']} samples of each, seed {one['seed']}\n"
+        )
+        lines += ["| k | pass@k | maj@k |", "|---|---|---|"]
+        majority = one["majority"] or [None] * len(one["pass"])
+        for point, other in zip(one["pass"], majority, strict=True):
+            lines.append(f"| {point['k']} | {_shown(point)} | {_shown(other) if other else ''} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _settings(record: Mapping[str, Any] | None) -> str:
+    if record is None:
+        return ""
+    lines = ["## Settings\n", "| setting | value |", "|---|---|"]
+    lines += [f"| {key} | {value} |" for key, value in sorted(record.get("settings", {}).items())]
+    versions = [f"{name} {value}" for name, value in sorted(record.get("packages", {}).items())]
+    return "\n".join([*lines, "", f"Packages: {', '.join(versions)}.", ""])
+
+
+def _licence() -> str:
+    return (
+        "## Licence\n\n"
+        "The registry records no licence. These weights derive from the base model at the end of "
+        "the lineage, whose licence applies to them, and were trained on traces whose sellers "
+        "accepted the terms of their bounties. Check both before you pass them on.\n"
+    )
+
+
+def _shown(point: Mapping[str, float]) -> str:
+    return f"{point['value']:.3f} ± {point['standard_error']:.3f}"
+
+
+def check_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """training.json as a card reads it: anybody may have written it. CheckpointError if not so."""
+    for key in ("dataset", "settings", "metrics", "packages"):
+        if not isinstance(record.get(key, {}), dict):
+            raise CheckpointError(f"training.json: {key} is {record[key]!r:.60}, not an object")
+    return record

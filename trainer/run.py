@@ -1,0 +1,407 @@
+"""A run: the turns of a recipe, one after the other, in a folder that survives a kill at any point.
+
+    run.json            what the run is; going on with another recipe or another base is refused
+    turn-0.json         the base model's evaluation
+    turn-N/             while turn N is trained: batches.json, state.safetensors, checkpoint/
+    turn-N.json         written last: turn N is done, and this is what it measured
+    metrics.jsonl, tensorboard/, report.json, report.html
+
+Every file appears whole or not at all. Whatever was not saved is computed again, from the
+same seeds and the same traces, so an interrupted run ends in the very same weights. Where traces
+come from and who samples the evaluations is the caller's (Trader, Evaluate).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from marketplace.gym.policy import Policy
+from marketplace.gym.spec import EnvironmentSpec
+from marketplace.protocol.errors import CheckpointError, ConfigError
+from trainer.adapting import Weights
+from trainer.curves import compare, evaluation_of
+from trainer.data import AttestedBatch
+from trainer.grpo import StepMetrics
+from trainer.measured import write_evaluation
+from trainer.metrics import Streams, step_values
+from trainer.recipe import Plan, Recipe, plans
+from trainer.report import spending_rows, write_report
+from trainer.state import TrainState, load_state, save_state, write_atomically
+from trainer.turn import Trained, train_on_batches
+from trainer.verify import PolicyOf
+
+RUN_NAME: Final = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """Traces of a turn. spent: tokens; None where nothing is bought. ages, behaviour_of: of
+    train_on_batches, for traces of earlier checkpoints."""
+
+    batches: Sequence[AttestedBatch]
+    spent: float | None
+    ages: Mapping[int, int] | None = None
+    behaviour_of: PolicyOf | None = None
+
+
+class Trader(Protocol):
+    """Where traces come from and where checkpoints go. unit: of money; None where there is none."""
+
+    unit: str | None
+
+    def spec(self, environment: str) -> EnvironmentSpec: ...
+
+    def buy(self, plan: Plan, policy: Policy, parent: int) -> Bought:
+        """The same traces each time it is asked for the same turn, also in another process."""
+        ...
+
+    def publish(self, plan: Plan, trained: Trained) -> int:
+        """Its number. Publishing the same again gives the same number."""
+        ...
+
+
+Evaluate = Callable[[Policy, str], dict[str, Any]]
+"""The record (trainer.curves.evaluation_record) of a policy on an environment."""
+
+OnStep = Callable[[Plan, int, int, StepMetrics], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """save_seconds: least time between two saved states; 0 saves after every step. say: takes a
+    line for people. clock: in seconds."""
+
+    save_seconds: float = 60.0
+    say: Callable[[str], None] = lambda line: None
+    on_step: OnStep = lambda plan, done, total, metrics: None
+    clock: Callable[[], float] = time.monotonic
+
+
+class RunFolder:
+    """Names and files of a run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, identity: Mapping[str, Any], *, resume: bool) -> bool:
+        """Make the folder, or go on in it. Returns whether it goes on.
+
+        ConfigError if it belongs to another run, naming what differs, or resume is False.
+        """
+        path = self.path / RUN_NAME
+        wanted = json.loads(json.dumps(identity))
+        if not path.exists():
+            write_atomically(path, _json(wanted))
+            return False
+        kept = _read(path)
+        different = sorted(
+            key for key in kept.keys() | wanted.keys() if kept.get(key) != wanted.get(key)
+        )
+        if different:
+            raise ConfigError(
+                f"{str(self.path)!r} holds another run: its {different[0]} is "
+                f"{kept.get(different[0])!r:.200}, not {wanted.get(different[0])!r:.200}",
+                fix="name another folder, or remove this one to start again",
+            )
+        if not resume:
+            raise ConfigError(
+                f"{str(self.path)!r} holds this run already",
+                fix="go on with --resume, or remove it to start again",
+            )
+        return True
+
+    def begun(self) -> dict[str, Any]:
+        """What the folder's run is; empty where none has begun."""
+        path = self.path / RUN_NAME
+        return _read(path) if path.exists() else {}
+
+    def turn(self, number: int) -> Path:
+        return self.path / f"turn-{number}"
+
+    def done(self, number: int) -> dict[str, Any] | None:
+        """What turn `number` measured, if it is done."""
+        path = self.path / f"turn-{number}.json"
+        return _read(path) if path.exists() else None
+
+    def finish(self, number: int, record: Mapping[str, Any]) -> None:
+        """Turn `number` is done."""
+        write_atomically(self.path / f"turn-{number}.json", _json(record))
+
+
+def run_name(identity: Mapping[str, Any]) -> str:
+    """A short name for a run, for services that keep runs by name."""
+    return hashlib.sha256(_json(identity)).hexdigest()[:16]
+
+
+def run_recipe(
+    recipe: Recipe,
+    weights: Weights,
+    folder: RunFolder,
+    trader: Trader,
+    evaluate: Evaluate | None,
+    streams: Callable[[int], Streams],
+    options: Options,
+    *,
+    first: int,
+) -> dict[str, Any]:
+    """Runs what is left of a recipe; the report's data. Checkpoints stay in the turns' folders.
+
+    weights: the base model. first: the base checkpoint's number. streams: opens them behind so
+    many steps. Raises as train_on_batches, and whatever trader and evaluate raise.
+    """
+    todo = list(plans(recipe))
+    records: list[dict[str, Any]] = []
+    start = folder.done(0)
+    if start is None:
+        start = {"evaluations": {}, "parent": first}
+        if evaluate is not None:
+            for name in recipe.environments:
+                options.say(f"before: evaluating {name}")
+                start["evaluations"][name] = evaluate(weights.policy(name), name)
+        folder.finish(0, start)
+    done = [record for plan in todo if (record := folder.done(plan.turn))]
+    saved = load_state(folder.turn(len(done) + 1))
+    told = streams(sum(len(one["steps"]) for one in done) + (len(saved.steps) if saved else 0))
+    try:
+        for plan in todo:
+            record = folder.done(plan.turn)
+            if record is None:
+                steps = sum(len(one["steps"]) for one in records)
+                due = plan.turn == len(todo) or (
+                    recipe.evaluation is not None and plan.turn % recipe.evaluation.every == 0
+                )
+                record = _turn(
+                    plan,
+                    weights,
+                    folder,
+                    trader,
+                    evaluate if due or _last_of_its_own(plan, todo) else None,
+                    told,
+                    options,
+                    parent=weights.number(plan.environment, first, records),
+                    steps=steps,
+                )
+            weights.advance(plan.environment, folder.turn(plan.turn) / "checkpoint")
+            records.append(record)
+            _forget(folder, weights, plan.turn)
+            write_report(_report(recipe, start, records, trader, unfinished=len(todo)), folder.path)
+    finally:
+        told.close()
+    return _report(recipe, start, records, trader, unfinished=len(todo))
+
+
+def _turn(
+    plan: Plan,
+    weights: Weights,
+    folder: RunFolder,
+    trader: Trader,
+    evaluate: Evaluate | None,
+    told: Streams,
+    options: Options,
+    *,
+    parent: int,
+    steps: int,
+) -> dict[str, Any]:
+    place = folder.turn(plan.turn)
+    made = place / "checkpoint"
+    if made.exists():  # killed after it was saved, before the turn was done
+        shutil.rmtree(made)
+    options.say(f"turn {plan.turn}: {plan.stage.name} on {plan.environment}")
+    policy = weights.policy(plan.environment)
+    bought = trader.buy(plan, policy, parent)
+    state = load_state(place) or TrainState()
+    if state.steps:
+        options.say(f"turn {plan.turn}: going on behind step {len(state.steps)}")
+    saved = options.clock()
+
+    def on_step(done: int, total: int, metrics: StepMetrics) -> None:
+        nonlocal saved
+        if options.clock() - saved >= options.save_seconds and done < total:
+            save_state(state, place)
+            saved = options.clock()
+        told.tell(steps + done, step_values(metrics))
+        options.on_step(plan, done, total, metrics)
+
+    trained = train_on_batches(
+        policy,
+        parent,
+        bought.batches,
+        trader.spec(plan.environment),
+        plan.settings,
+        made,
+        on_step=on_step,
+        state=state,
+        ages=bought.ages,
+        behaviour_of=bought.behaviour_of,
+        shaping=plan.stage.reward if plan.stage.reward.changes else None,
+        **weights.saving(plan.environment),
+    )
+    found = {}
+    if evaluate is not None:
+        options.say(f"turn {plan.turn}: evaluating {plan.environment}")
+        found[plan.environment] = evaluate(policy, plan.environment)
+        write_evaluation(made, _id(found[plan.environment]), found[plan.environment])
+    checkpoint = trader.publish(plan, trained)
+    metrics = trained.metrics
+    record = {
+        "turn": plan.turn,
+        "stage": plan.stage.name,
+        "environment": plan.environment,
+        "parent": parent,
+        "checkpoint": checkpoint,
+        "traces": trained.dataset.traces,
+        "groups": metrics.groups,
+        "tokens": metrics.tokens,
+        "mean_score": trained.dataset.mean_score,
+        "mean_tokens": trained.dataset.mean_tokens,
+        "left_out": {**trained.dataset.skipped, **metrics.dropped},
+        "stopped_early": metrics.stopped_early,
+        "steps": [asdict(step) for step in metrics.steps],
+        "spent": bought.spent,
+        "settings": plan.settings.model_dump(mode="json"),
+        "weights_sha256": weights_hash(made),
+        "evaluations": found,
+    }
+    values = {"turn/mean_score": trained.dataset.mean_score}
+    for name, one in found.items():
+        values[f"heldout/{name}"] = one["pass_at_1"]
+    told.tell(steps + len(metrics.steps), values)
+    folder.finish(plan.turn, record)
+    return record
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 over the safetensors files of a folder, by name."""
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{str(folder)!r} holds no safetensors")
+    for file in files:
+        with file.open("rb") as data:
+            digest.update(file.name.encode() + b"\0")
+            digest.update(hashlib.file_digest(data, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _last_of_its_own(plan: Plan, todo: Sequence[Plan]) -> bool:
+    """Whether no later turn trains on the environment: what it learned is then as it stays."""
+    return not any(one.turn > plan.turn and one.environment == plan.environment for one in todo)
+
+
+def _forget(folder: RunFolder, weights: Weights, turn: int) -> None:
+    """Weights that nothing needs any more: those are most of what a run writes."""
+    for number in range(1, turn + 1):
+        place = folder.turn(number)
+        if not place.exists():
+            continue
+        if weights.needs(place / "checkpoint"):
+            for file in place.iterdir():
+                if file.name != "checkpoint":
+                    file.unlink()
+        else:
+            shutil.rmtree(place)
+
+
+def _report(
+    recipe: Recipe,
+    start: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    trader: Trader,
+    *,
+    unfinished: int,
+) -> dict[str, Any]:
+    from trainer.checkpoint import package_versions
+
+    left_out: dict[str, int] = {}
+    for record in records:
+        for reason, count in record["left_out"].items():
+            left_out[reason] = left_out.get(reason, 0) + count
+    money = None
+    if trader.unit is not None:
+        # By the first environment: money per point is of one accuracy.
+        name = recipe.environments[0]
+        seen = [(0, start), *((one["turn"], one) for one in records)]
+        accuracy = {
+            turn: one["evaluations"][name]["pass_at_1"]
+            for turn, one in seen
+            if name in one["evaluations"]
+        }
+        spent = {one["turn"]: one["spent"] or 0.0 for one in records}
+        money = {"unit": trader.unit, "rows": spending_rows(spent, accuracy)}
+    settings = dict(records[-1]["settings"]) if records else {}
+    return {
+        "v": 1,
+        "title": f"{recipe.name}: {', '.join(map(_short, recipe.environments))}",
+        "recipe": recipe.name,
+        "dry_run": trader.unit is None,
+        "unfinished": (
+            f"{len(records)} of {unfinished} turns done" if len(records) < unfinished else None
+        ),
+        "turns": list(records),
+        "steps": sum(len(one["steps"]) for one in records),
+        "traces": sum(one["traces"] for one in records),
+        "tokens": sum(one["tokens"] for one in records),
+        "evaluations": list(
+            filter(None, (_compared(name, start, records) for name in recipe.environments))
+        ),
+        "money": money,
+        "left_out": dict(sorted(left_out.items())),
+        "settings": settings,
+        "packages": package_versions(),
+    }
+
+
+def _compared(
+    name: str, start: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Before and after on one environment."""
+    before = start["evaluations"].get(name)
+    seen = [
+        (one["turn"], one["evaluations"][name]) for one in records if name in one["evaluations"]
+    ]
+    if before is None or not seen:
+        return None
+    after = seen[-1][1]
+    comparison = None
+    if before["samples"] > 1:
+        comparison = compare(evaluation_of(before), evaluation_of(after)).plain()
+    points = [(0, before), *seen]
+    return {
+        "environment": _short(name),
+        "before": before,
+        "after": after,
+        "comparison": comparison,
+        "over_turns": [
+            {"turn": turn, "value": one["pass_at_1"], "standard_error": one["standard_error"]}
+            for turn, one in points
+        ],
+    }
+
+
+def _id(record: Mapping[str, Any]) -> str:
+    return str(record["environment"])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:14]}…"
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{str(path)!r} can't be read: {error}") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{str(path)!r} holds no object")
+    return record
