@@ -13,6 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep \
   test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance \
+  bench-deltas bench-experts \
   gym-tour gym-sweep clean
 
 help:  ## show the targets
@@ -135,6 +136,12 @@ gym-sweep: setup  ## every reasoning-gym task through `env check`, half an hour;
 
 bench-provenance: setup  ## replayable sampling on the real model: honest re-runs, lies, cost; writes benchmarks/provenance/results.*
 	$(PY) benchmarks/provenance/run.py
+
+bench-deltas: setup  ## size and cost of deltas between checkpoints of the real model; writes benchmarks/deltas/results.*
+	$(PY) benchmarks/deltas/run.py
+
+bench-experts: setup  ## three experts, their merges and a router side by side; writes benchmarks/experts/results.*
+	$(PY) benchmarks/experts/run.py
 
 abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package
 	$(PY) -m marketplace.chain.generate_abi

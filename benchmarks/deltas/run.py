@@ -138,12 +138,12 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Deltas between checkpoints",
         "",
-        f"Written by `make bench-deltas` on {result['machine']}; wall seconds on a machine that did "
-        "other work too. SmolLM2-135M, AdamW, "
+        f"Written by `make bench-deltas` on {result['machine']}; wall seconds on a machine that "
+        "did other work too. SmolLM2-135M, AdamW, "
         f"learning rate {result['learning_rate']:g} (first step half), {result['groups']} groups "
         "of the demo's environment. Ratio: delta over the whole file.",
         "",
-        "| child | file MB | weights changed | delta MB | ratio | ratio with xor | make s | apply s |",
+        "| child | file MB | weights changed | delta MB | ratio | with xor | make s | apply s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
@@ -168,9 +168,9 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "fp32: Adam moves nearly every weight in every step, so nothing is sparse; what is small is "
-        "the distance. bf16: most moves are below half a unit in the last place and round away. "
-        "Today's checkpoints are fp32; the bf16 rows show what storing weights in bf16 would save.",
+        "fp32: Adam moves nearly every weight in every step, so nothing is sparse; what is small "
+        "is the distance. bf16: both files rounded to the nearest; most moves are below half a "
+        "unit in the last place and round away.",
         "",
     ]
     return "\n".join(lines)
