@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +30,8 @@ class TrainSettings(BaseModel):
     parent's by more is not trained on.
     min_effective_share: an epoch stops when the effective sample size falls below this share.
     token_budget: tokens computed at once (memory). seed: order of the groups.
+    weights: what a whole checkpoint is stored as; for bf16 they are rounded at random (by seed),
+    which makes deltas small. Adapters are always fp32.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -53,6 +55,7 @@ class TrainSettings(BaseModel):
     min_effective_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     token_budget: Annotated[int, Field(ge=16)] = 512
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    weights: Literal["fp32", "bf16"] = "fp32"
 
 
 def load_settings(path: str | Path) -> TrainSettings:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from test_replayed_market import SPEC, Replaying, policy  # noqa: F401  (a fixture)
+from tiny_policy import tiny_policy
 
 from marketplace.chain.deployment import save_deployment
 from marketplace.chain.keystore import create_keystore
@@ -27,7 +28,7 @@ from marketplace.storage.cid import Cid
 from trainer.checkpoint import read_record
 from trainer.config import TrainSettings
 from trainer.experts import LoraSettings, Start, train_expert
-from trainer.turn import publish
+from trainer.turn import publish, train_on_batches
 from verifier_node.checkpoints import CheckpointCache
 
 GROUPS = 4
@@ -79,10 +80,11 @@ def test_experts_from_traces_to_a_composed_module(
     policy,  # noqa: F811
     cli,
     tmp_path,
+    caplog,
 ):
     bounty, base = loop.prepare(policy)
     mined = loop.miner().mine(bounty, GROUPS, TransformersSampler(policy, "t"), checkpoint=base)
-    loop.judged(mined.batch)
+    written = loop.judged(mined.batch)
 
     # The first turn, by the command.
     (tmp_path / "fast.toml").write_text("learning_rate = 1e-2\n")
@@ -108,9 +110,10 @@ def test_experts_from_traces_to_a_composed_module(
     opened = loop.judged(mined.batch)
     assert opened.attestation.faults == 0
     assert opened.attestation.units > 0
-    # What the base wrote is not what the expert would have written.
-    other = loop.miner().mine(bounty, GROUPS, TransformersSampler(policy, "t"), checkpoint=first)
-    assert loop.judged(other.batch).attestation.faults > 0
+    # Another model's traces are not what the expert would have written.
+    other = TransformersSampler(tiny_policy(1, context=512), "t")
+    lied = loop.miner().mine(bounty, GROUPS, other, checkpoint=first)
+    assert loop.judged(lied.batch).attestation.faults > 0
 
     # The second turn starts where the first ended.
     folder = tmp_path / "second"
@@ -119,6 +122,27 @@ def test_experts_from_traces_to_a_composed_module(
     trainer = market.client(accounts.trainer)
     second, _ = publish(trainer, loop.store, folder, parent=first, root=trained.dataset_root)
     assert cache.base_folder(second) == cache.folder(base)
+
+    # Whole weights in bf16, twice: who has the first one gets the second by its delta.
+    halves = []
+    for name, parent in (("half", base), ("quarter", None)):
+        above = parent or halves[-1]
+        settings = TrainSettings(weights="bf16", learning_rate=1e-4)
+        policy_above = Policy.load(cache.folder(above))
+        made = train_on_batches(policy_above, base, [written], SPEC, settings, tmp_path / name)
+        child, _ = publish(
+            trainer,
+            loop.store,
+            made.folder,
+            parent=above,
+            root=made.dataset_root,
+            parent_folder=cache.folder(above),
+        )
+        halves.append(child)
+    with caplog.at_level("INFO", logger="marketplace.storage.checkpoints"):
+        theirs = cache.policy(halves[1]).model.state_dict()
+    assert "delta_applied file=model.safetensors" in caplog.text
+    assert all(one.equal(theirs[name]) for name, one in policy_above.model.state_dict().items())
 
     # Composed, registered, and a checkpoint like any other; its root covers both data sets.
     experts = ("--expert", first, "--expert", second)
