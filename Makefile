@@ -12,7 +12,8 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep \
-  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance bench-train bench-learning \
+  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance \
+  bench-train bench-learning bench-deltas bench-experts \
   gym-tour gym-sweep clean
 
 help:  ## show the targets
@@ -141,6 +142,12 @@ bench-provenance: setup  ## replayable sampling on the real model: honest re-run
 
 bench-train: setup  ## our training step beside TRL's on the same traces: speed, memory; writes benchmarks/train/results.*
 	$(PY) benchmarks/train/run.py
+
+bench-deltas: setup  ## size and cost of deltas between checkpoints of the real model; writes benchmarks/deltas/results.*
+	$(PY) benchmarks/deltas/run.py
+
+bench-experts: setup  ## three experts, their merges and a router side by side; writes benchmarks/experts/results.*
+	$(PY) benchmarks/experts/run.py
 
 abi: $(STAMPS)/contracts  ## write the compiled interfaces into the Python package
 	$(PY) -m marketplace.chain.generate_abi

@@ -10,6 +10,7 @@ folder goes to a content store with marketplace.storage.checkpoints.put_checkpoi
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,13 +18,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from safetensors import SafetensorError
 
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import SamplingSpec
 from marketplace.protocol.errors import CheckpointError
+
+import torch  # isort: skip  (after the policy, which sets how its threads wait)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SAMPLING_NAME: Final = "sampling.json"
 TRAINING_NAME: Final = "training.json"
@@ -48,11 +54,18 @@ class TrainingRecord:
 
 
 def save_checkpoint(
-    policy: Policy, folder: str | Path, *, sampling: SamplingSpec, record: TrainingRecord
+    policy: Policy,
+    folder: str | Path,
+    *,
+    sampling: SamplingSpec,
+    record: TrainingRecord,
+    half: bool = False,
 ) -> Path:
     """Write the policy to a new folder, which appears in one step, complete.
 
-    Raises CheckpointError if the folder exists already, a weight is not finite or the disk is full.
+    half: in bf16; the weights must fit (rounding.round_weights), so that what is registered is
+    what was trained and evaluated. Raises CheckpointError if the folder exists already, a weight
+    is not finite or the disk is full.
     """
     path = Path(folder).absolute()
     if path.exists():
@@ -68,7 +81,7 @@ def save_checkpoint(
         tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work,
     ):
         made = Path(work) / "checkpoint"
-        policy.model.save_pretrained(made)
+        (_halved(policy.model) if half else policy.model).save_pretrained(made)
         policy.tokenizer.save_pretrained(made)
         for name in ("config.json", "tokenizer_config.json"):
             _forget_origin(made / name)
@@ -77,6 +90,14 @@ def save_checkpoint(
             file.chmod(0o644)  # safetensors writes its file for the owner only
         made.rename(path)
     return path
+
+
+def _halved(model: PreTrainedModel) -> PreTrainedModel:
+    for name, weights in model.named_parameters():
+        if not bool((weights.to(torch.bfloat16).float() == weights).all()):
+            raise CheckpointError(f"weight {name} does not fit bf16", fix="round the weights first")
+    made = copy.deepcopy(model)
+    return made.to(torch.bfloat16)  # type: ignore[arg-type]
 
 
 def write_records(folder: Path, sampling: SamplingSpec | None, record: TrainingRecord) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -29,6 +30,7 @@ from marketplace.gym.modules import base_of, is_adapter, write_base
 from marketplace.gym.policy import Policy
 from marketplace.gym.routing import fit_router, write_router
 from marketplace.protocol.errors import CheckpointError, ConfigError
+from marketplace.protocol.seeds import PPM
 from trainer.checkpoint import TrainingRecord, write_records
 from trainer.experts import NAME, Start, adapt, write_adapter
 
@@ -74,6 +76,31 @@ class Base:
     checkpoint: int
     cid: str
     folder: Path
+
+
+Entry = tuple[int, bytes, int, int]
+"""batch, verdict root, units, weight in ppm: as protocol.merkle.dataset_root takes it."""
+
+
+def joined(datasets: Sequence[Sequence[Entry]]) -> list[Entry]:
+    """The batches of several experts as one dataset, ascending. Each expert counts the same,
+    whatever its weights add up to; the new weights add up to a million (0 if all were 0)."""
+    shares: dict[int, Fraction] = {}
+    known: dict[int, Entry] = {}
+    for entries in datasets:
+        total = sum(entry[3] for entry in entries)
+        for entry in entries:
+            known[entry[0]] = entry
+            share = Fraction(entry[3], total) if total else Fraction(0)
+            shares[entry[0]] = shares.get(entry[0], Fraction(0)) + share
+    whole = sum(shares.values())
+    exact = {batch: PPM * share / whole if whole else share for batch, share in shares.items()}
+    weights = {batch: int(share) for batch, share in exact.items()}
+    # What rounding down left over goes to the largest remainders, the lower batch first.
+    left = (PPM if whole else 0) - sum(weights.values())
+    for batch in sorted(exact, key=lambda one: (weights[one] - exact[one], one))[:left]:
+        weights[batch] += 1
+    return [(*known[batch][:3], weights[batch]) for batch in sorted(known)]
 
 
 def merge_experts(

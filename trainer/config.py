@@ -52,6 +52,8 @@ class TrainSettings(BaseModel):
     rollback_sigmas: standard errors of held-out accuracy that a child may lose; 0: any loss.
     precision: of a step's matrix products; "auto" takes bf16 where it is measured to be faster.
     recompute: compute layers again in backward: less memory for a third more work.
+    weights: what a whole checkpoint is stored as; for bf16 they are rounded at random (by seed),
+    which makes deltas small. Adapters are always fp32.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -100,6 +102,7 @@ class TrainSettings(BaseModel):
     precision: Precision = "fp32"
     recompute: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    weights: Literal["fp32", "bf16"] = "fp32"
 
 
 def load_settings(path: str | Path) -> TrainSettings:

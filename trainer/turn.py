@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from trainer.checkpoint import TrainingRecord, save_checkpoint
 from trainer.config import TrainSettings
 from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
+from trainer.rounding import round_weights
 from trainer.shaping import RewardShaping, attested_mean, shape_batch
 from trainer.state import TrainState
 from trainer.verify import PolicyOf
@@ -113,6 +115,9 @@ def train_on_batches(
         settings=settings.model_dump(mode="json"),
         metrics=metrics.summary(),
     )
+    if settings.weights == "bf16" and save is save_checkpoint:
+        round_weights(policy, settings.seed)
+        save = partial(save_checkpoint, half=True)
     save(policy, folder, sampling=spec.sampling, record=record)
     return Trained(folder, parent, tuple(b.terms.batch for b in ordered), root, dataset, metrics)
 

@@ -58,25 +58,20 @@ class CheckpointCache:
     def policy(self, checkpoint: int) -> Policy:
         """The checkpoint as a policy; an adapter merged into its base. Needs the extra [verify]."""
         folder = self.folder(checkpoint)
-        if folder not in self._policies:
-            while len(self._policies) >= self._loaded:
-                self._policies.popitem(last=False)
-            self._policies[folder] = self._load(checkpoint, folder)
-        self._policies.move_to_end(folder)
-        return self._policies[folder]
-
-    def _load(self, checkpoint: int, folder: Path) -> Policy:
-        from marketplace.gym.adapters import load_adapter
-        from marketplace.gym.policy import Policy
-
         if is_router(folder):
             raise CheckpointError(
                 f"checkpoint {checkpoint} is a router, which writes nothing itself",
                 fix="name the expert that wrote a trace",
             )
-        if is_adapter(folder):
-            return load_adapter(folder, self.base_folder(checkpoint))
-        return Policy.load(folder)
+        # Looked at every time: the same adapter may be registered under other ancestors too, and
+        # whether it is loaded must not depend on what this node has seen before.
+        base = self.base_folder(checkpoint) if is_adapter(folder) else None
+        if folder not in self._policies:
+            while len(self._policies) >= self._loaded:
+                self._policies.popitem(last=False)
+            self._policies[folder] = _load(folder, base)
+        self._policies.move_to_end(folder)
+        return self._policies[folder]
 
     def _content(self, checkpoint: int) -> Cid:
         content = self._reader.checkpoint(checkpoint).content
@@ -88,6 +83,13 @@ class CheckpointCache:
         return fetch_checkpoint(
             self._store, cid, folder, timeout=FETCH_SECONDS, bases=self._directory
         )
+
+
+def _load(folder: Path, base: Path | None) -> Policy:
+    from marketplace.gym.adapters import load_adapter
+    from marketplace.gym.policy import Policy
+
+    return Policy.load(folder) if base is None else load_adapter(folder, base)
 
 
 def scorer_maker(checkpoints: CheckpointCache) -> ScorerFor | None:

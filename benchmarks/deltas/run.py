@@ -3,8 +3,10 @@
     python benchmarks/deltas/run.py [--tasks N] [--steps N ...] [--out FOLDER]
 
 Samples groups from the base model, trains a turn on them, and after some of its optimizer steps
-measures the delta from the base: as it is (fp32), with both files rounded to bf16, and with xor
-in place of subtraction. Writes results.json and results.md. About four minutes on two cores.
+measures the delta from the base: as it is (fp32), with both files rounded to the nearest bf16,
+and as `weights = "bf16"` stores them (a base that fits bf16, the child rounded at random). The
+last children of each kind are evaluated on held-out tasks, with the same samples' seeds. Writes
+results.json and results.md. About five minutes on two quiet cores.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +36,9 @@ from marketplace.storage.store import write_verified
 from marketplace.storage.unixfs import cid_of_file
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
+from trainer.evaluate import evaluate, heldout_tasks, paired_gain
 from trainer.grpo import StepMetrics, train_turn
+from trainer.rounding import round_weights
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
 
@@ -71,6 +77,59 @@ def sampled(policy: Policy, tasks: int, samples: int) -> list[TrainingGroup]:
             )
         )
     return groups
+
+
+def trained(
+    policy: Policy, folder: Path, settings: TrainSettings, tasks: int, steps: list[int]
+) -> dict[int, Path]:
+    """Trains a turn; weight files after these steps, and after none (0)."""
+    kept: dict[int, Path] = {}
+
+    def keep(done: int) -> None:
+        policy.model.save_pretrained(folder / str(done))
+        policy.tokenizer.save_pretrained(folder / str(done))
+        kept[done] = folder / str(done) / "model.safetensors"
+
+    def after(done: int, _: int, metrics: StepMetrics) -> None:
+        say(f"step {done}: gradient norm {metrics.grad_norm:.2f}")
+        if done in steps:
+            keep(done)
+
+    keep(0)
+    train_turn(policy, sampled(policy, tasks, 8), settings, temperature=1.0, on_step=after)
+    return kept
+
+
+def examined(
+    name: str, policy: Policy, tasks: int, base: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Held-out pass@1, four samples each, and the gain over the base, paired by task."""
+    environment = Environment(builtin_spec("two_digit_sums"))
+    rules = environment.spec.sampling
+    asked = heldout_tasks(environment, tasks)
+    sampling = SamplingRules(
+        group_size=4,
+        temperature=rules.temperature,
+        max_tokens=rules.max_tokens,
+        stop=rules.stop,
+    )
+
+    def complete(prompts: Sequence[str]) -> Iterator[list[str]]:
+        for group in TransformersSampler(policy, name).sample(prompts, sampling, seed=20_000):
+            yield [one.text for one in group]
+
+    found = evaluate(asked, complete, environment.score)
+    once = found.pass_at_1()
+    row = {"name": name, "tasks": tasks, "pass_at_1": once.value, "error": once.error}
+    if base is not None:
+        gain = paired_gain(base["found"], found)
+        row |= {"gain": gain.value, "gain_error": gain.error}
+    say(json.dumps(row))
+    return {**row, "found": found}
+
+
+def counted(steps: int) -> str:
+    return f"{steps} step{'s' * (steps > 1)}"
 
 
 def measured(name: str, parent: Path, child: Path, work: Path) -> dict[str, Any]:
@@ -138,12 +197,12 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Deltas between checkpoints",
         "",
-        f"Written by `make bench-deltas` on {result['machine']}; wall seconds on a machine that did "
-        "other work too. SmolLM2-135M, AdamW, "
+        f"Written by `make bench-deltas` on {result['machine']}; wall seconds on a machine that "
+        "did other work too. SmolLM2-135M, AdamW, "
         f"learning rate {result['learning_rate']:g} (first step half), {result['groups']} groups "
         "of the demo's environment. Ratio: delta over the whole file.",
         "",
-        "| child | file MB | weights changed | delta MB | ratio | ratio with xor | make s | apply s |",
+        "| child | file MB | weights changed | delta MB | ratio | with xor | make s | apply s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
@@ -168,9 +227,21 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "fp32: Adam moves nearly every weight in every step, so nothing is sparse; what is small is "
-        "the distance. bf16: most moves are below half a unit in the last place and round away. "
-        "Today's checkpoints are fp32; the bf16 rows show what storing weights in bf16 would save.",
+        "Held-out pass@1 after the turn, ± standard error, and the gain over the base, paired by "
+        f"task ({result['accuracy'][0]['tasks']} tasks, 4 samples each):",
+        "",
+        "| weights | pass@1 | gain |",
+        "|---|---|---|",
+        *(
+            f"| {one['name']} | {one['pass_at_1']:.3f} ± {one['error']:.3f} | "
+            + (f"{one['gain']:+.3f} ± {one['gain_error']:.3f} |" if "gain" in one else "|")
+            for one in result["accuracy"]
+        ),
+        "",
+        "fp32: Adam moves nearly every weight in every step, so nothing is sparse; what is small "
+        "is the distance. bf16, nearest: most moves are below half a unit in the last place and "
+        'round away, turn after turn. bf16, at random: as `weights = "bf16"` stores them; right '
+        "on average.",
         "",
     ]
     return "\n".join(lines)
@@ -180,44 +251,56 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--tasks", type=int, default=48, help="groups to sample")
     options.add_argument("--steps", type=int, nargs="+", default=[1, 2, 6])
+    options.add_argument("--heldout", type=int, default=128, help="tasks to evaluate on")
     options.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = options.parse_args()
     if not MODEL.is_dir():
         options.error(f"there is no model in {MODEL}: run `make setup` first")
-    torch.manual_seed(0)
-    policy = Policy.load(MODEL)
-    groups = sampled(policy, given.tasks, 8)
-    say(f"sampled {len(groups)} groups")
+    rows: list[dict[str, Any]] = []
+    accuracy: list[dict[str, Any]] = []
     settings = TrainSettings(groups_per_step=max(1, given.tasks // 2 // max(given.steps)))
     with tempfile.TemporaryDirectory(dir="build") as folder:
         work = Path(folder)
-        policy.model.save_pretrained(work / "base")
-        base = work / "base" / "model.safetensors"
-        children: dict[int, Path] = {}
-
-        def keep(done: int, _: int, metrics: StepMetrics) -> None:
-            say(f"step {done}: gradient norm {metrics.grad_norm:.2f}")
-            if done in given.steps:
-                policy.model.save_pretrained(work / str(done))
-                children[done] = work / str(done) / "model.safetensors"
-
-        train_turn(policy, groups, settings, temperature=1.0, on_step=keep)
-        rows = []
-        for steps, child in children.items():
-            name = f"{steps} step{'s' * (steps > 1)}"
-            rows.append(measured(f"fp32, {name}", base, child, work))
+        policy = Policy.load(MODEL)
+        accuracy.append(examined("base", policy, given.heldout))
+        children = trained(policy, work / "whole", settings, given.tasks, given.steps)
+        accuracy.append(examined("fp32", policy, given.heldout, accuracy[0]))
+        base = children.pop(0)
         small = halved(base, work / "base16")
         for steps, child in children.items():
-            name = f"{steps} step{'s' * (steps > 1)}"
+            rows.append(measured(f"fp32, {counted(steps)}", base, child, work))
+        for steps, child in children.items():
             half = halved(child, work / f"{steps}-16")
-            rows.append(measured(f"bf16, {name}", small, half, work))
+            rows.append(measured(f"bf16, nearest, {counted(steps)}", small, half, work))
+        shutil.rmtree(work / "whole")
+        with torch.no_grad():
+            for weights in policy.model.parameters():
+                weights.copy_(weights.bfloat16())
+        accuracy.append(examined("bf16, nearest", policy, given.heldout, accuracy[0]))
+
+        policy = Policy.load(MODEL)
+        with torch.no_grad():
+            for weights in policy.model.parameters():
+                weights.copy_(weights.bfloat16())
+        children = trained(policy, work / "half", settings, given.tasks, given.steps)
+        base = halved(children.pop(0), work / "base16")
+        for steps, child in children.items():
+            rounded = Policy.load(child.parent)
+            round_weights(rounded, 0)
+            save_file(dict(rounded.model.named_parameters()), work / "rounded", {"format": "pt"})
+            half = halved(work / "rounded", work / f"{steps}-16")
+            rows.append(measured(f"bf16, at random, {counted(steps)}", base, half, work))
+        accuracy.append(examined("bf16, at random", rounded, given.heldout, accuracy[0]))
     result = {
         "written_by": "make bench-deltas",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
         "learning_rate": settings.learning_rate,
-        "groups": len(groups),
+        "groups": given.tasks,
         "rows": rows,
+        "accuracy": [
+            {name: value for name, value in one.items() if name != "found"} for one in accuracy
+        ],
     }
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "results.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")

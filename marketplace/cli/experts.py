@@ -262,9 +262,10 @@ def union(reader: MarketReader, experts: Sequence[Expert]) -> tuple[dict[str, An
     Raises CheckpointError if an expert's record does not lead to the root it is registered with.
     """
     from trainer.checkpoint import read_record
+    from trainer.compose import joined
 
     chain, market = reader.deployment.chain_id, reader.deployment.address("market")
-    together: dict[int, tuple[int, bytes, int, int]] = {}
+    datasets = []
     for one in experts:
         registered = reader.checkpoint(one.checkpoint).dataset_root
         own = []
@@ -283,9 +284,8 @@ def union(reader: MarketReader, experts: Sequence[Expert]) -> tuple[dict[str, An
                 f"registered with 0x{registered.hex()}",
                 fix="compose experts whose record is true",
             )
-        for row in own:
-            together[row[0]] = row
-    entries = [together[batch] for batch in sorted(together)]
+        datasets.append(own)
+    entries = joined(datasets)
     root = dataset_root(chain, market, entries) if entries else ZERO32
     rows = [
         {"batch": batch, "verdict_root": "0x" + leaf.hex(), "units": units, "weight_ppm": ppm}

@@ -22,7 +22,14 @@ from marketplace.miner.routed import RoutedSampler
 from marketplace.miner.sampler import TransformersSampler
 from marketplace.protocol.errors import CheckpointError, ConfigError, InvalidValue
 from trainer.checkpoint import TrainingRecord, read_record, save_checkpoint
-from trainer.compose import Base, ComposeSettings, Expert, merge_experts, route_experts
+from trainer.compose import (
+    Base,
+    ComposeSettings,
+    Expert,
+    joined,
+    merge_experts,
+    route_experts,
+)
 from trainer.experts import LoraSettings, Start, adapt, save_adapter
 from trainer.side_by_side import Exam, side_by_side
 
@@ -159,6 +166,19 @@ def test_side_by_side_the_router_is_as_good_as_each_expert_at_home(world, tmp_pa
         side_by_side([("base", completing(routed))] * 2, exams)
     with pytest.raises(InvalidValue, match="nothing"):
         side_by_side([], exams)
+
+
+def test_each_expert_weighs_the_same_in_a_joint_dataset():
+    root = b"\x01" * 32
+    first = [(1, root, 5, 10**6)]
+    second = [(1, root, 5, 10**6), (4, root, 2, 10**6), (2, root, 3, 10**6)]
+    found = joined([first, second])
+    assert [(batch, weight) for batch, _, _, weight in found] == [
+        (1, 666_667), (2, 166_667), (4, 166_666),
+    ]  # fmt: skip
+    assert [units for _, _, units, _ in found] == [5, 3, 2]
+    assert joined([]) == []
+    assert joined([[(7, root, 0, 0)], []]) == [(7, root, 0, 0)]
 
 
 def test_replay_asks_the_expert_too(world):
