@@ -54,7 +54,7 @@ def content(seed: str) -> dict[str, Any]:
 
 def deployment(chain_id: int = 31337, market: int = 9) -> Deployment:
     names = ("environments", "randomness", "ledger", "escrow", "stake", "rounds", "assignments")
-    names += ("checkpoints", "openings", "evidence", "court", "audits")
+    names += ("checkpoints", "openings", "evidence", "court", "audits", "royalties")
     addresses = {name: account(2000 + i) for i, name in enumerate(names)}
     return Deployment(
         chain_id=chain_id,
