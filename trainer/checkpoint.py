@@ -2,7 +2,8 @@
 
     model.safetensors, config.json, generation_config.json, tokenizer.json, ...
     sampling.json   the sampling rules that its traces must follow
-    training.json   parent, dataset, settings, metrics and package versions
+    training.json   parent, dataset, settings, metrics, evaluation; package versions, revision and
+                    machine, so that the run can be repeated
 
 No time and no path goes into any file, so the same weights and record give the same CID. The
 folder goes to a content store with marketplace.storage.checkpoints.put_checkpoint.
@@ -11,6 +12,8 @@ folder goes to a content store with marketplace.storage.checkpoints.put_checkpoi
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +21,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import SamplingSpec
 from marketplace.protocol.errors import CheckpointError
+from trainer.records import SAMPLING_NAME, TRAINING_NAME
 
-SAMPLING_NAME: Final = "sampling.json"
-TRAINING_NAME: Final = "training.json"
 _ORIGIN_KEYS: Final = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 PACKAGES: Final = ("tracemarket", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
@@ -33,13 +37,15 @@ class TrainingRecord:
     """Where weights came from. All of it plain JSON data.
 
     parent: checkpoint id, None for a base model. dataset: batches, roots and counts. settings:
-    of the run. metrics: what the run measured.
+    of the run. metrics: what the run measured. evaluation: before and after, on held-out tasks;
+    None where nothing was evaluated.
     """
 
     parent: int | None
     dataset: Mapping[str, Any]
     settings: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    evaluation: Mapping[str, Any] | None = None
 
 
 def save_checkpoint(
@@ -73,7 +79,10 @@ def save_checkpoint(
                 "dataset": dict(record.dataset),
                 "settings": dict(record.settings),
                 "metrics": dict(record.metrics),
+                "evaluation": None if record.evaluation is None else dict(record.evaluation),
                 "packages": package_versions(),
+                "revision": source_revision(),
+                "machine": machine(),
             },
         )
         for file in made.iterdir():
@@ -103,6 +112,36 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "none"
     return found
+
+
+def source_revision(file: str | Path = __file__) -> str:
+    """The git commit that this code was run from, with "-dirty" where tracked files differ from
+    it; "unknown" where it was not run from a checkout."""
+    path = Path(file).resolve()
+    try:
+        # An installed copy inside somebody's repository is not tracked by it.
+        _git(path.parent, "ls-files", "--error-unmatch", path.name)
+        revision = _git(path.parent, "rev-parse", "HEAD")
+        changed = _git(path.parent, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return f"{revision}-dirty" if changed else revision
+
+
+def machine() -> dict[str, Any]:
+    """What else the last bits of a run depend on."""
+    return {
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stdout.strip()
 
 
 def _forget_origin(config: Path) -> None:

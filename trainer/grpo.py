@@ -16,7 +16,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ class StepMetrics:
 class TurnMetrics:
     """A whole turn. dropped: traces left out by verification. stopped_early: the data went stale.
 
-    groups, traces, tokens: what was trained on, once per epoch.
+    groups, traces, tokens: what was trained on, once per epoch. batch_tokens: the tokens by batch.
     """
 
     steps: tuple[StepMetrics, ...]
@@ -57,6 +57,7 @@ class TurnMetrics:
     tokens: int
     dropped: dict[str, int]
     stopped_early: bool
+    batch_tokens: dict[int, int] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Plain data for a training record: counts, and means over the steps."""
@@ -120,7 +121,16 @@ def train_turn(
         sum(group.tokens for group in groups),
         dropped,
         stopped,
+        tokens_by_batch(groups),
     )
+
+
+def tokens_by_batch(groups: Sequence[TrainingGroup]) -> dict[int, int]:
+    """Completion tokens that each batch gave, by ascending batch."""
+    counted: Counter[int] = Counter()
+    for group in groups:
+        counted[group.batch] += group.tokens
+    return dict(sorted(counted.items()))
 
 
 def verify_behaviour(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.records import CheckpointShares
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
-from marketplace.protocol.errors import ConfigError
-from marketplace.protocol.merkle import dataset_root
-from marketplace.protocol.seeds import PPM
+from marketplace.protocol.errors import CheckpointError, ConfigError
+from marketplace.protocol.hashing import ZERO32
+from marketplace.protocol.shares import (
+    USUAL_PASS_ON,
+    USUAL_SPLIT,
+    Split,
+    derive_shares,
+    encode_shares,
+)
 from marketplace.storage.checkpoints import put_checkpoint
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
@@ -20,15 +27,19 @@ from trainer.checkpoint import TrainingRecord, save_checkpoint
 from trainer.config import TrainSettings
 from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
+from trainer.records import TRAINING_NAME, BatchEntry, parse_training, root_of, weights_of
+from trainer.royalties import contributions_of
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a turn made. dataset_root: over `batches`, ascending, each with full weight."""
+    """What a turn made. dataset_root: over `batches`, ascending. weights: each batch's share of
+    the tokens that were trained on, in ppm."""
 
     folder: Path
     parent: int
     batches: tuple[int, ...]
+    weights: tuple[int, ...]
     dataset_root: bytes
     dataset: Dataset
     metrics: TurnMetrics
@@ -43,9 +54,11 @@ def train_on_batches(
     folder: Path,
     *,
     on_step: Callable[[int, int, StepMetrics], None] | None = None,
+    evaluate: Callable[[Policy], Mapping[str, Any]] | None = None,
 ) -> Trained:
     """Trains the parent's policy in place on proven batches and saves it to a new folder.
 
+    evaluate: called with the policy before and after; what it returns goes into the record.
     Raises ConfigError where nothing in the batches can be trained on, CheckpointError.
     """
     if not batches:
@@ -70,48 +83,89 @@ def train_on_batches(
             f"none of {dataset.traces} attested traces can be trained on: {dataset.skipped}",
             fix="wait for more settled batches of the parent checkpoint",
         )
+    before = None if evaluate is None else dict(evaluate(policy))
     metrics = train_turn(
         policy, dataset.groups, settings, temperature=spec.sampling.temperature, on_step=on_step
     )
-    # Weight 1 for each batch that was looked at: which of its traces taught anything follows
-    # from the batch, the parent and the settings.
-    entries = [(b.terms.batch, b.attestation.root, b.attestation.units, PPM) for b in ordered]
+    entries = _entries(ordered, metrics)
     first = ordered[0].terms
-    root = dataset_root(first.chain_id, first.market, entries)
+    root = root_of(first.chain_id, first.market, entries)
     record = TrainingRecord(
         parent=parent,
-        dataset=_described(ordered, dataset, root),
+        dataset=_described(entries, dataset, root),
         settings=settings.model_dump(mode="json"),
         metrics=metrics.summary(),
+        evaluation=None
+        if evaluate is None
+        else {"before": before, "after": dict(evaluate(policy))},
     )
     save_checkpoint(policy, folder, sampling=spec.sampling, record=record)
-    return Trained(folder, parent, tuple(b.terms.batch for b in ordered), root, dataset, metrics)
+    return Trained(
+        folder,
+        parent,
+        tuple(entry.batch for entry in entries),
+        tuple(entry.weight_ppm for entry in entries),
+        root,
+        dataset,
+        metrics,
+    )
 
 
 def publish(
-    client: MarketClient, store: ContentStore, folder: Path, *, parent: int, root: bytes
+    client: MarketClient,
+    store: ContentStore,
+    folder: Path,
+    *,
+    parent: int,
+    root: bytes,
+    split: Split = USUAL_SPLIT,
+    pass_on_ppm: int = USUAL_PASS_ON,
 ) -> tuple[int, Cid]:
-    """Puts a checkpoint folder into the store and registers it. Returns its id and CID.
+    """Puts a checkpoint folder into the store and registers it, with the shares in its royalties
+    that follow from the dataset. Returns its id and CID.
 
-    Content first: whoever sees the registration can fetch it.
+    pass_on_ppm: what the parent gets of them; nothing where there is no parent. Content first:
+    whoever sees the registration can fetch it. Raises CheckpointError where the folder's record
+    does not lead to `root`.
     """
+    contributions = []
+    if root != ZERO32:
+        record = parse_training((folder / TRAINING_NAME).read_bytes(), str(folder))
+        entries, deployment = record.dataset.batches, client.deployment
+        if root_of(deployment.chain_id, deployment.address("market"), entries) != root:
+            raise CheckpointError(
+                f"{TRAINING_NAME} in {folder} does not lead to the dataset root 0x{root.hex()}",
+                fix="register the folder that was trained, on the market it was trained for",
+            )
+        contributions = contributions_of(client, entries)
+    shares = derive_shares(client.address, contributions, split)
+    listed = store.put(encode_shares(shares))
     cid = put_checkpoint(store, folder)
-    checkpoint, _ = client.register_checkpoint(parent, cid, root)
+    passed_on = pass_on_ppm if parent else 0
+    terms = CheckpointShares(shares.root, len(shares.shares), passed_on, listed)
+    checkpoint, _ = client.register_checkpoint(parent, cid, root, terms)
     return checkpoint, cid
 
 
-def _described(batches: Sequence[AttestedBatch], dataset: Dataset, root: bytes) -> dict[str, Any]:
+def _entries(batches: Sequence[AttestedBatch], metrics: TurnMetrics) -> list[BatchEntry]:
+    """Every batch that was looked at, with its share of the tokens that were trained on."""
+    tokens = [metrics.batch_tokens.get(batch.terms.batch, 0) for batch in batches]
+    return [
+        BatchEntry(
+            batch=batch.terms.batch,
+            verdict_root="0x" + batch.attestation.root.hex(),
+            units=batch.attestation.units,
+            weight_ppm=weight,
+            tokens=count,
+        )
+        for batch, weight, count in zip(batches, weights_of(tokens), tokens, strict=True)
+    ]
+
+
+def _described(entries: Sequence[BatchEntry], dataset: Dataset, root: bytes) -> dict[str, Any]:
     return {
         "root": "0x" + root.hex(),
-        "batches": [
-            {
-                "batch": batch.terms.batch,
-                "verdict_root": "0x" + batch.attestation.root.hex(),
-                "units": batch.attestation.units,
-                "weight_ppm": PPM,
-            }
-            for batch in batches
-        ],
+        "batches": [entry.model_dump() for entry in entries],
         "traces": dataset.traces,
         "groups": len(dataset.groups),
         "skipped": dataset.skipped,

@@ -403,8 +403,8 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
     "Royalties_ZeroAmount": ("the amount is zero", "pay more than zero"),
     "Royalties_BadShareProof": (
         "{account} does not have the share {share} at place {index} of checkpoint {checkpoint}",
-        "build the proof from the registered list; one whose shares don't add up to a billion can't "
-        "be collected from",
+        "build the proof from the registered list; nobody can collect by one whose shares don't "
+        "add up to a billion",
     ),
     "Royalties_NothingToCollect": (
         "share {index} of checkpoint {checkpoint} has nothing to collect",

@@ -20,9 +20,11 @@ from marketplace.cli import (
     disputes,
     economics,
     environments,
+    lineage,
     mining,
     models,
     randomness,
+    royalties,
     verifiers,
     watching,
 )
@@ -52,7 +54,8 @@ app.command("watch")(watching.watch)
 app.add_typer(disputes.app, name="dispute")
 app.add_typer(audits.app, name="audit")
 app.command("train")(models.train)
-app.add_typer(models.app, name="model")
+app.add_typer(lineage.app, name="model")
+app.add_typer(royalties.app, name="royalties")
 app.command("balance")(accounts.balance)
 app.command("withdraw")(accounts.withdraw)
 app.command("serve")(chains.serve)

@@ -13,6 +13,7 @@ from marketplace.cli.options import AsJson
 from marketplace.cli.output import emit_json, facts, progress, say, table
 from marketplace.protocol.errors import ConfigError
 from marketplace.protocol.hashing import ZERO32
+from marketplace.protocol.shares import MOST_PASSED_ON, Split
 from marketplace.storage.cid import Cid
 from verifier_node.checkpoints import CheckpointCache
 
@@ -90,11 +91,22 @@ def train(
         Path | None, typer.Option(help="TOML file of training settings; defaults without it")
     ] = None,
     register: Annotated[bool, typer.Option(help="publish and register the result")] = True,
+    contributors: Annotated[
+        str, typer.Option(help="percent of its royalties for the miners of the batches")
+    ] = "60",
+    authors: Annotated[str, typer.Option(help="percent for the environment's author")] = "10",
+    pass_on: Annotated[str, typer.Option(help="percent that goes on to the parent, 50 at most")] = (
+        "10"
+    ),
+    held_out: Annotated[
+        int, typer.Option(min=0, help="held-out tasks to evaluate before and after; 0 for none")
+    ] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="seconds for each download")] = 60.0,
 ) -> None:
     """Train your newest checkpoint on the attested traces it wrote, register the result as its
     child. Traces whose proofs fail are refused."""
     try:
+        from marketplace.cli.evaluation import evaluator
         from marketplace.gym.policy import Policy
         from trainer.turn import publish, train_on_batches
     except ImportError as error:
@@ -103,6 +115,7 @@ def train(
         ) from None
     from trainer.config import TrainSettings, load_settings
     from trainer.pull import pull_attested, settled_batches
+    from trainer.royalties import parse_percent
     from verifier_node.checking import fetch_spec
 
     context = of(ctx)
@@ -110,6 +123,12 @@ def train(
     chosen = TrainSettings() if settings is None else load_settings(settings)
     if out.exists():
         raise ConfigError(f"{out} exists already", fix="name a new folder with --out")
+    split = Split(
+        parse_percent(contributors, "--contributors"), parse_percent(authors, "--authors")
+    )
+    passed_on = parse_percent(pass_on, "--pass-on")
+    if passed_on > MOST_PASSED_ON:
+        raise ConfigError(f"--pass-on is {pass_on} %", fix="pass on 50 % at most")
     parent = _newest(client, client.address)
     final = list(settled_batches(client, set(bounty)))
     with progress("fetching batches", len(final)) as advance:
@@ -127,7 +146,14 @@ def train(
     policy = Policy.load(_cache(context, client).folder(parent))
     with progress("training", None) as advance:
         trained = train_on_batches(
-            policy, parent, attested, spec, chosen, out, on_step=lambda *_: advance()
+            policy,
+            parent,
+            attested,
+            spec,
+            chosen,
+            out,
+            on_step=lambda *_: advance(),
+            evaluate=evaluator(context, store, spec, held_out) if held_out else None,
         )
     say(
         f"trained checkpoint {parent} on {trained.metrics.groups} groups of "
@@ -136,7 +162,15 @@ def train(
     if not register:
         print(out)
         return
-    checkpoint, cid = publish(client, store, out, parent=parent, root=trained.dataset_root)
+    checkpoint, cid = publish(
+        client,
+        store,
+        out,
+        parent=parent,
+        root=trained.dataset_root,
+        split=split,
+        pass_on_ppm=passed_on,
+    )
     print(checkpoint)
     say(f"checkpoint {checkpoint} (child of {parent}) is {cid}")
 

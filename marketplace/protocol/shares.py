@@ -194,7 +194,9 @@ def decode_shares(data: bytes) -> ShareList:
             raise InvalidValue(f"it does not have exactly the keys {_KEYS}, with v 1")
         split = Split(**record["split"])
         found = ShareList(
-            tuple(Share(address20(account, "account"), share) for account, share in record["shares"]),
+            tuple(
+                Share(address20(account, "account"), share) for account, share in record["shares"]
+            ),
             split,
         )
         if encode_shares(found) != data:

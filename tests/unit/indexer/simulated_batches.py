@@ -169,6 +169,12 @@ class SimulatedBatches:
             "parent": parent,
             "content": content(f"checkpoint {self.checkpoints}"),
             "datasetRoot": bytes(32),
+            "shares": {
+                "root": keccak(b"shares"),
+                "holders": 1,
+                "passOnPpm": 0,
+                "list": content("shares"),
+            },
         }
         return [("checkpoints", "CheckpointRegistered", args)]
 
