@@ -7,7 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-sys.path[:0] = map(str, Path(__file__).parents[1:3])  # the tests, and the code beside them
+# The tests, and the code beside them.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tiny_policy import tiny_policy
 
