@@ -73,7 +73,8 @@ class SimulatedBatches:
         self.deployment = deployment
         self.parameters = deployment.parameters
         self.balances: dict[str, int] = {}
-        self.held = dict.fromkeys(("escrow", "stake", "market", "court"), 0)
+        modules = ("escrow", "stake", "market", "court", "royalties")
+        self.held = dict.fromkeys(modules, 0)
         self.environments: list[bytes] = []
         self.bounties: dict[int, dict[str, Any]] = {}
         self.batches: dict[int, dict[str, Any]] = {}
