@@ -2,7 +2,8 @@
 
     model.safetensors, config.json, generation_config.json, tokenizer.json, ...
     sampling.json   the sampling rules that its traces must follow
-    training.json   parent, dataset, settings, metrics and package versions
+    training.json   parent, dataset, settings, metrics, evaluation; package versions, revision and
+                    machine, so that the run can be repeated
 
 No time and no path goes into any file, so the same weights and record give the same CID. The
 folder goes to a content store with marketplace.storage.checkpoints.put_checkpoint.
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import copy
 import json
+import platform
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,14 +28,13 @@ from safetensors import SafetensorError
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import SamplingSpec
 from marketplace.protocol.errors import CheckpointError
+from trainer.records import SAMPLING_NAME, TRAINING_NAME
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-SAMPLING_NAME: Final = "sampling.json"
-TRAINING_NAME: Final = "training.json"
 _ORIGIN_KEYS: Final = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 PACKAGES: Final = (
     "tracemarket", "torch", "transformers", "tokenizers", "safetensors", "numpy", "peft",
@@ -44,7 +46,8 @@ class TrainingRecord:
     """Where weights came from. All of it plain JSON data.
 
     parent: checkpoint id, None for a base model. dataset: batches, roots and counts. settings:
-    of the run. metrics: what the run measured.
+    of the run. metrics: what the run measured. evaluation: before and after, on held-out tasks;
+    None where nothing was evaluated.
     """
 
     parent: int | None
@@ -116,6 +119,8 @@ def write_records(folder: Path, sampling: SamplingSpec | None, record: TrainingR
             "settings": dict(record.settings),
             "metrics": dict(record.metrics),
             "packages": package_versions(),
+            "revision": source_revision(),
+            "machine": machine(),
         },
     )
 
@@ -153,6 +158,36 @@ def _writing(path: Path) -> Iterator[None]:
             f"can't write the checkpoint to {str(path)!r}: {error}",
             fix="free disk space or name another folder",
         ) from error
+
+
+def source_revision(file: str | Path = __file__) -> str:
+    """The git commit that this code was run from, with "-dirty" where tracked files differ from
+    it; "unknown" where it was not run from a checkout."""
+    path = Path(file).resolve()
+    try:
+        # An installed copy inside somebody's repository is not tracked by it.
+        _git(path.parent, "ls-files", "--error-unmatch", path.name)
+        revision = _git(path.parent, "rev-parse", "HEAD")
+        changed = _git(path.parent, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return f"{revision}-dirty" if changed else revision
+
+
+def machine() -> dict[str, Any]:
+    """What else the last bits of a run depend on."""
+    return {
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stdout.strip()
 
 
 def _forget_origin(config: Path) -> None:

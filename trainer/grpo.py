@@ -108,7 +108,16 @@ def train_turn(
         sum(group.tokens for group in groups),
         dropped,
         state.stopped,
+        tokens_by_batch(groups),
     )
+
+
+def tokens_by_batch(groups: Sequence[TrainingGroup]) -> dict[int, int]:
+    """Completion tokens that each batch gave, by ascending batch."""
+    counted: Counter[int] = Counter()
+    for group in groups:
+        counted[group.batch] += group.tokens
+    return dict(sorted(counted.items()))
 
 
 def _minibatches(

@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from marketplace.gym.environment import Task
 from marketplace.protocol.errors import CheckpointError
 from marketplace.protocol.hashing import keccak
 from marketplace.storage.checkpoints import MANIFEST_NAME
+from trainer.records import EVALUATION_NAME
 from trainer.state import write_atomically
-
-EVALUATION_NAME: Final = "evaluation.json"
 
 
 def tasks_digest(tasks: Sequence[Task]) -> str:

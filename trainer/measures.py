@@ -39,7 +39,7 @@ class StepMetrics:
 class TurnMetrics:
     """A whole turn. dropped: traces left out by verification. stopped_early: the data went stale.
 
-    groups, traces, tokens: what was trained on, once per epoch.
+    groups, traces, tokens: what was trained on, once per epoch. batch_tokens: the tokens by batch.
     """
 
     steps: tuple[StepMetrics, ...]
@@ -48,6 +48,7 @@ class TurnMetrics:
     tokens: int
     dropped: dict[str, int]
     stopped_early: bool
+    batch_tokens: dict[int, int] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Plain data for a training record: counts, and means over the steps."""

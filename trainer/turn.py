@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.records import CheckpointShares
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
-from marketplace.protocol.errors import ConfigError
-from marketplace.protocol.merkle import dataset_root
-from marketplace.protocol.seeds import PPM
+from marketplace.protocol.errors import CheckpointError, ConfigError
+from marketplace.protocol.hashing import ZERO32
+from marketplace.protocol.shares import (
+    USUAL_PASS_ON,
+    USUAL_SPLIT,
+    Split,
+    derive_shares,
+    encode_shares,
+)
 from marketplace.storage.checkpoints import put_checkpoint
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
@@ -21,7 +28,9 @@ from trainer.checkpoint import TrainingRecord, save_checkpoint
 from trainer.config import TrainSettings
 from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
+from trainer.records import TRAINING_NAME, BatchEntry, parse_training, root_of, weights_of
 from trainer.rounding import round_weights
+from trainer.royalties import contributions_of
 from trainer.shaping import RewardShaping, attested_mean, shape_batch
 from trainer.state import TrainState
 from trainer.verify import PolicyOf
@@ -29,11 +38,13 @@ from trainer.verify import PolicyOf
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a turn made. dataset_root: over `batches`, ascending, each with full weight."""
+    """What a turn made. dataset_root: over `batches`, ascending. weights: each batch's share of
+    the tokens that were trained on, in ppm."""
 
     folder: Path
     parent: int
     batches: tuple[int, ...]
+    weights: tuple[int, ...]
     dataset_root: bytes
     dataset: Dataset
     metrics: TurnMetrics
@@ -104,14 +115,12 @@ def train_on_batches(
         on_step=on_step,
         state=state,
     )
-    # Weight 1 for each batch that was looked at: which of its traces taught anything follows
-    # from the batch, the parent and the settings.
-    entries = [(b.terms.batch, b.attestation.root, b.attestation.units, PPM) for b in ordered]
+    entries = _entries(ordered, metrics)
     first = ordered[0].terms
-    root = dataset_root(first.chain_id, first.market, entries)
+    root = root_of(first.chain_id, first.market, entries)
     record = TrainingRecord(
         parent=parent,
-        dataset=_described(ordered, dataset, root),
+        dataset=_described(entries, dataset, root),
         settings=settings.model_dump(mode="json"),
         metrics=metrics.summary(),
     )
@@ -119,7 +128,15 @@ def train_on_batches(
         round_weights(policy, settings.seed)
         save = partial(save_checkpoint, half=True)
     save(policy, folder, sampling=spec.sampling, record=record)
-    return Trained(folder, parent, tuple(b.terms.batch for b in ordered), root, dataset, metrics)
+    return Trained(
+        folder,
+        parent,
+        tuple(entry.batch for entry in entries),
+        tuple(entry.weight_ppm for entry in entries),
+        root,
+        dataset,
+        metrics,
+    )
 
 
 def publish(
@@ -130,29 +147,55 @@ def publish(
     parent: int,
     root: bytes,
     parent_folder: Path | None = None,
+    split: Split = USUAL_SPLIT,
+    pass_on_ppm: int = USUAL_PASS_ON,
 ) -> tuple[int, Cid]:
-    """Puts a checkpoint folder into the store and registers it. Returns its id and CID.
+    """Puts a checkpoint folder into the store and registers it, with the shares in its royalties
+    that follow from the dataset. Returns its id and CID.
 
-    Content first: whoever sees the registration can fetch it. parent_folder: the parent as it
-    was fetched; whoever has it too need only fetch what changed since.
+    parent_folder: the parent as it was fetched; whoever has it too need only fetch what changed
+    since. pass_on_ppm: what the parent gets of the royalties; nothing where there is no parent.
+    Content first: whoever sees the registration can fetch it. Raises CheckpointError where the
+    folder's record does not lead to `root`.
     """
+    contributions = []
+    if root != ZERO32:
+        record = parse_training((folder / TRAINING_NAME).read_bytes(), str(folder))
+        entries, deployment = record.dataset.batches, client.deployment
+        if root_of(deployment.chain_id, deployment.address("market"), entries) != root:
+            raise CheckpointError(
+                f"{TRAINING_NAME} in {folder} does not lead to the dataset root 0x{root.hex()}",
+                fix="register the folder that was trained, on the market it was trained for",
+            )
+        contributions = contributions_of(client, entries)
+    shares = derive_shares(client.address, contributions, split)
+    listed = store.put(encode_shares(shares))
     cid = put_checkpoint(store, folder, parent=parent_folder)
-    checkpoint, _ = client.register_checkpoint(parent, cid, root)
+    passed_on = pass_on_ppm if parent else 0
+    terms = CheckpointShares(shares.root, len(shares.shares), passed_on, listed)
+    checkpoint, _ = client.register_checkpoint(parent, cid, root, terms)
     return checkpoint, cid
 
 
-def _described(batches: Sequence[AttestedBatch], dataset: Dataset, root: bytes) -> dict[str, Any]:
+def _entries(batches: Sequence[AttestedBatch], metrics: TurnMetrics) -> list[BatchEntry]:
+    """Every batch that was looked at, with its share of the tokens that were trained on."""
+    tokens = [metrics.batch_tokens.get(batch.terms.batch, 0) for batch in batches]
+    return [
+        BatchEntry(
+            batch=batch.terms.batch,
+            verdict_root="0x" + batch.attestation.root.hex(),
+            units=batch.attestation.units,
+            weight_ppm=weight,
+            tokens=count,
+        )
+        for batch, weight, count in zip(batches, weights_of(tokens), tokens, strict=True)
+    ]
+
+
+def _described(entries: Sequence[BatchEntry], dataset: Dataset, root: bytes) -> dict[str, Any]:
     return {
         "root": "0x" + root.hex(),
-        "batches": [
-            {
-                "batch": batch.terms.batch,
-                "verdict_root": "0x" + batch.attestation.root.hex(),
-                "units": batch.attestation.units,
-                "weight_ppm": PPM,
-            }
-            for batch in batches
-        ],
+        "batches": [entry.model_dump() for entry in entries],
         "traces": dataset.traces,
         "groups": len(dataset.groups),
         "skipped": dataset.skipped,

@@ -17,6 +17,7 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
     address public immutable stake;
     address public immutable market;
     address public immutable court;
+    address public immutable royalties;
 
     mapping(address account => uint256) public balanceOf;
     mapping(address module => uint256) public heldFor;
@@ -27,13 +28,21 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
         _;
     }
 
-    constructor(IERC20 token_, address escrow_, address stake_, address market_, address court_) {
+    constructor(
+        IERC20 token_,
+        address escrow_,
+        address stake_,
+        address market_,
+        address court_,
+        address royalties_
+    ) {
         require(address(token_).code.length != 0, Ledger_NoCode(address(token_)));
         token = token_;
         escrow = escrow_;
         stake = stake_;
         market = market_;
         court = court_;
+        royalties = royalties_;
     }
 
     function deposit(uint256 amount) external nonReentrant {
@@ -90,7 +99,7 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
 
     function _requireModule(address account) private view {
         require(
-            account == escrow || account == stake || account == market || account == court,
+            account == escrow || account == stake || account == market || account == court || account == royalties,
             Ledger_NotModule(account)
         );
     }

@@ -139,8 +139,8 @@ class Randomness(Model):
 
 
 class Money(Model):
-    """Where all tokens are: tokens_in - tokens_out = balances + escrow + stake + market + court,
-    and court = dispute_bonds + pool."""
+    """Where all tokens are: tokens_in - tokens_out = balances + escrow + stake + market + court +
+    royalties, and court = dispute_bonds + pool."""
 
     tokens_in: Tokens = _amount("All that ever came into the ledger.")
     tokens_out: Tokens = _amount("All that was withdrawn.")
@@ -149,6 +149,7 @@ class Money(Model):
     stake: Tokens = _amount("Held for verifiers, unbonding stake included.")
     market: Tokens = _amount("Held as bonds of batches.")
     court: Tokens = _amount("Held by the court.")
+    royalties: Tokens = _amount("Paid for checkpoints and not yet collected.")
     dispute_bonds: Tokens = _amount("Bonds of open disputes and of their appeals.")
     pool: Tokens = _amount("The insurance pool: penalties that nobody was owed.")
 

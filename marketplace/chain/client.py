@@ -10,14 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final
 
+from eth_utils.address import to_checksum_address
+
 from marketplace.chain.paying import Payment, SigningClient
-from marketplace.chain.records import BountyTerms, ContentAddress, Sent
+from marketplace.chain.records import (
+    BountyTerms,
+    CheckpointShares,
+    Collection,
+    ContentAddress,
+    ContentId,
+    Sent,
+)
 from marketplace.protocol.beacons import signature_halves
 from marketplace.protocol.disputes import Children, Claim, LeafVerdict, Opened, node_tuple
 from marketplace.protocol.errors import InvalidValue
-from marketplace.protocol.hashing import ZERO32, bytes32, uint
+from marketplace.protocol.hashing import ZERO32, address20, bytes32, uint
+from marketplace.protocol.shares import derive_shares, encode_shares
 from marketplace.protocol.verdict import Attestation, SumNode
 
 __all__ = ["Commit", "MarketClient", "Payment", "Reveal"]
@@ -212,14 +223,21 @@ class MarketClient(SigningClient):
         """Open several commitments of the signer in one transaction; all of them, or none."""
         return self._send_all("reveal_verdicts", "revealVerdict", map(_reveal, reveals))
 
-    def _send_all(self, action: str, function: str, calls: Iterable[tuple[Any, ...]]) -> Sent:
-        rounds = self._contracts["rounds"]
+    def _send_all(
+        self,
+        action: str,
+        function: str,
+        calls: Iterable[tuple[Any, ...]],
+        *,
+        contract: str = "rounds",
+    ) -> Sent:
+        target = self._contracts[contract]
         encoded = [
-            bytes.fromhex(rounds.encode_abi(function, args=list(call))[2:]) for call in calls
+            bytes.fromhex(target.encode_abi(function, args=list(call))[2:]) for call in calls
         ]
         if not encoded:
             raise InvalidValue(f"there is nothing to send for {action}")
-        return self._send(action, "rounds", "multicall", encoded)
+        return self._send(action, contract, "multicall", encoded)
 
     # --- disputes --------------------------------------------------------------------
 
@@ -352,9 +370,15 @@ class MarketClient(SigningClient):
     # --- trainers ----------------------------------------------------------------------
 
     def register_checkpoint(
-        self, parent: int, content: ContentAddress, dataset_root: bytes
+        self,
+        parent: int,
+        content: ContentAddress,
+        dataset_root: bytes,
+        shares: CheckpointShares | None = None,
     ) -> tuple[int, Sent]:
-        """parent: a checkpoint, 0 for a base model. Returns the new id."""
+        """parent: a checkpoint, 0 for a base model. shares: who gets its royalties; None for the
+        signer alone. Returns the new id."""
+        chosen = shares or sole_shares(self.address)
         sent = self._send(
             "register_checkpoint",
             "checkpoints",
@@ -362,8 +386,40 @@ class MarketClient(SigningClient):
             uint(parent, 64, "parent"),
             _content(content),
             bytes32(dataset_root, "dataset root"),
+            (
+                bytes32(chosen.root, "root of shares"),
+                uint(chosen.holders, 32, "holders"),
+                uint(chosen.pass_on_ppm, 32, "pass_on_ppm"),
+                _content(chosen.list),
+            ),
         )
         return sent.event("CheckpointRegistered").args["checkpoint"], sent
+
+    # --- royalties -------------------------------------------------------------------
+
+    def pay_royalty(self, checkpoint: int, amount: int, *, payment: Payment | None = None) -> Sent:
+        """Pay for the use of a checkpoint; anybody may."""
+        fields = (uint(checkpoint, 64, "checkpoint"),)
+        return self._pay("pay_royalty", "royalties", "pay", fields, amount, payment)
+
+    def collect_royalties(self, collections: Sequence[Collection]) -> Sent:
+        """Move what shares have earned into the ledger balances of their accounts, all in one
+        transaction; all of them, or none."""
+        calls = map(_collection, collections)
+        return self._send_all("collect_royalties", "collect", calls, contract="royalties")
+
+    def pass_on_royalties(self, checkpoints: Sequence[int]) -> Sent:
+        """Move what is due to the parents' royalties, in the order given."""
+        calls = ((uint(one, 64, "checkpoint"),) for one in checkpoints)
+        return self._send_all("pass_on_royalties", "passOn", calls, contract="royalties")
+
+
+def sole_shares(owner: str) -> CheckpointShares:
+    """All shares for one account, with nothing passed on. Nobody needs the list's file: it
+    follows from the account."""
+    only = derive_shares(owner, ())
+    digest = sha256(encode_shares(only)).digest()
+    return CheckpointShares(only.root, 1, 0, ContentId(digest, 0x55))
 
 
 def _attested(leader: Attestation | None) -> tuple[bytes, int, int]:
@@ -385,6 +441,16 @@ def _reveal(one: Reveal) -> tuple[Any, ...]:
         _attested(one.attestation),
         bytes32(one.salt, "salt"),
         _content(one.verdicts),
+    )
+
+
+def _collection(one: Collection) -> tuple[Any, ...]:
+    return (
+        uint(one.checkpoint, 64, "checkpoint"),
+        uint(one.index, 256, "index"),
+        to_checksum_address(address20(one.account, "account")),
+        uint(one.share, 32, "share"),
+        [node_tuple(node) for node in one.proof],
     )
 
 

@@ -43,7 +43,13 @@ log = logging.getLogger(__name__)
 LOCAL_CHAIN_IDS: Final = frozenset({31337, 1337})
 
 _LINKS: Final = {
-    "ledger": {"escrow": "escrow", "stake": "stake", "market": "market", "court": "court"},
+    "ledger": {
+        "escrow": "escrow",
+        "stake": "stake",
+        "market": "market",
+        "court": "court",
+        "royalties": "royalties",
+    },
     "escrow": {
         "ledger": "ledger",
         "environments": "environments",
@@ -75,6 +81,7 @@ _LINKS: Final = {
         "evidence": "evidence",
     },
     "audits": {"market": "market", "evidence": "evidence"},
+    "royalties": {"ledger": "ledger", "checkpoints": "checkpoints"},
 }
 """contract -> its getter -> the contract it must name."""
 
@@ -289,7 +296,14 @@ def _arguments(
     return {
         "environments": (),
         "randomness": source,
-        "ledger": (token, where["escrow"], where["stake"], where["market"], where["court"]),
+        "ledger": (
+            token,
+            where["escrow"],
+            where["stake"],
+            where["market"],
+            where["court"],
+            where["royalties"],
+        ),
         "escrow": (where["ledger"], where["environments"], where["market"], where["court"]),
         "stake": (where["ledger"], where["rounds"], numbers),
         "rounds": (where["stake"], where["randomness"], where["market"], where["court"], numbers),
@@ -315,6 +329,7 @@ def _arguments(
             numbers,
         ),
         "audits": (where["market"], where["evidence"]),
+        "royalties": (where["ledger"], where["checkpoints"]),
     }
 
 

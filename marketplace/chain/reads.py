@@ -30,6 +30,7 @@ from marketplace.chain.records import (
     RandomnessStatus,
     Round,
     RoundPhase,
+    RoyaltySums,
     Seat,
     SeatState,
     Standing,
@@ -71,7 +72,8 @@ class MarketReader(Connection):
         return int(self._read("ledger", "balanceOf", _address(account)))
 
     def held_for(self, module: str) -> int:
-        """What the ledger holds for a module: "escrow", "stake", "market" or "court"."""
+        """What the ledger holds for a module: "escrow", "stake", "market", "court" or
+        "royalties"."""
         return int(self._read("ledger", "heldFor", self.deployment.address(module)))
 
     def tracked(self) -> int:
@@ -433,13 +435,47 @@ class MarketReader(Connection):
 
     def checkpoint(self, checkpoint: int) -> Checkpoint:
         data = self._read("checkpoints", "get", _id(checkpoint, "checkpoint"))
-        trainer, parent, block, digest, codec, dataset_root = data
-        content = ContentId(bytes(digest), codec)
-        return Checkpoint(checkpoint, trainer, parent, block, content, bytes(dataset_root))
+        trainer, parent, block, digest, codec, holders, pass_on, dataset_root, shares_root = data
+        return Checkpoint(
+            id=checkpoint,
+            trainer=trainer,
+            parent=parent,
+            registered_block=block,
+            content=ContentId(bytes(digest), codec),
+            dataset_root=bytes(dataset_root),
+            holders=holders,
+            pass_on_ppm=pass_on,
+            shares_root=bytes(shares_root),
+        )
+
+    def share_list_content(self, checkpoint: int) -> ContentId:
+        """Where a checkpoint's list of shares is: the event of its registration says so."""
+        block = self.checkpoint(checkpoint).registered_block
+        where = {"checkpoint": checkpoint}
+        for event in self.events(block, block, names=["CheckpointRegistered"], where=where):
+            found = event.args["shares"]["list"]
+            return ContentId(found["digest"], found["codec"])
+        raise InvalidValue(f"checkpoint {checkpoint} was registered, but its event is not there")
 
     def latest_checkpoint(self, trainer: str) -> int | None:
         """A trainer's newest checkpoint; None where it has none."""
         return self._read("checkpoints", "latestOf", _address(trainer)) or None
+
+    # --- royalties -------------------------------------------------------------------
+
+    def royalties(self, checkpoint: int) -> RoyaltySums:
+        """What came in for a checkpoint and where it went."""
+        sums = self._read("royalties", "accountOf", _id(checkpoint, "checkpoint"))
+        return RoyaltySums(*sums)
+
+    def royalty_collected(self, checkpoint: int, index: int) -> int:
+        """What share `index` has collected in all."""
+        place = uint(index, 256, "index")
+        return int(self._read("royalties", "collectedOf", _id(checkpoint, "checkpoint"), place))
+
+    def royalty_due_to_parent(self, checkpoint: int) -> int:
+        """What could be passed on to the parent now."""
+        return int(self._read("royalties", "passOnDue", _id(checkpoint, "checkpoint")))
 
 
 def revealed_attestation(event: Event) -> Attestation:

@@ -17,7 +17,7 @@ from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import bytes32, uint
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier
-from marketplace.protocol.verdict import Attestation
+from marketplace.protocol.verdict import Attestation, SumNode
 
 
 class BatchPhase(IntEnum):
@@ -350,7 +350,10 @@ class Planting:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """parent: 0 for a base model. dataset_root: 32 zero bytes where it was trained on nothing."""
+    """parent: 0 for a base model. dataset_root: 32 zero bytes where it was trained on nothing.
+
+    shares_root, holders: of its list of shares. pass_on_ppm: of its royalties, to the parent.
+    """
 
     id: int
     trainer: str
@@ -358,6 +361,39 @@ class Checkpoint:
     registered_block: int
     content: ContentId
     dataset_root: bytes
+    holders: int
+    pass_on_ppm: int
+    shares_root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointShares:
+    """Who gets what is paid for a checkpoint, as it is registered. list: CID of the list's file."""
+
+    root: bytes
+    holders: int
+    pass_on_ppm: int
+    list: ContentAddress
+
+
+@dataclass(frozen=True, slots=True)
+class RoyaltySums:
+    """Over the life of a checkpoint, in base units. received: paid in, or passed on by children."""
+
+    received: int
+    passed_on: int
+    collected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What collects one share. index: its place in the list. proof: from the leaf up."""
+
+    checkpoint: int
+    index: int
+    account: str
+    share: int
+    proof: tuple[SumNode, ...]
 
 
 @dataclass(frozen=True, slots=True)

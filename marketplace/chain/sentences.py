@@ -391,6 +391,38 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "the content {digest:hex} with codec {codec} is no raw or dag-pb CID",
         "publish the weights first",
     ),
+    "CheckpointRegistry_InvalidShares": (
+        "the list of shares has the root {root:hex} and {holders} holders",
+        "give the root of a list with at least one holder",
+    ),
+    "CheckpointRegistry_PassesOnTooMuch": (
+        "{passOnPpm} ppm would go on to the parent's royalties, {most} can",
+        "pass on less; a base model has nobody to pass on to",
+    ),
+    # --- royalties ---
+    "Royalties_ZeroAmount": ("the amount is zero", "pay more than zero"),
+    "Royalties_BadShareProof": (
+        "{account} does not have the share {share} at place {index} of checkpoint {checkpoint}",
+        "build the proof from the registered list; nobody can collect by one whose shares don't "
+        "add up to a billion",
+    ),
+    "Royalties_NothingToCollect": (
+        "share {index} of checkpoint {checkpoint} has nothing to collect",
+        "wait for more payments; what is below a base unit stays owed",
+    ),
+    "Royalties_NothingToPassOn": (
+        "checkpoint {checkpoint} has nothing to pass on",
+        "wait for more payments, or look whether it passes on anything at all",
+    ),
+    "Royalties_Overdrawn": (
+        "checkpoint {checkpoint} keeps {kept:money} for its holders, {collected:money} are "
+        "collected, and {amount:money} more are asked for",
+        "report this: it can't happen",
+    ),
+    "Royalties_WrongDeployment": (
+        "{linked} does not belong to these royalties",
+        "deploy all contracts again, with a key that nothing else uses meanwhile",
+    ),
     # --- several calls in one ---
     "AddressEmptyCode": ("there is no contract at {target}", _WRONG_FILE),
     "FailedCall": ("one of the calls failed without saying why", "send them one by one"),

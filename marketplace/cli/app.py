@@ -22,9 +22,11 @@ from marketplace.cli import (
     environments,
     experts,
     export,
+    lineage,
     mining,
     models,
     randomness,
+    royalties,
     training,
     verifiers,
     watching,
@@ -55,11 +57,12 @@ app.command("watch")(watching.watch)
 app.add_typer(disputes.app, name="dispute")
 app.add_typer(audits.app, name="audit")
 app.command("train")(training.train)
-app.add_typer(models.app, name="model")
+app.add_typer(lineage.app, name="model")
 models.app.command("expert")(experts.expert)
 models.app.command("compose")(experts.compose)
 models.app.command("compare")(experts.compare)
 models.app.command("export")(export.export)
+app.add_typer(royalties.app, name="royalties")
 app.command("balance")(accounts.balance)
 app.command("withdraw")(accounts.withdraw)
 app.command("serve")(chains.serve)

@@ -24,6 +24,7 @@ from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol.errors import ConfigError
 from marketplace.protocol.payout import PayRule
+from marketplace.protocol.shares import USUAL_PASS_ON, USUAL_SPLIT, Split
 from marketplace.protocol.trace import Tier
 from marketplace.storage.checkpoints import put_checkpoint
 from marketplace.storage.cid import Cid
@@ -45,7 +46,8 @@ class MarketTrader:
 
     environments: id and spec by the recipe's names. bounties: to train on; empty: one is opened
     for each turn, by the policy. cache: of checkpoints. register: publish and register results.
-    timeout: seconds for each download. poll: seconds between two looks at the chain.
+    split, pass_on_ppm: of the royalties of what is registered. timeout: seconds for each
+    download. poll: seconds between two looks at the chain.
     """
 
     client: MarketClient
@@ -56,6 +58,8 @@ class MarketTrader:
     bounties: tuple[int, ...]
     cache: CheckpointCache
     register: bool
+    split: Split = USUAL_SPLIT
+    pass_on_ppm: int = USUAL_PASS_ON
     timeout: float
     poll: float = 2.0
     sleep: Callable[[float], None] = time.sleep
@@ -130,6 +134,8 @@ class MarketTrader:
             parent=trained.parent,
             root=trained.dataset_root,
             parent_folder=parent_folder,
+            split=self.split,
+            pass_on_ppm=self.pass_on_ppm,
         )
         say(f"checkpoint {number} (child of {trained.parent}) is {cid}")
         return number

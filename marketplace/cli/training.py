@@ -31,6 +31,7 @@ from marketplace.storage.cid import Cid
 from marketplace.storage.unixfs import cid_of_bytes
 
 if TYPE_CHECKING:
+    from marketplace.protocol.shares import Split
     from trainer.adapting import Weights
     from trainer.grpo import StepMetrics
     from trainer.recipe import Plan, Recipe
@@ -80,6 +81,13 @@ def train(
         float, typer.Option(min=0, help="seconds between two saved states; 0: every step")
     ] = 60.0,
     register: Annotated[bool, typer.Option(help="publish and register the result")] = True,
+    contributors: Annotated[
+        str, typer.Option(help="percent of its royalties for the miners of the batches")
+    ] = "60",
+    authors: Annotated[str, typer.Option(help="percent for the environment's author")] = "10",
+    pass_on: Annotated[str, typer.Option(help="percent that goes on to the parent, 50 at most")] = (
+        "10"
+    ),
     timeout: Annotated[float, typer.Option(min=0.1, help="seconds for each download")] = 60.0,
 ) -> None:
     """Train on attested traces: your newest checkpoint on settled batches of --bounty, or a whole
@@ -88,6 +96,7 @@ def train(
     try:
         import trainer.run  # noqa: F401
         from trainer.metrics import parse_streams
+        from trainer.royalties import parse_terms
     except ImportError as error:
         raise ConfigError(
             f"training needs {error.name}", fix="install tracemarket[train]"
@@ -109,12 +118,18 @@ def train(
             fix="drop --no-register, or add --local",
         )
     names = parse_streams(metrics)
+    terms = parse_terms(contributors, authors, pass_on)
     chosen = _chosen(recipe, bounty, environment, settings, evaluate, samples)
     place = run or out.with_name(f"{out.name}.run")
     if chosen is None:
         chosen = _of_bounties(of(ctx), bounty or [], settings, evaluate, samples)
     _Run(of(ctx), chosen, out, place, names, resume, save_every).go(
-        local=local, model=model, bounties=tuple(bounty or ()), register=register, timeout=timeout
+        local=local,
+        model=model,
+        bounties=tuple(bounty or ()),
+        terms=terms,
+        register=register,
+        timeout=timeout,
     )
 
 
@@ -143,6 +158,7 @@ class _Run:
         local: bool,
         model: Path | None,
         bounties: tuple[int, ...],
+        terms: tuple[Split, int],
         register: bool,
         timeout: float,
     ) -> None:
@@ -150,7 +166,7 @@ class _Run:
             assert model is not None
             self._local(model)
         else:
-            self._on_market(bounties, register, timeout)
+            self._on_market(bounties, terms, register, timeout)
 
     def _local(self, model: Path) -> None:
         from marketplace.cli.local_traces import LocalTrader
@@ -166,7 +182,9 @@ class _Run:
             Policy.load(model)  # before a folder is made for what can't run
             self._run(trader, model, _manifest_cid(model), 1, {"base": base, "market": None}, found)
 
-    def _on_market(self, bounties: tuple[int, ...], register: bool, timeout: float) -> None:
+    def _on_market(
+        self, bounties: tuple[int, ...], terms: tuple[Split, int], register: bool, timeout: float
+    ) -> None:
         from marketplace.cli.market_traces import MarketTrader
         from verifier_node.checkpoints import CheckpointCache
 
@@ -200,6 +218,8 @@ class _Run:
             bounties=bounties,
             cache=cache,
             register=register,
+            split=terms[0],
+            pass_on_ppm=terms[1],
             timeout=timeout,
         )
         deployment = client.deployment

@@ -302,7 +302,7 @@ def _check_attention(config: Any) -> None:
     # A packed tree holds sequences of many lengths, and a cache grows with each token: a rotation
     # that depends on the longest position seen gives each of them other numbers.
     rope = getattr(config, "rope_parameters", None) or {}
-    named = {one.get("rope_type") for one in (rope, *rope.values()) if isinstance(one, dict)}
+    named = {str(one.get("rope_type")) for one in (rope, *rope.values()) if isinstance(one, dict)}
     if changing := named & {"dynamic", "longrope"}:
         raise CheckpointError(
             f"model type {config.model_type!r} has {min(changing)} rotary positions, which depend "

@@ -59,7 +59,7 @@ from marketplace.protocol.errors import ConfigError
 
 R = TypeVar("R")
 
-MODULES: Final = ("escrow", "stake", "market", "court")
+MODULES: Final = ("escrow", "stake", "market", "court", "royalties")
 """The contracts that the ledger holds tokens for."""
 
 

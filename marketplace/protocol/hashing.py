@@ -23,6 +23,7 @@ TAG_NODE = b"\x01"
 TAG_VERDICT_LEAF = b"\x02"
 TAG_SUM_NODE = b"\x03"
 TAG_DATASET_LEAF = b"\x04"
+TAG_SHARE_LEAF = b"\x05"
 
 Address = str | bytes
 """An EVM address: 0x-prefixed hex (any case) or 20 raw bytes."""

@@ -297,6 +297,18 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
+def fetch_checkpoint_file(
+    store: ContentStore, cid: Cid, name: str, *, timeout: float, max_bytes: int
+) -> bytes | None:
+    """One file of the checkpoint of a manifest CID, without the others; None where it has none
+    of that name. timeout: seconds for each of the two reads. Raises as fetch_checkpoint does."""
+    data = store.get(cid, timeout=timeout, max_bytes=MAX_MANIFEST_BYTES)
+    for file in read_manifest(data):
+        if file.name == name:
+            return store.get(file.cid, timeout=timeout, max_bytes=max_bytes)
+    return None
+
+
 def _holds(path: Path, manifest: bytes) -> bool:
     try:
         return (path / MANIFEST_NAME).read_bytes() == manifest

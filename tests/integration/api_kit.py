@@ -235,13 +235,14 @@ def check_money(get: Get, reader: MarketReader, money: dict[str, str]) -> None:
         assert get(f"/balances/{who}")["balance"] == str(balance)
         total += balance
     assert money["balances"] == str(total)
-    for module in ("escrow", "stake", "market", "court"):
+    modules = ("escrow", "stake", "market", "court", "royalties")
+    for module in modules:
         assert money[module] == str(reader.held_for(module))
     assert money["pool"] == str(reader.pool())
     assert int(money["court"]) == int(money["pool"]) + int(money["dispute_bonds"])
     tracked = int(money["tokens_in"]) - int(money["tokens_out"])
     assert tracked == reader.tracked()
-    assert tracked == total + sum(int(money[m]) for m in ("escrow", "stake", "market", "court"))
+    assert tracked == total + sum(int(money[m]) for m in modules)
 
 
 def settle(market: Any, batch: int, leader: Attestation) -> None:

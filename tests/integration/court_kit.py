@@ -107,7 +107,7 @@ class Case:
         stake = sum(self.reader.verifier(key.address).stake for key in accounts.verifiers)
         assert self.reader.held_for("stake") == stake
         balances = sum(self.reader.balance(key.address) for key in keys)
-        modules = ("escrow", "stake", "market", "court")
+        modules = ("escrow", "stake", "market", "court", "royalties")
         assert held == balances + sum(self.reader.held_for(module) for module in modules)
         return held + sum(self.reader.token_balance(key.address) for key in keys)
 

@@ -34,7 +34,7 @@ contract LedgerTest is Scenario {
 
     function testTokenNeedsCode() external {
         vm.expectRevert(abi.encodeWithSelector(ILedger.Ledger_NoCode.selector, stranger));
-        this.create("Ledger.sol:Ledger", abi.encode(stranger, escrow, stake, market, court));
+        this.create("Ledger.sol:Ledger", abi.encode(stranger, escrow, stake, market, court, royalties));
     }
 
     function testDepositAndWithdraw() external {
@@ -210,12 +210,13 @@ contract LedgerTest is Scenario {
         vm.assertEq(ledger.heldFor(address(market)), 20, "less");
     }
 
-    /// Every module holds for itself and can hand to every other one, the court among them.
-    function testTheFourModules() external {
-        address[4] memory modules = [address(escrow), address(stake), address(market), address(court)];
-        for (uint256 i; i < 4; ++i) {
+    /// Every module holds for itself and can hand to every other one, the court and the royalties among them.
+    function testTheFiveModules() external {
+        address[5] memory modules =
+            [address(escrow), address(stake), address(market), address(court), address(royalties)];
+        for (uint256 i; i < 5; ++i) {
             _fill(modules[i], 10);
-            address next = modules[(i + 1) % 4];
+            address next = modules[(i + 1) % 5];
             uint256 held = ledger.heldFor(next);
             vm.prank(modules[i]);
             ledger.shift(next, 4);
@@ -226,8 +227,8 @@ contract LedgerTest is Scenario {
             vm.prank(modules[i]);
             ledger.credit(to, amounts);
         }
-        vm.assertEq(ledger.balanceOf(miner), 24, "credited by all");
-        vm.assertEq(ledger.tracked(), 40, "tracked");
+        vm.assertEq(ledger.balanceOf(miner), 30, "credited by all");
+        vm.assertEq(ledger.tracked(), 50, "tracked");
     }
 
     function testHoldingsAreApart() external {

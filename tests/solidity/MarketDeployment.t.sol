@@ -225,7 +225,8 @@ contract MarketDeploymentTest is Scenario {
                 wrong == 2 ? OTHER : escrow_,
                 wrong == 3 ? OTHER : stake_,
                 wrong == 1 ? OTHER : market_,
-                wrong == 11 ? OTHER : address(court)
+                wrong == 11 ? OTHER : address(court),
+                address(royalties)
             )
         );
         create(

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {ICheckpointRegistry} from "../../contracts/src/interfaces/ICheckpointRegistry.sol";
 import {IEnvironmentRegistry} from "../../contracts/src/interfaces/IEnvironmentRegistry.sol";
 import {IRandomness} from "../../contracts/src/interfaces/IRandomness.sol";
-import {ContentId} from "../../contracts/src/libraries/Types.sol";
+import {ContentId, Shares} from "../../contracts/src/libraries/Types.sol";
 import {TestStablecoin} from "../../contracts/src/mocks/TestStablecoin.sol";
 import {Scenario} from "./support/Scenario.sol";
 
@@ -15,6 +15,9 @@ import {Scenario} from "./support/Scenario.sol";
 /// CheckpointRegistry.register
 /// ├── parent that does not exist               CheckpointRegistry_UnknownCheckpoint
 /// ├── zero digest or another codec             CheckpointRegistry_InvalidContent
+/// ├── the same of the list of shares           CheckpointRegistry_InvalidContent
+/// ├── no root of shares, or no holder          CheckpointRegistry_InvalidShares
+/// ├── over the half passed on, or any to none  CheckpointRegistry_PassesOnTooMuch
 /// └── new: numbered from 1, newest of its trainer
 /// BlockHashRandomness
 /// ├── no delay                                 Randomness_InvalidDelay
@@ -53,13 +56,13 @@ contract RegistriesTest is Scenario {
     function testCheckpoints() external {
         ContentId memory content = ContentId(keccak256("weights"), 0x70);
         vm.expectEmit(address(checkpoints));
-        emit ICheckpointRegistry.CheckpointRegistered(1, trainer, 0, content, 0);
+        emit ICheckpointRegistry.CheckpointRegistered(1, trainer, 0, content, 0, _shares(0));
         vm.prank(trainer);
-        vm.assertEq(checkpoints.register(0, content, 0), 1, "first id");
+        vm.assertEq(checkpoints.register(0, content, 0, _shares(0)), 1, "first id");
 
         content = ContentId(keccak256("better weights"), RAW);
         vm.prank(trainer);
-        vm.assertEq(checkpoints.register(1, content, keccak256("dataset")), 2, "second id");
+        vm.assertEq(checkpoints.register(1, content, keccak256("dataset"), _shares(500_000)), 2, "second id");
         ICheckpointRegistry.Checkpoint memory seen = checkpoints.get(2);
         vm.assertEq(seen.trainer, trainer, "trainer");
         vm.assertEq(seen.parent, 1, "parent");
@@ -67,12 +70,21 @@ contract RegistriesTest is Scenario {
         vm.assertEq(seen.digest, content.digest, "digest");
         vm.assertEq(seen.codec, RAW, "codec");
         vm.assertEq(seen.datasetRoot, keccak256("dataset"), "dataset");
+        vm.assertEq(seen.sharesRoot, keccak256("shares"), "shares");
+        vm.assertEq(seen.holders, 3, "holders");
+        vm.assertEq(seen.passOnPpm, 500_000, "passed on");
+        (bytes32 root, uint32 holders, uint32 passOnPpm, uint64 parent) = checkpoints.sharesOf(2);
+        vm.assertEq(
+            keccak256(abi.encode(root, holders, passOnPpm, parent)),
+            keccak256(abi.encode(keccak256("shares"), 3, 500_000, 1)),
+            "the same in short"
+        );
         vm.assertEq(checkpoints.latestOf(trainer), 2, "newest");
         vm.assertEq(checkpoints.latestOf(stranger), 0, "none");
 
         // Anybody may build on anybody's checkpoint.
         vm.prank(stranger);
-        checkpoints.register(1, content, 0);
+        checkpoints.register(1, content, 0, _shares(1));
         vm.assertEq(checkpoints.latestOf(trainer), 2, "still the trainer's");
         vm.assertEq(checkpoints.latestOf(stranger), 3, "the other trainer's");
         vm.assertEq(checkpoints.count(), 3, "count");
@@ -85,22 +97,64 @@ contract RegistriesTest is Scenario {
                 abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_UnknownCheckpoint.selector, id)
             );
             checkpoints.get(id);
+            vm.expectRevert(
+                abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_UnknownCheckpoint.selector, id)
+            );
+            checkpoints.sharesOf(id);
             if (id == 0) continue;
             // A first checkpoint can't be its own parent.
             vm.expectRevert(
                 abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_UnknownCheckpoint.selector, id)
             );
-            checkpoints.register(id, content, 0);
+            checkpoints.register(id, content, 0, _shares(0));
         }
         ContentId[3] memory bad = [ContentId(0, RAW), ContentId(content.digest, 0), ContentId(content.digest, 0x71)];
-        for (uint256 i; i < 3; ++i) {
+        Shares memory shares = _shares(0);
+        for (uint256 i; i < 6; ++i) {
             vm.expectRevert(
                 abi.encodeWithSelector(
-                    ICheckpointRegistry.CheckpointRegistry_InvalidContent.selector, bad[i].digest, bad[i].codec
+                    ICheckpointRegistry.CheckpointRegistry_InvalidContent.selector,
+                    bad[i % 3].digest,
+                    bad[i % 3].codec
                 )
             );
-            checkpoints.register(0, bad[i], 0);
+            if (i > 2) shares.list = bad[i % 3];
+            checkpoints.register(0, i < 3 ? bad[i] : content, 0, shares);
         }
+    }
+
+    function testCheckpointShareErrors() external {
+        ContentId memory content = ContentId(keccak256("weights"), RAW);
+        Shares memory shares = _shares(0);
+        shares.root = 0;
+        vm.expectRevert(
+            abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_InvalidShares.selector, bytes32(0), 3)
+        );
+        checkpoints.register(0, content, 0, shares);
+        shares = _shares(0);
+        shares.holders = 0;
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                ICheckpointRegistry.CheckpointRegistry_InvalidShares.selector, keccak256("shares"), 0
+            )
+        );
+        checkpoints.register(0, content, 0, shares);
+        // A base model has nobody to pass anything on to.
+        vm.expectRevert(
+            abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_PassesOnTooMuch.selector, 1, 0)
+        );
+        checkpoints.register(0, content, 0, _shares(1));
+        checkpoints.register(0, content, 0, _shares(0));
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                ICheckpointRegistry.CheckpointRegistry_PassesOnTooMuch.selector, 500_001, 500_000
+            )
+        );
+        checkpoints.register(1, content, 0, _shares(500_001));
+    }
+
+    function _shares(uint32 passOnPpm) private pure returns (Shares memory) {
+        return Shares(keccak256("shares"), 3, passOnPpm, ContentId(keccak256("list"), RAW));
     }
 
     function testRandomnessOverItsLife() external {

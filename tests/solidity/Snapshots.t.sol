@@ -2,14 +2,14 @@
 pragma solidity 0.8.37;
 
 import {Parameters} from "../../contracts/src/libraries/Types.sol";
-import {Scenario} from "./support/Scenario.sol";
+import {RoyaltyScenario} from "./support/RoyaltyScenario.sol";
 
 /// Gas of every call that a market's life is made of, as receipts would say: each call is a transaction of its own here
 /// (isolate), with base cost, calldata and cold storage. Everybody has been through a batch before.
 ///
 /// Exact, against contracts/snapshots/gas.json; `make snapshots` writes the file. A run of this file alone takes the
 /// contracts as they were compiled last.
-contract SnapshotsTest is Scenario {
+contract SnapshotsTest is RoyaltyScenario {
     string private constant FILE = "./contracts/snapshots/gas.json";
 
     string[] private names;
@@ -54,6 +54,7 @@ contract SnapshotsTest is Scenario {
         _skip(_parameters().unbondingDelay + 1);
         stake.claim(verifiers[0]);
         _record("claimStake");
+        _royalties();
 
         _compare();
     }
@@ -78,6 +79,27 @@ contract SnapshotsTest is Scenario {
         if (record) _record("tally");
         _settle(batch);
         if (record) _record("settle");
+    }
+
+    /// A child of 256 holders; each has been paid before.
+    function _royalties() private {
+        Holder[] memory list = new Holder[](256);
+        for (uint160 i; i < 256; ++i) {
+            list[i] = Holder(address(0xA11CE + i), ALL / 256);
+        }
+        Holder[] memory one = new Holder[](1);
+        one[0] = Holder(trainer, ALL);
+        _register(0, 0, one);
+        uint64 child = _register(1, 100_000, list);
+        _record("registerCheckpoint");
+        for (uint256 i; i < 2; ++i) {
+            _pay(poster, child, 100e6);
+            if (i == 1) _record("payRoyalty");
+            royalties.passOn(child);
+            if (i == 1) _record("passOnRoyalty");
+            _collect(child, 77);
+            if (i == 1) _record("collectRoyalty");
+        }
     }
 
     /// Of the call made last.

@@ -628,7 +628,7 @@ contract VerifierStakeTest is Scenario {
         Parameters memory parameters = _parameters();
         parameters.seatStake = 1;
         stake = IVerifierStake(vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1));
-        address own = create("Ledger.sol:Ledger", abi.encode(token, escrow, stake, market, court));
+        address own = create("Ledger.sol:Ledger", abi.encode(token, escrow, stake, market, court, royalties));
         create("VerifierStake.sol:VerifierStake", abi.encode(own, rounds, parameters));
         address verifier = _actor("verifier");
         token.mint(verifier, uint256(1) << 40);

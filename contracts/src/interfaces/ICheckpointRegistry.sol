@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
-import {ContentId} from "../libraries/Types.sol";
+import {ContentId, Shares} from "../libraries/Types.sol";
 
-/// Registered model weights: where they are, what they came from and what they were trained on.
+/// Registered model weights: where they are, what they came from, what they were trained on, and who gets what is paid for
+/// their use. Sampling rules and evaluation are files of the content, bound by its CID.
 interface ICheckpointRegistry {
     struct Checkpoint {
         address trainer;
@@ -11,7 +12,10 @@ interface ICheckpointRegistry {
         uint32 registeredAt;
         bytes32 digest;
         uint8 codec;
+        uint32 holders;
+        uint32 passOnPpm;
         bytes32 datasetRoot;
+        bytes32 sharesRoot;
     }
 
     event CheckpointRegistered(
@@ -19,23 +23,35 @@ interface ICheckpointRegistry {
         address indexed trainer,
         uint64 indexed parent,
         ContentId content,
-        bytes32 datasetRoot
+        bytes32 datasetRoot,
+        Shares shares
     );
 
     error CheckpointRegistry_UnknownCheckpoint(uint64 checkpoint);
     error CheckpointRegistry_InvalidContent(bytes32 digest, uint8 codec);
+    error CheckpointRegistry_InvalidShares(bytes32 root, uint32 holders);
+    error CheckpointRegistry_PassesOnTooMuch(uint32 passOnPpm, uint32 most);
 
     /// Registers a checkpoint of the caller.
     ///
     /// Requirements:
     /// - `parent` must be zero (a base model) or exist (CheckpointRegistry_UnknownCheckpoint).
-    /// - The content must be a raw or dag-pb CID (CheckpointRegistry_InvalidContent).
-    function register(uint64 parent, ContentId calldata content, bytes32 datasetRoot)
+    /// - The content and the list of shares must be raw or dag-pb CIDs (CheckpointRegistry_InvalidContent).
+    /// - The shares must have a root and a number of holders (CheckpointRegistry_InvalidShares).
+    /// - At most the half may be passed on to the parent, nothing where there is none
+    ///   (CheckpointRegistry_PassesOnTooMuch).
+    function register(uint64 parent, ContentId calldata content, bytes32 datasetRoot, Shares calldata shares)
         external
         returns (uint64 checkpoint);
 
     /// @return a checkpoint; reverts where there is none (CheckpointRegistry_UnknownCheckpoint)
     function get(uint64 checkpoint) external view returns (Checkpoint memory);
+
+    /// What royalties need of a checkpoint; reverts where there is none (CheckpointRegistry_UnknownCheckpoint).
+    function sharesOf(uint64 checkpoint)
+        external
+        view
+        returns (bytes32 root, uint32 holders, uint32 passOnPpm, uint64 parent);
 
     /// @return the newest checkpoint of a trainer, zero where it has none
     function latestOf(address trainer) external view returns (uint64);

@@ -3,8 +3,8 @@ pragma solidity 0.8.37;
 
 import {Attestation} from "./Types.sol";
 
-/// Leaves and inclusion proofs of the two trees behind a batch: its traces (plain) and their verdicts (Merkle-sum). Both
-/// have the shape of RFC 9162, section 2.1.1 (split at the largest power of two below the size); proofs are checked as
+/// Leaves and inclusion proofs of the two trees behind a batch, its traces (plain) and their verdicts (Merkle-sum), and of
+/// the shares in a checkpoint's royalties (Merkle-sum, without faults). All have the shape of RFC 9162, section 2.1.1 (split at the largest power of two below the size); proofs are checked as
 /// in its section 2.1.3.2, siblings from the leaf up. Positions are bound, pairs are not sorted.
 ///
 /// A root does not fix its tree's size, and another size can have the same path to a leaf: take `size` from the chain
@@ -22,6 +22,7 @@ library MerkleProofs {
     bytes1 private constant VERDICT = 0x02;
     bytes1 private constant SUM_NODE = 0x03;
     bytes1 private constant DATASET = 0x04;
+    bytes1 private constant SHARE = 0x05;
 
     /// @param lineHash keccak256 of the trace's line in the batch file, without its newline
     function traceLeaf(
@@ -56,6 +57,11 @@ library MerkleProofs {
         uint32 weight
     ) internal pure returns (bytes32) {
         return keccak256(abi.encodePacked(DATASET, abi.encode(chainId, market, batch, verdictRoot, units, weight)));
+    }
+
+    /// @param share of `account`, in billionths
+    function shareLeaf(address account, uint32 share) internal pure returns (SumNode memory) {
+        return SumNode(keccak256(abi.encodePacked(SHARE, abi.encode(account, share))), share, 0);
     }
 
     function join(bytes32 left, bytes32 right) internal pure returns (bytes32) {

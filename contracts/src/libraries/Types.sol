@@ -47,6 +47,18 @@ struct ContentId {
     uint8 codec;
 }
 
+/// Who gets what is paid for the use of a checkpoint: fixed when it is registered.
+struct Shares {
+    /// root of the Merkle-sum tree of share leaves, whose shares add up to a billion
+    bytes32 root;
+    /// leaves of that tree
+    uint32 holders;
+    /// millionths of what comes in that go on to the parent's royalties
+    uint32 passOnPpm;
+    /// the file that lists the leaves
+    ContentId list;
+}
+
 /// What a committee says of a batch: the root of its Merkle-sum tree of verdicts and that root's sums.
 struct Attestation {
     bytes32 verdictRoot;

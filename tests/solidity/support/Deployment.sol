@@ -12,6 +12,7 @@ import {ICheckpointRegistry} from "../../../contracts/src/interfaces/ICheckpoint
 import {IEnvironmentRegistry} from "../../../contracts/src/interfaces/IEnvironmentRegistry.sol";
 import {ILedger} from "../../../contracts/src/interfaces/ILedger.sol";
 import {IRandomness} from "../../../contracts/src/interfaces/IRandomness.sol";
+import {IRoyalties} from "../../../contracts/src/interfaces/IRoyalties.sol";
 import {IRounds} from "../../../contracts/src/interfaces/IRounds.sol";
 import {IVerifierStake} from "../../../contracts/src/interfaces/IVerifierStake.sol";
 import {Parameters} from "../../../contracts/src/libraries/Types.sol";
@@ -46,6 +47,7 @@ abstract contract Deployment is Test {
     IEvidence internal evidence;
     ICourt internal court;
     IAudits internal audits;
+    IRoyalties internal royalties;
 
     uint96 internal constant SEAT = 100e6;
     uint64 internal constant DELAY = 2;
@@ -123,8 +125,9 @@ abstract contract Deployment is Test {
         openings = IOpenings(vm.computeCreateAddress(address(this), nonce + 6));
         evidence = IEvidence(vm.computeCreateAddress(address(this), nonce + 7));
         court = ICourt(vm.computeCreateAddress(address(this), nonce + 8));
+        royalties = IRoyalties(vm.computeCreateAddress(address(this), nonce + 10));
 
-        create("Ledger.sol:Ledger", abi.encode(token, escrow, stake, market, court));
+        create("Ledger.sol:Ledger", abi.encode(token, escrow, stake, market, court, royalties));
         create("BountyEscrow.sol:BountyEscrow", abi.encode(ledger, environments, market, court));
         create("VerifierStake.sol:VerifierStake", abi.encode(ledger, rounds, parameters));
         create("Rounds.sol:Rounds", abi.encode(stake, randomness, market, court, parameters));
@@ -134,6 +137,7 @@ abstract contract Deployment is Test {
         create("Evidence.sol:Evidence", "");
         create("Court.sol:Court", abi.encode(market, escrow, ledger, rounds, openings, evidence, parameters));
         audits = IAudits(create("Audits.sol:Audits", abi.encode(market, evidence)));
+        create("Royalties.sol:Royalties", abi.encode(ledger, checkpoints));
 
         vm.label(address(token), "token");
         vm.label(address(ledger), "ledger");
@@ -144,5 +148,6 @@ abstract contract Deployment is Test {
         vm.label(address(market), "market");
         vm.label(address(openings), "openings");
         vm.label(address(court), "court");
+        vm.label(address(royalties), "royalties");
     }
 }

@@ -51,6 +51,7 @@ def test_the_market_with_its_money(chain: Any, sim: ModuleType, get: Get) -> Non
         "stake": str(1_250 * USD),
         "market": "0",
         "court": "0",
+        "royalties": "0",
         "dispute_bonds": "0",
         "pool": "0",
     }

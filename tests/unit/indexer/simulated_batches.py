@@ -54,7 +54,7 @@ def content(seed: str) -> dict[str, Any]:
 
 def deployment(chain_id: int = 31337, market: int = 9) -> Deployment:
     names = ("environments", "randomness", "ledger", "escrow", "stake", "rounds", "assignments")
-    names += ("checkpoints", "openings", "evidence", "court", "audits")
+    names += ("checkpoints", "openings", "evidence", "court", "audits", "royalties")
     addresses = {name: account(2000 + i) for i, name in enumerate(names)}
     return Deployment(
         chain_id=chain_id,
@@ -73,7 +73,8 @@ class SimulatedBatches:
         self.deployment = deployment
         self.parameters = deployment.parameters
         self.balances: dict[str, int] = {}
-        self.held = dict.fromkeys(("escrow", "stake", "market", "court"), 0)
+        modules = ("escrow", "stake", "market", "court", "royalties")
+        self.held = dict.fromkeys(modules, 0)
         self.environments: list[bytes] = []
         self.bounties: dict[int, dict[str, Any]] = {}
         self.batches: dict[int, dict[str, Any]] = {}
@@ -169,6 +170,12 @@ class SimulatedBatches:
             "parent": parent,
             "content": content(f"checkpoint {self.checkpoints}"),
             "datasetRoot": bytes(32),
+            "shares": {
+                "root": keccak(b"shares"),
+                "holders": 1,
+                "passOnPpm": 0,
+                "list": content("shares"),
+            },
         }
         return [("checkpoints", "CheckpointRegistered", args)]
 

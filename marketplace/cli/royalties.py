@@ -1,0 +1,322 @@
+"""Royalties: pay for a checkpoint, see who gets it, collect, check the list of shares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from marketplace.chain.client import MarketClient, Payment
+from marketplace.chain.reads import MarketReader
+from marketplace.chain.records import Checkpoint, Collection
+from marketplace.cli.context import of
+from marketplace.cli.lineage import SECONDS, read_verified
+from marketplace.cli.options import AsJson
+from marketplace.cli.output import emit_json, facts, say, table
+from marketplace.protocol.errors import (
+    ConfigError,
+    ProofFailed,
+    StorageError,
+    TracemarketError,
+)
+from marketplace.protocol.seeds import PPM
+from marketplace.protocol.shares import ShareList, earned_by, kept_of
+from marketplace.storage.store import ContentStore
+from trainer.royalties import SharesCheck, check_shares, due_now, fetch_shares, percent
+
+app = typer.Typer(help="Royalties of checkpoints.", no_args_is_help=True)
+
+CheckpointId = Annotated[int, typer.Argument(min=1, help="checkpoint id")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="seconds for each download")]
+
+
+@app.command("pay")
+def pay(
+    ctx: typer.Context,
+    checkpoint: CheckpointId,
+    amount: Annotated[str, typer.Argument(help="tokens to pay")],
+    payment: Annotated[
+        Payment | None,
+        typer.Option(help="how the ledger gets the tokens; a permit where the token knows them"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pay for the use of a checkpoint."""
+    client = of(ctx).client()
+    units = client.token.parse(amount)
+    sent = client.pay_royalty(checkpoint, units, payment=payment)
+    if as_json:
+        emit_json({"checkpoint": checkpoint, "paid": str(units), "transaction": sent.tx_hash})
+        return
+    say(f"paid {client.token.format(units)} for checkpoint {checkpoint}")
+
+
+@app.command("show")
+def show(
+    ctx: typer.Context,
+    checkpoint: CheckpointId,
+    account: Annotated[
+        str | None, typer.Option(help="only this account's share; all of them without it")
+    ] = None,
+    timeout: Timeout = SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """What came in for a checkpoint, where it went, and what each share has earned."""
+    context = of(ctx)
+    reader = context.reader()
+    one, sums = reader.checkpoint(checkpoint), reader.royalties(checkpoint)
+    holders: list[dict[str, Any]] | None = None
+    try:
+        shares = fetch_shares(reader, context.store(), one, timeout=timeout)
+    except StorageError as error:
+        say(f"the list of shares can't be had: {error.message}")
+    else:
+        holders = _holders(reader, one, shares, sums.received, account)
+    record: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "received": str(sums.received),
+        "kept": str(kept_of(sums.received, one.pass_on_ppm)),
+        "collected": str(sums.collected),
+        "parent": one.parent or None,
+        "pass_on_ppm": one.pass_on_ppm,
+        "passed_on": str(sums.passed_on),
+        "due_to_parent": str(reader.royalty_due_to_parent(checkpoint)),
+        "shares_root": one.shares_root,
+        "holders": holders,
+    }
+    if as_json:
+        emit_json(record)
+        return
+    money = reader.token.format
+    facts(
+        f"royalties of checkpoint {checkpoint}",
+        [
+            ("received", money(sums.received)),
+            ("kept for its holders", money(int(record["kept"]))),
+            ("collected", money(sums.collected)),
+            ("goes on to", _parent(one)),
+            (
+                "passed on, still due",
+                f"{money(sums.passed_on)}, {money(int(record['due_to_parent']))}",
+            ),
+        ],
+    )
+    if holders is not None:
+        table(
+            "shares",
+            ["account=", "share>", "earned>", "collected>", "due>"],
+            [
+                (
+                    row["account"],
+                    percent(row["share"]),
+                    *(money(int(row[name])) for name in ("earned", "collected", "due")),
+                )
+                for row in holders
+            ],
+        )
+
+
+@app.command("collect")
+def collect(
+    ctx: typer.Context,
+    checkpoints: Annotated[
+        list[int] | None, typer.Argument(min=1, help="checkpoint ids; all without any")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="whose shares; your own without it")] = None,
+    timeout: Timeout = SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """Move what your shares have earned into your ledger balance (then withdraw): one transaction
+    for all checkpoints, with everything since the last time."""
+    context = of(ctx)
+    client, store = context.client(), context.store()
+    whose = account or client.address
+    wanted = checkpoints or range(1, client.checkpoint_count() + 1)
+    found: list[tuple[Collection, int]] = []
+    for number in wanted:
+        due = _due(client, store, number, whose, timeout, must=bool(checkpoints))
+        if due is not None and due[1]:
+            found.append(due)
+    total = sum(units for _, units in found)
+    if found:
+        client.collect_royalties([collection for collection, _ in found])
+    if as_json:
+        rows = [{"checkpoint": one.checkpoint, "amount": str(units)} for one, units in found]
+        emit_json({"account": whose, "collected": str(total), "checkpoints": rows})
+        return
+    if not found:
+        say(f"{whose} has no royalties to collect")
+        return
+    for one, units in found:
+        say(f"checkpoint {one.checkpoint}: {client.token.format(units)}")
+    say(f"{client.token.format(total)} went to the ledger balance of {whose}")
+
+
+@app.command("pass-on")
+def pass_on(
+    ctx: typer.Context,
+    checkpoint: CheckpointId,
+    to_base: Annotated[
+        bool, typer.Option("--to-base", help="and on from the parent, down to the base model")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Move what is due to the parent's royalties; anybody may."""
+    client = of(ctx).client()
+    steps = _steps_due(client, checkpoint, to_base)
+    if steps:
+        client.pass_on_royalties([child for child, _, _ in steps])
+    if as_json:
+        rows = [
+            {"checkpoint": child, "parent": parent, "amount": str(units)}
+            for child, parent, units in steps
+        ]
+        emit_json({"passed_on": rows})
+        return
+    if not steps:
+        say(f"checkpoint {checkpoint} has nothing to pass on")
+    for child, parent, units in steps:
+        say(f"{client.token.format(units)} went from checkpoint {child} to checkpoint {parent}")
+
+
+@app.command("check")
+def check(
+    ctx: typer.Context,
+    checkpoint: CheckpointId,
+    timeout: Timeout = SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """Derive a checkpoint's list of shares again, from its dataset and the chain, and compare it
+    with the registered one. Exit code 5 where they differ."""
+    context = of(ctx)
+    reader, store = context.reader(), context.store()
+    step, batches = read_verified(reader, store, checkpoint, timeout)
+    registered = fetch_shares(reader, store, step.checkpoint, timeout=timeout)
+    entries = step.entries[: len(batches)]  # of a base model nothing was verified
+    found = check_shares(reader, registered, step.checkpoint, entries, batches)
+    if as_json:
+        emit_json(
+            {
+                "checkpoint": checkpoint,
+                "derived": found.honest,
+                "usual_split": found.usual_split,
+                "split": registered.split,
+                "differences": found.differences,
+                "pass_on_ppm": step.checkpoint.pass_on_ppm,
+                "batches": len(batches),
+            }
+        )
+    else:
+        _tell(found, step.checkpoint)
+    if not found.honest:
+        raise typer.Exit(ProofFailed.exit_code)
+
+
+def _tell(found: SharesCheck, checkpoint: Checkpoint) -> None:
+    split = found.registered.split
+    rest = PPM - split.contributors_ppm - split.authors_ppm
+    facts(
+        f"shares of checkpoint {found.checkpoint}",
+        [
+            ("list", "derived from its dataset" if found.honest else "NOT the derived one"),
+            (
+                "split",
+                f"{_percent(split.contributors_ppm)} contributors, {_percent(split.authors_ppm)} "
+                f"authors, {_percent(rest)} trainer"
+                + ("" if found.usual_split else " (not the usual split)"),
+            ),
+            ("goes on to", _parent(checkpoint)),
+        ],
+    )
+    if found.differences:
+        table(
+            "where they differ",
+            ["account=", "registered>", "derived>"],
+            [
+                (one.account, percent(one.registered), percent(one.derived))
+                for one in found.differences
+            ],
+        )
+
+
+def _due(
+    client: MarketClient,
+    store: ContentStore,
+    number: int,
+    whose: str,
+    timeout: float,
+    *,
+    must: bool,
+) -> tuple[Collection, int] | None:
+    """must: a checkpoint that can't be collected from is an error, not left out."""
+    one = client.checkpoint(number)
+    if not client.royalties(number).received and not must:
+        return None
+    try:
+        due = due_now(client, one, fetch_shares(client, store, one, timeout=timeout), whose)
+    except TracemarketError as error:
+        if must:
+            raise
+        say(f"checkpoint {number} is left out: {error.message}")
+        return None
+    if due is None and must:
+        raise ConfigError(
+            f"{whose} has no share in checkpoint {number}",
+            fix="see `tracemarket royalties show`",
+        )
+    return due
+
+
+def _steps_due(client: MarketClient, checkpoint: int, to_base: bool) -> list[tuple[int, int, int]]:
+    """(child, parent, base units) of each step that has something to pass on, with what the step
+    before brings counted."""
+    steps: list[tuple[int, int, int]] = []
+    arrived = 0
+    one = client.checkpoint(checkpoint)
+    while one.parent:
+        sums = client.royalties(one.id)
+        part = (sums.received + arrived) * one.pass_on_ppm // PPM
+        due = part - sums.passed_on
+        if due:
+            steps.append((one.id, one.parent, due))
+        if not to_base:
+            break
+        arrived = due
+        one = client.checkpoint(one.parent)
+    return steps
+
+
+def _holders(
+    reader: MarketReader, one: Checkpoint, shares: ShareList, received: int, account: str | None
+) -> list[dict[str, Any]]:
+    places = range(len(shares.shares))
+    if account is not None:
+        index = shares.index(account)
+        if index is None:
+            raise ConfigError(f"{account} has no share in checkpoint {one.id}")
+        places = range(index, index + 1)
+    rows = []
+    for index in places:
+        holder = shares.shares[index]
+        earned = earned_by(received, one.pass_on_ppm, holder.share)
+        collected = reader.royalty_collected(one.id, index)
+        rows.append(
+            {
+                "account": "0x" + holder.account.hex(),
+                "share": holder.share,
+                "earned": str(earned),
+                "collected": str(collected),
+                "due": str(earned - collected),
+            }
+        )
+    return rows
+
+
+def _parent(one: Checkpoint) -> str:
+    if not one.parent:
+        return "- (a base model)"
+    return f"checkpoint {one.parent}: {_percent(one.pass_on_ppm)}"
+
+
+def _percent(ppm: int) -> str:
+    return f"{ppm / 10_000:g} %"
