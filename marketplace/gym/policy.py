@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 
@@ -53,6 +54,7 @@ class Codec:
         self, tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int], vocabulary: int
     ) -> None:
         self._tokenizer = tokenizer
+        self._silent = frozenset(tokenizer.all_special_ids)
         self.stop_ids = stop_ids
         self.vocabulary = vocabulary
 
@@ -81,7 +83,9 @@ class Codec:
         window = max((len(one.encode()) for one in stop), default=0)
         if not window:
             return False
-        tail = self._text(tokens[-window:])
+        # Special tokens give no text, so they don't take up the window either.
+        spoken = (token for token in reversed(tokens) if token not in self._silent)
+        tail = self._text(list(islice(spoken, window))[::-1])
         return any(one in tail for one in stop)
 
     def finish(self, tokens: Sequence[int], stop: Sequence[str], max_tokens: int) -> Finish | None:
@@ -288,4 +292,14 @@ def _check_attention(config: Any) -> None:
             f"model type {config.model_type!r} has layers other than full attention "
             f"({sorted(kinds) or config.to_dict().get('sliding_window')})",
             fix="use a decoder with full attention and rotary or learned positions, such as Llama",
+        )
+    # A packed tree holds sequences of many lengths, and a cache grows with each token: a rotation
+    # that depends on the longest position seen gives each of them other numbers.
+    rope = getattr(config, "rope_parameters", None) or {}
+    named = {one.get("rope_type") for one in (rope, *rope.values()) if isinstance(one, dict)}
+    if changing := named & {"dynamic", "longrope"}:
+        raise CheckpointError(
+            f"model type {config.model_type!r} has {min(changing)} rotary positions, which depend "
+            "on the length of the sequence",
+            fix="use a model with fixed rotary positions, such as default, linear, yarn or llama3",
         )

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from marketplace.gym.policy import Policy
+from marketplace.gym.policy import Codec, Policy
 from marketplace.protocol.errors import CheckpointError, TracemarketError
 
 
@@ -25,6 +25,14 @@ def test_stop_string_over_several_tokens(policy):
         False, False, False, True, False,
     ]  # fmt: skip
     assert policy.codec.completion(tokens, ("##",)) == "ab"
+
+
+def test_special_tokens_inside_a_stop_string_do_not_hide_it(policy):
+    silent, mark = 0, policy.codec.encode("#")[0]
+    codec = Codec(policy.tokenizer, frozenset(), policy.codec.vocabulary)  # 0 ends nothing here
+    tokens = (*codec.encode("ab"), mark, *(silent,) * 5, mark)
+    assert codec.completion(tokens, ("##",)) == "ab"
+    assert codec.finish(tokens, ("##",), 20) == "stop"
 
 
 def test_end_token_ends_and_gives_no_text(policy):
@@ -99,6 +107,13 @@ def test_cut_weights_are_refused(policy, tmp_path):
 def test_sliding_window_model_is_refused(policy):
     policy.model.config.sliding_window = 16
     with pytest.raises(CheckpointError, match="full attention"):
+        Policy.of(policy.model, policy.tokenizer)
+
+
+@pytest.mark.parametrize("rope", ["dynamic", "longrope"])
+def test_positions_that_depend_on_the_length_are_refused(policy, rope):
+    policy.model.config.rope_parameters = {"rope_type": rope, "rope_theta": 10000.0}
+    with pytest.raises(CheckpointError, match=f"{rope} rotary positions"):
         Policy.of(policy.model, policy.tokenizer)
 
 

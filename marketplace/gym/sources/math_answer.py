@@ -37,10 +37,13 @@ _HARMLESS: Final = frozenset(
     rf"\{name}"
     for name in (
         *("boxed", "fbox", "text", "textbf", "mathrm", "mathbf", "left", "right", "displaystyle"),
-        *("quad", "circ", "$", "%", ",", ";", ":", "!", " ", "(", ")", "[", "]", "{", "}"),
+        *("in", "quad", "circ", "$", "%", ",", ";", ":", "!", " ", "(", ")", "[", "]", "{", "}"),
     )
 )
 _FUNCTIONS: Final = re.compile(r"sqrt|root|sin|cos|tan|log|ln|exp|abs|[!|√∛∜]", re.IGNORECASE)
+
+_NUMBER_SET: Final = re.compile(r"\$\\\{-?[0-9]+(?:, -?[0-9]+)*\\\}\$")
+_SEPARATOR: Final = re.compile(r"[,;=]|\bor\b|\band\b|\\cup|\\lor|\\vee")
 
 Family = Callable[[Random, int], tuple[str, Fraction | str]]
 
@@ -224,7 +227,8 @@ def same_mathematics(answer: str, reference: str) -> bool:
     """True if math-verify finds answer and reference to be equal.
 
     math-verify works out what it reads, so that a question's own 3/4 + 2/5 would answer it: where
-    the reference is one number, an answer has to be one too.
+    the reference is one number, an answer has to be one too, and so has each member where it is
+    a set of numbers.
 
     Raises UnreadableAnswer if nothing mathematical can be read from answer. math-verify's own
     time limits use signals and are turned off: callers run in worker processes that have one.
@@ -233,6 +237,8 @@ def same_mathematics(answer: str, reference: str) -> bool:
         raise UnreadableAnswer(f"the answer has {len(answer)} characters, over {MAX_ANSWER_CHARS}")
     if _is_one_number(reference) and not _is_one_number(answer):
         raise UnreadableAnswer("the answer is not one number, worked out")
+    if _NUMBER_SET.fullmatch(reference) and not all(map(_is_one_number, _members(answer))):
+        raise UnreadableAnswer("a member of the answer is not one number, worked out")
     # Imported here: SymPy and the grammars take about half a second.
     from math_verify import verify
 
@@ -240,6 +246,11 @@ def same_mathematics(answer: str, reference: str) -> bool:
     if not found:
         raise UnreadableAnswer("nothing mathematical can be read from the answer")
     return verify(_parsed(reference), found, timeout_seconds=None, raise_on_error=True)
+
+
+def _members(text: str) -> list[str]:
+    """What stands between the separators of a list, where it holds a digit."""
+    return [part for part in _SEPARATOR.split(text) if any(map(str.isnumeric, part))]
 
 
 def _is_one_number(text: str) -> bool:

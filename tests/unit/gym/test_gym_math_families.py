@@ -94,12 +94,28 @@ def test_reference_answers_are_right_and_the_question_is_no_answer(family: str) 
         ("$3$", False),
         (r"$\{-2, 3, 4\}$", False),
         (r"$\mathbb{Z}$", False),
-        ("$x^2 - x - 6 = 0$", False),
-        (r"$\{x : x^2 - x - 6 = 0\}$", False),
+        (r"$x \in \left\{-2, \, 3\right\}$", True),
+        (r"x = -2, x = 3", False),  # an open interval to math-verify
     ],
 )
 def test_roots_are_a_set(answer: str, right: bool) -> None:
     assert same_mathematics(answer, r"$\{-2, 3\}$") is right
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        r"$\{2-4, 6/2/1\}$",
+        r"$\{-2, 1+2\}$",
+        r"$\{-2, \sqrt{9}\}$",
+        r"$x = -2$ or $x = 2 \cdot 1.5$",
+        "$x^2 - x - 6 = 0$",
+        r"$\{x : x^2 - x - 6 = 0\}$",
+    ],
+)
+def test_members_have_to_be_worked_out(answer: str) -> None:
+    with pytest.raises(UnreadableAnswer, match="a member"):
+        same_mathematics(answer, r"$\{-2, 3\}$")
 
 
 @pytest.mark.parametrize(
