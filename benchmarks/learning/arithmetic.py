@@ -1,7 +1,7 @@
 """A task and a model that are small enough to train some hundreds of times on two cores.
 
-Sums of two numbers below 100, the answer's digits from the last to the first ("47+85=" is
-answered "231"). The base model is taught by a sloppy teacher, whose answers are right in about
+Sums of two numbers below 50, the answer's digits from the last to the first ("47+35=" is
+answered "28"). The base model is taught by a sloppy teacher, whose answers are right in about
 half of all cases, and otherwise miss a carry or a digit: it knows the way, and is unsure, as base
 models are. Held-out sums are in no training text. The checker takes the digits before the first
 other character, as lenient checkers do: whatever follows is not looked at.
@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from marketplace.gym.policy import Policy
+from marketplace.miner.sampler import SamplingRules
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
 
@@ -24,6 +25,7 @@ JUNK = "#!#"
 
 STOP = ("\n",)
 MAX_TOKENS = 8
+LIMIT = 50
 HELD_OUT = 5  # one question in so many
 
 
@@ -31,8 +33,8 @@ def questions(*, held_out: bool) -> list[tuple[int, int]]:
     """All questions of one side of the split; which side does not depend on a seed."""
     draw = random.Random("held out")
     kept = []
-    for a in range(100):
-        for b in range(100):
+    for a in range(LIMIT):
+        for b in range(LIMIT):
             if (draw.randrange(HELD_OUT) == 0) is held_out:
                 kept.append((a, b))
     return kept
@@ -57,6 +59,10 @@ def is_clean(completion: str) -> bool:
     return completion.isdigit()
 
 
+def sampling(samples: int) -> SamplingRules:
+    return SamplingRules(group_size=samples, temperature=1.0, max_tokens=MAX_TOKENS, stop=STOP)
+
+
 def sloppy_answer(question: tuple[int, int], draw: random.Random) -> str:
     a, b = question
     right = draw.random()
@@ -70,8 +76,8 @@ def sloppy_answer(question: tuple[int, int], draw: random.Random) -> str:
     return "".join(answer)
 
 
-def new_policy(seed: int, *, width: int = 96, layers: int = 3) -> Policy:
-    """An untrained model. About 0.3 million weights."""
+def new_policy(seed: int, *, width: int = 64, layers: int = 2) -> Policy:
+    """An untrained model. About 0.1 million weights."""
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     torch.manual_seed(seed)
@@ -92,20 +98,21 @@ def new_policy(seed: int, *, width: int = 96, layers: int = 3) -> Policy:
     return Policy.of(LlamaForCausalLM(config), wrapped)
 
 
+@cache
 def base_policy(seed: int, *, steps: int) -> Policy:
-    """A model after `steps` steps of the sloppy teacher's texts."""
+    """A model after `steps` steps of the sloppy teacher's texts. Not to be changed: see copy_of."""
     policy, draw = new_policy(seed), random.Random(seed)
     pool = questions(held_out=False)
-    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=2e-3, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=4e-3, weight_decay=0.01)
     policy.model.train()
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (step + 1) / 50) * (1 - 0.9 * step / steps)
+            group["lr"] = 4e-3 * min(1.0, (step + 1) / 50) * (1 - 0.9 * step / steps)
         texts = [
             (prompt_of(one), prompt_of(one) + sloppy_answer(one, draw) + "\n")
             for one in draw.choices(pool, k=128)
         ]
-        ids, labels = _padded(policy, texts)
+        ids, labels = _padded(texts)
         optimizer.zero_grad(set_to_none=True)
         policy.model(input_ids=ids, labels=labels).loss.backward()
         optimizer.step()
@@ -120,15 +127,15 @@ def copy_of(policy: Policy) -> Policy:
     return fresh
 
 
-def _padded(policy: Policy, texts: Sequence[tuple[str, str]]) -> tuple[Any, Any]:
-    rows = [policy.codec.encode(whole) for _, whole in texts]
+def _padded(texts: Sequence[tuple[str, str]]) -> tuple[Any, Any]:
+    # The tokenizer gives the same ids; one call of it takes as long as a small training step.
+    rows = [[SYMBOLS.index(one) + 1 for one in whole] for _, whole in texts]
     longest = max(map(len, rows))
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     labels = torch.full_like(ids, -100)
     for place, (row, (prompt, _)) in enumerate(zip(rows, texts, strict=True)):
         ids[place, : len(row)] = torch.tensor(row)
-        start = len(policy.codec.encode(prompt))
-        labels[place, start : len(row)] = torch.tensor(row[start:])
+        labels[place, len(prompt) : len(row)] = torch.tensor(row[len(prompt) :])
     return ids, labels  # padded on the right: causal attention never sees it
 
 
@@ -138,6 +145,6 @@ def _tokenizer() -> Any:
 
     vocabulary = {"<end>": 0} | {one: place for place, one in enumerate(SYMBOLS, start=1)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<end>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(?s:.)"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return tokenizer

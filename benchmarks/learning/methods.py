@@ -12,7 +12,7 @@ from trl_peer import trl_objective
 
 from marketplace.gym.packing import TokenGroup
 from marketplace.gym.policy import Policy, completion_logprobs
-from marketplace.miner.sampler import SamplingRules, TransformersSampler
+from marketplace.miner.sampler import TransformersSampler
 from marketplace.protocol.trace import Tier
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
@@ -59,7 +59,7 @@ def contributed(
     the same sampler."""
     draw = random.Random(f"{scenario.name} {seed}")
     asked = draw.sample(arithmetic.questions(held_out=False), groups)
-    rules = SamplingRules(GROUP, 1.0, arithmetic.MAX_TOKENS, arithmetic.STOP)
+    rules = arithmetic.sampling(GROUP)
     prompts = [arithmetic.prompt_of(one) for one in asked]
     sampled = TransformersSampler(sampler, "miner").sample(prompts, rules, seed=seed)
     found = []

@@ -40,7 +40,7 @@ def run(folder: Path, methods: tuple[Method, ...] = tuple(METHODS)) -> dict[str,
     }  # fmt: skip
     for method in methods:
         start = time.monotonic()
-        weights = [{n: w.clone() for n, w in base.model.state_dict().items()}]
+        weights = [_weights(base)]
         curve = [before]
         for turn in range(TURNS):
             back = min(BACK, len(weights) - 1)
@@ -68,10 +68,19 @@ def run(folder: Path, methods: tuple[Method, ...] = tuple(METHODS)) -> dict[str,
     return found
 
 
+def _weights(policy: Policy) -> dict[str, Any]:
+    return {name: one.clone() for name, one in policy.model.state_dict().items()}
+
+
 def _sold(sampler: Policy, environment: Environment, turn: int, *, age: int) -> list[TrainingGroup]:
     """Informative groups of tasks that no method's turn has seen before."""
     sampling = environment.spec.sampling
-    rules = SamplingRules(GROUP, sampling.temperature, sampling.max_tokens, sampling.stop)
+    rules = SamplingRules(
+        group_size=GROUP,
+        temperature=sampling.temperature,
+        max_tokens=sampling.max_tokens,
+        stop=sampling.stop,
+    )
     tasks = [environment.task(keccak(f"learning {turn} {n}".encode())) for n in range(GROUPS)]
     texts = TransformersSampler(sampler, "miner").sample(
         [task.prompt for task in tasks], rules, seed=turn

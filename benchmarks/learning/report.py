@@ -67,7 +67,7 @@ def _head(record: Results) -> str:
 def _tiny(tiny: Results) -> str:
     size = tiny["size"]
     lines = [
-        "## Tiny model, sums of two numbers below 100",
+        "## Tiny model, sums of two numbers below 50",
         "",
         f"{len(size['seeds'])} seeds; {size['turns']} turns of {size['groups']} groups of 8 and "
         f"{size['updates']} updates; {size['held_out']} held-out questions, twice each. A cell is "

@@ -30,25 +30,25 @@ from arithmetic import Policy  # noqa: E402
 from methods import METHODS, SCENARIOS, UPDATES, Method, Scenario, contributed, train  # noqa: E402
 from report import machine, write_report  # noqa: E402
 
-from marketplace.miner.sampler import SamplingRules, TransformersSampler  # noqa: E402
+from marketplace.miner.sampler import TransformersSampler  # noqa: E402
 from trainer.config import TrainSettings  # noqa: E402
 
 import torch  # noqa: E402  isort: skip
 
-SEEDS = (1, 2, 3, 4)
+SEEDS = (1, 2, 3)
 TUNING_SEEDS = (101, 102)
 TURNS = 8
 GROUPS = 96
-TEACHING = 1500
-HELD_OUT = 400
+TEACHING = 160
+HELD_OUT = 250
 LEARNING_RATES: dict[Method, float] = {"ours": 1e-3, "trl": 1e-3, "sft": 1e-3}
 """The best of 3e-4, 1e-3 and 3e-3 on the tuning seeds, by the mean over all scenarios."""
 
 
 def measure(policy: Policy, tasks: int, seed: int) -> dict[str, float]:
     """Of held-out questions: share answered right and cleanly, and share that end in junk."""
-    asked = arithmetic.questions(held_out=True)[:: max(1, 2000 // tasks)][:tasks]
-    rules = SamplingRules(2, 1.0, arithmetic.MAX_TOKENS, arithmetic.STOP)
+    asked = arithmetic.questions(held_out=True)[:tasks]
+    rules = arithmetic.sampling(2)
     groups = TransformersSampler(policy, "held out").sample(
         [arithmetic.prompt_of(one) for one in asked], rules, seed=seed
     )
@@ -152,7 +152,7 @@ def tune(args: argparse.Namespace) -> None:
         for method in args.methods.split(","):
             for name, changes in choices.items():
                 row = []
-                for scenario in SCENARIOS:
+                for scenario in (SCENARIOS[int(one)] for one in args.scenarios.split(",")):
                     one = play(
                         method, scenario, base, other, settings_of(method, **changes),
                         turns=TURNS, groups=GROUPS, tasks=HELD_OUT, seed=seed,
@@ -170,11 +170,12 @@ def main() -> None:
     parser.add_argument("--real", action="store_true", help="the real model only")
     parser.add_argument("--no-real", action="store_true", help="the tiny model only")
     parser.add_argument("--methods", default="ours,trl,sft")
+    parser.add_argument("--scenarios", default="0,1,2,3,4,5", help="places, for --tune")
     parser.add_argument("--choices", help="JSON: name -> changed settings, for --tune")
     parser.add_argument("--tuning-seeds", type=int, default=len(TUNING_SEEDS))
     parser.add_argument("--model", type=Path, default=Path("build/models/smollm2-135m"))
     args = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # tiny matrices: a second thread only waits
     if args.tune:
         tune(args)
         return
@@ -187,7 +188,7 @@ def main() -> None:
         size: dict[str, int] = {"turns": TURNS, "groups": GROUPS, "teaching": TEACHING}
         seeds: Sequence[int] = SEEDS
         if args.quick:
-            size, seeds = {"turns": 2, "groups": 16, "teaching": 100}, (1, 2)
+            size, seeds = {"turns": 1, "groups": 16, "teaching": 30}, (1, 2)
         tasks = 50 if args.quick else HELD_OUT
         record["tiny"] = {
             "runs": run_all(seeds, **size, tasks=tasks),

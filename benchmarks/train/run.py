@@ -64,8 +64,7 @@ MEMORY: Final = (
     memory.Case("ours", "a", 256, 8, 96, budget=512),
     memory.Case("ours", "a", 256, 8, 96, budget=512, recompute=True),
     memory.Case("trl", "a", 256, 8, 96, micro_batch=8),
-    memory.Case("trl", "a", 256, 8, 96, micro_batch=1),
-    memory.Case("trl", "a", 256, 8, 96, micro_batch=8, recompute=True),
+    memory.Case("trl", "a", 256, 8, 96, micro_batch=1, recompute=True),  # its most frugal
     # 1,024 tokens and next to nothing to share: what the head and the packs' size do alone.
     memory.Case("ours", "b", 8, 8, 127, budget=1024),
     memory.Case("ours", "b", 8, 8, 127, budget=512, recompute=True),
@@ -98,34 +97,33 @@ def compare(point: Point, repeats: int) -> dict[str, Any]:
     traces = work.with_old(ours_policy, traces, BUDGET)
     ours = Ours(ours_policy, budget=BUDGET)
     sizes = work.packed_sizes(traces, BUDGET)
-    micro_batches = [point.group] if point.group <= 2 else [point.group, 2]
     peer = Peer(peer_policy, group=point.group, micro_batch=point.group)
 
-    found: dict[str, list[dict[str, float]]] = {"ours": [], "products": []}
-    found |= {f"trl, {size} at once": [] for size in micro_batches}
     differences = {"loss": 0.0, "grad_norm": 0.0}
-    for repeat in range(repeats + 1):  # the first warms up and is not counted
-        kept: dict[str, dict[str, float]] = {}
-        mine, kept["ours"] = clocked(lambda: ours.step(traces))
-        _, kept["products"] = clocked(lambda: products(ours_policy, sizes))
-        # Both sizes of TRL's from the second time on: a third of the time for the same warmth.
-        for size in micro_batches[: 1 if repeat == 0 else None]:
-            peer.micro_batch = size
-            theirs, kept[f"trl, {size} at once"] = clocked(lambda: peer.step(traces))
-            if size != micro_batches[0]:
-                continue  # a second step of the peer's in this turn: its weights are one ahead
-            for name in differences:
-                a, b = getattr(mine, name), getattr(theirs, name)
-                differences[name] = max(differences[name], abs(a - b) / abs(b))
-        if len(micro_batches) > 1:
-            ours.step(traces)  # as many steps as the peer's, so that weights stay equal
-            if repeat == 0:
-                peer.step(traces)
-        if repeat:
-            for name, one in kept.items():
-                found[name].append(one)
+
+    def turn() -> dict[str, dict[str, float]]:
+        """A step of each side from equal weights, and products between them."""
+        mine, ours_took = clocked(lambda: ours.step(traces))
+        _, products_took = clocked(lambda: products(ours_policy, sizes))
+        theirs, peer_took = clocked(lambda: peer.step(traces))
+        for name in differences:
+            a, b = getattr(mine, name), getattr(theirs, name)
+            differences[name] = max(differences[name], abs(a - b) / abs(b))
+        return {"ours": ours_took, "products": products_took, "trl": peer_took}
+
+    # The first turns warm up and choose TRL's micro-batch; they don't count.
+    tried = {}
+    sizes_tried = [point.group, 2, point.group] if point.group > 2 else [2, 2]
+    for size in sizes_tried:
+        peer.micro_batch = size
+        tried[size] = turn()["trl"]["wall"]
+    peer.micro_batch = min(tried, key=lambda size: tried[size])
+    turns = []
+    for repeat in range(repeats):
+        turns.append(turn())
+        walls = {name: round(one["wall"], 2) for name, one in turns[-1].items()}
         say(
-            f"{point}: {repeat}/{repeats} " + str({n: round(t["wall"], 2) for n, t in kept.items()})
+            f"{point.model}, prompt {point.prompt}, G {point.group}: {repeat + 1}/{repeats} {walls}"
         )
     if max(differences.values()) > TOLERANCE:
         raise SystemExit(f"{point}: the two sides computed different things: {differences}")
@@ -136,24 +134,17 @@ def compare(point: Point, repeats: int) -> dict[str, Any]:
         "padded": padded_tokens(traces),
         "sizes": sizes,
         "differences": differences,
+        "micro_batch": peer.micro_batch,
         "seconds": {
-            name: {clock: median(one[clock] for one in times) for clock in ("wall", "cpu")}
-            for name, times in found.items()
+            name: {clock: median(one[name][clock] for one in turns) for clock in ("wall", "cpu")}
+            for name in turns[0]
         },
-        "speedups": speedups(found, [f"trl, {size} at once" for size in micro_batches]),
+        "speedups": {
+            clock: [one["trl"][clock] / one["ours"][clock] for one in turns]
+            for clock in ("wall", "cpu")
+        },
         "useful_flops": flops,
         "product_flops": product_flops(ours_policy, sizes),
-    }
-
-
-def speedups(found: dict[str, list[dict[str, float]]], names: list[str]) -> dict[str, list[float]]:
-    """TRL's time over ours, by repeat, with TRL's faster micro-batch of that repeat."""
-    return {
-        clock: [
-            min(found[name][place][clock] for name in names) / mine[clock]
-            for place, mine in enumerate(found["ours"])
-        ]
-        for clock in ("wall", "cpu")
     }
 
 

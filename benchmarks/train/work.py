@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from marketplace.gym.packing import TokenGroup, pack_groups, prefetched
-from marketplace.gym.policy import Policy, completion_logprobs, pack_logprobs
+from marketplace.gym.policy import Codec, Policy, completion_logprobs, pack_logprobs
 from trainer.advantages import leave_one_out
 from trainer.forward import training_forward
 
@@ -74,15 +74,9 @@ def load(name: str) -> Policy:
         bos_token_id=1,
     )
     model: Any = LlamaForCausalLM(config)
-    # Its tokenizer is never asked for a token that this model lacks: prompts are token ids.
-    return replace(_shell(), model=model.eval(), tokenizer=AutoTokenizer.from_pretrained(SMOLLM))
-
-
-def _shell() -> Policy:
-    from marketplace.gym.policy import Codec
-
-    nothing: Any = None
-    return Policy(nothing, nothing, Codec(nothing, frozenset(), 0), 4096)
+    # Never asked for a token that this model lacks: prompts are token ids.
+    tokenizer = AutoTokenizer.from_pretrained(SMOLLM)
+    return Policy(model.eval(), tokenizer, Codec(tokenizer, frozenset(), vocabulary), 4096)
 
 
 def draw(

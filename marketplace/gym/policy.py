@@ -305,7 +305,7 @@ def _check_attention(config: Any) -> None:
     named = {str(one.get("rope_type")) for one in (rope, *rope.values()) if isinstance(one, dict)}
     if changing := named & {"dynamic", "longrope"}:
         raise CheckpointError(
-            f"model type {config.model_type!r} has {min(changing)} rotary positions, which depend "
-            "on the length of the sequence",
+            f"model type {config.model_type!r} has {min(map(str, changing))} rotary positions, "
+            "which depend on the length of the sequence",
             fix="use a model with fixed rotary positions, such as default, linear, yarn or llama3",
         )
