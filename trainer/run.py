@@ -38,6 +38,8 @@ from trainer.turn import Trained, train_on_batches
 from trainer.verify import PolicyOf
 
 RUN_NAME: Final = "run.json"
+REPORT_SECONDS: Final = 120.0
+"""Least time between two reports of an unfinished run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ def run_recipe(
     many steps. Raises as train_on_batches, and whatever trader and evaluate raise.
     """
     todo = list(plans(recipe))
+    drawn = options.clock()
     records: list[dict[str, Any]] = []
     start = folder.done(0)
     if start is None:
@@ -191,10 +194,16 @@ def run_recipe(
             weights.advance(plan.environment, folder.turn(plan.turn) / "checkpoint")
             records.append(record)
             _forget(folder, weights, plan.turn)
-            write_report(_report(recipe, start, records, trader, unfinished=len(todo)), folder.path)
+            # Drawing takes seconds: not after every turn of a quick run.
+            if len(records) < len(todo) and options.clock() - drawn >= REPORT_SECONDS:
+                report = _report(recipe, start, records, trader, unfinished=len(todo))
+                write_report(report, folder.path)
+                drawn = options.clock()
     finally:
         told.close()
-    return _report(recipe, start, records, trader, unfinished=len(todo))
+    report = _report(recipe, start, records, trader, unfinished=len(todo))
+    write_report(report, folder.path)
+    return report
 
 
 def _turn(

@@ -71,7 +71,7 @@ def test_turns_and_settings():
         ("[[stages]]", '[bounty]\nprice_per_unit = "-1"\n[[stages]]', "price_per_unit is '-1'"),
         ("[[stages]]", '[bounty]\ntier = "C"\n[[stages]]', "bounty.tier is 'C'"),
         ("[[stages]]", "[evaluation]\ntasks = 1\n[[stages]]", "evaluation.tasks is 1"),
-        ('kind = "rl"', 'kind = "sft"\n[stages.reward]\nbinary = true', "reward is of an rl stage"),
+        ('kind = "rl"', 'kind = "sft"\nreward = {binary = true}', "reward is of an rl stage"),
         ("turns = 2", "turns = 2026-01-01", "holds what no recipe has"),
         ("v = 1", "v = ", "is not TOML"),
     ],

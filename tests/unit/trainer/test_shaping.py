@@ -30,7 +30,18 @@ THINK = ("<think>", "</think>")
 
 def _trace(completion, *, finish="stop", prompt="What is 2 + 2?"):
     return Trace(
-        *(0, 0, prompt, completion, None, None, finish, None, "m", 1.0, 64, None),
+        task=0,
+        sample=0,
+        prompt=prompt,
+        completion=completion,
+        tokens=None,
+        logprobs=None,
+        finish=finish,
+        checkpoint=None,
+        model="m",
+        temperature=1.0,
+        max_tokens=64,
+        claimed_score=None,
     )
 
 
