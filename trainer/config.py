@@ -76,10 +76,10 @@ class TrainSettings(BaseModel):
     bad_ceiling: Annotated[float, Field(ge=1.0)] = 1.0
     band_low: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     band_high: Annotated[float, Field(ge=1.0)] = 2.0
-    negative_drift: _Positive = 0.2
+    negative_drift: _Positive = 1.0
     strict_band_low: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     strict_band_high: Annotated[float, Field(ge=1.0)] = 2.0
-    strict_negative_drift: _Positive = 0.1
+    strict_negative_drift: _Positive = 0.5
     pull: Annotated[float, Field(ge=0.0)] = 0.0
     peer_low: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
     peer_high: Annotated[float, Field(gt=1.0)] = 1.2

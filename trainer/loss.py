@@ -70,7 +70,7 @@ class Gate:
 
     low: float = 0.5
     high: float = 2.0
-    drift: float = 0.2
+    drift: float = 1.0
 
 
 OPEN_GATE: Final = Gate(0.0, float("inf"), float("inf"))
@@ -89,7 +89,7 @@ class Rules:
     good_floor: float = 1.0
     bad_ceiling: float = 1.0
     gate: Gate = Gate()
-    strict: Gate = Gate(0.5, 2.0, 0.1)
+    strict: Gate = Gate(0.5, 2.0, 0.5)
     pull: float = 0.0
     whole_trace: bool = False
 

@@ -33,6 +33,7 @@ from trainer.data import (
     IMPROBABLE,
     NOT_REPLAYED,
     OFF_POLICY,
+    OTHER_VOCABULARY,
     SINGLE,
     TOO_OFTEN,
     TrainingGroup,
@@ -62,6 +63,7 @@ def verify_behaviour(
     """
     proximal, surprises = _scored(policy, groups, temperature, settings)
     behaviour = list(proximal)
+    foreign: set[int] = set()
     for checkpoint in sorted({group.checkpoint for group in groups if group.age}):
         if behaviour_of is None:
             raise ConfigError(
@@ -70,15 +72,22 @@ def verify_behaviour(
             )
         places = [i for i, one in enumerate(groups) if one.age and one.checkpoint == checkpoint]
         older = behaviour_of(checkpoint)
+        if older.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
+            foreign.add(checkpoint)  # the same ids would be other words
+            continue
         scored, peaks = _scored(older, [groups[i] for i in places], temperature, settings)
         for place, rows, found in zip(places, scored, peaks, strict=True):
             behaviour[place], surprises[place] = rows, found
     dropped: Counter[str] = Counter()
-    bad = _not_replayed(policy, groups, settings, temperature, behaviour_of)
+    known = [not (group.age and group.checkpoint in foreign) for group in groups]
+    bad = _not_replayed(policy, groups, known, settings, temperature, behaviour_of)
     unlikely = _unlikely(groups, surprises, settings)
     tolerance = Tolerance(settings.mean_tolerance, settings.max_tolerance)
     kept: list[TrainingGroup] = []
     for index, group in enumerate(groups):
+        if not known[index]:
+            dropped[OTHER_VOCABULARY] += len(group.completions)
+            continue
         repeated = _repeated(group, behaviour[index], settings)
         good = []
         for place, own in enumerate(behaviour[index]):
@@ -128,13 +137,14 @@ def _scored(
 def _not_replayed(
     policy: Policy,
     groups: Sequence[TrainingGroup],
+    known: Sequence[bool],
     settings: TrainSettings,
     temperature: float,
     behaviour_of: PolicyOf | None,
 ) -> set[tuple[int, int]]:
     """(group, place) of tier A traces that their seed does not sample, among those looked at."""
     draw = random.Random(f"replay {settings.seed}")
-    seeded = [i for i, group in enumerate(groups) if group.tier is Tier.A and group.seed]
+    seeded = [i for i, one in enumerate(groups) if known[i] and one.tier is Tier.A and one.seed]
     drawn = [i for i in seeded if draw.random() < settings.replay_share]
     failed = _replayed(policy, groups, drawn, temperature, settings, behaviour_of)
     suspect = {groups[i].batch for i, _ in failed}

@@ -72,8 +72,7 @@ def _tiny(tiny: Results) -> str:
         f"{len(size['seeds'])} seeds; {size['turns']} turns of {size['groups']} groups of 8 and "
         f"{size['updates']} updates; {size['held_out']} held-out questions, twice each. A cell is "
         "the accuracy after the last turn, ± its standard error over seeds (each seed has a base "
-        "model of its own). Right answers that end in junk don't count as right. Learning rates, "
-        "chosen on other seeds: "
+        "model of its own). Right answers that end in junk don't count as right. Learning rates: "
         + ", ".join(f"{METHODS[name]} {rate:g}" for name, rate in tiny["learning_rates"].items())
         + f". {tiny['seconds'] / 60:.0f} minutes on a shared machine.",
         "",

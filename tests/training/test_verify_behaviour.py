@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from trainer.data import (
     IMPROBABLE,
     NOT_REPLAYED,
     OFF_POLICY,
+    OTHER_VOCABULARY,
     TOO_OFTEN,
     TrainingGroup,
 )
@@ -67,6 +69,14 @@ def test_who_names_an_earlier_checkpoint_is_held_to_that_one(make_policy):
 def test_an_earlier_checkpoint_without_its_weights(policy):
     with pytest.raises(ConfigError, match="checkpoint 7 need that checkpoint's weights"):
         _verified(policy, [_group(policy, checkpoint=7, age=1)])
+
+
+def test_an_earlier_checkpoint_of_another_vocabulary(make_policy):
+    parent, older = make_policy(0), make_policy(1)
+    foreign = replace(older, tokenizer=SimpleNamespace(get_vocab=lambda: {"<end>": 0}))
+    stale = _group(older, 2, checkpoint=7, age=2)
+    found = _verified(parent, [_group(parent, 1), stale], behaviour_of={7: foreign}.get)
+    assert (len(found[0]), found[1]) == (1, {OTHER_VOCABULARY: 3})
 
 
 def test_training_on_stale_traces_moves_the_parent(make_policy):
