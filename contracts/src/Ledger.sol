@@ -20,7 +20,6 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
 
     mapping(address account => uint256) public balanceOf;
     mapping(address module => uint256) public heldFor;
-    uint256 public tracked;
 
     modifier onlyModule() {
         _requireModule(msg.sender);
@@ -51,7 +50,6 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
         require(balance >= amount, Ledger_InsufficientBalance(msg.sender, balance, amount));
 
         balanceOf[msg.sender] = balance - amount;
-        tracked -= amount;
         emit Withdrawn(msg.sender, to, amount);
 
         token.safeTransfer(to, amount);
@@ -103,7 +101,6 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
 
     function _deposit(uint256 amount) private {
         balanceOf[msg.sender] += amount;
-        tracked += amount;
         emit Deposited(msg.sender, amount);
         _receive(msg.sender, amount);
     }
@@ -113,7 +110,6 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
         uint256 fromBalance = balance < amount ? balance : amount;
         balanceOf[from] = balance - fromBalance;
         heldFor[msg.sender] += amount;
-        tracked += amount - fromBalance;
         emit Collected(msg.sender, from, amount, fromBalance);
         if (amount != fromBalance) _receive(from, amount - fromBalance);
     }

@@ -212,14 +212,23 @@ class MarketClient(SigningClient):
         """Open several commitments of the signer in one transaction; all of them, or none."""
         return self._send_all("reveal_verdicts", "revealVerdict", map(_reveal, reveals))
 
-    def _send_all(self, action: str, function: str, calls: Iterable[tuple[Any, ...]]) -> Sent:
+    def send_rounds(self, action: str, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> Sent:
+        """Calls of the rounds contract, (function, arguments) each, in one transaction; all of
+        them, or none."""
+        if len(calls) == 1:
+            function, args = calls[0]
+            return self._send(action, "rounds", function, *args)
         rounds = self._contracts["rounds"]
         encoded = [
-            bytes.fromhex(rounds.encode_abi(function, args=list(call))[2:]) for call in calls
+            bytes.fromhex(rounds.encode_abi(function, args=list(args))[2:])
+            for function, args in calls
         ]
         if not encoded:
             raise InvalidValue(f"there is nothing to send for {action}")
         return self._send(action, "rounds", "multicall", encoded)
+
+    def _send_all(self, action: str, function: str, calls: Iterable[tuple[Any, ...]]) -> Sent:
+        return self.send_rounds(action, [(function, call) for call in calls])
 
     # --- disputes --------------------------------------------------------------------
 

@@ -74,9 +74,9 @@ class MarketReader(Connection):
         """What the ledger holds for a module: "escrow", "stake", "market" or "court"."""
         return int(self._read("ledger", "heldFor", self.deployment.address(module)))
 
-    def tracked(self) -> int:
-        """The sum of all ledger balances and holdings."""
-        return int(self._read("ledger", "tracked"))
+    def ledger_tokens(self) -> int:
+        """The tokens that the ledger owns: all balances and holdings, and what was given to it."""
+        return self.token_balance(self.deployment.address("ledger"))
 
     # --- environments and bounties -----------------------------------------------------
 

@@ -6,7 +6,7 @@ import {MarketHandler} from "./support/MarketHandler.sol";
 import {Test} from "./support/Test.sol";
 
 /// Whatever anybody does in any order
-/// ├── books: holdings are what modules owe; tracked = paid in - paid out; the tokens are there
+/// ├── books: holdings are what modules owe; entries = paid in - paid out; the tokens are there
 /// ├── reserves: what is reserved is the worst case of the open batches, and less than a lie about them costs
 /// ├── seats: open seats are those of unjudged committees, covered but where a juror was fined; stake and lots follow
 /// ├── draws: juries are drawn of all who did not sit before, whatever seats are taken

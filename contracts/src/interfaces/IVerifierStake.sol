@@ -81,6 +81,9 @@ interface IVerifierStake {
     /// @return the account at a leaf of the lot
     function ownerOf(uint32 leaf) external view returns (address);
 
+    /// @return the accounts at several leaves of the lot
+    function ownersOf(uint32[] calldata leaves) external view returns (address[] memory);
+
     function get(address verifier) external view returns (Verifier memory);
 
     /// @return free seats of one verifier

@@ -93,8 +93,8 @@ abstract contract MarketChecks is Stories {
 
     function checkBooks() external view {
         _checkBooks();
-        vm.assertEq(ledger.tracked(), paidIn - paidOut, "tracked = paid in - paid out");
-        vm.assertEq(token.balanceOf(address(ledger)), ledger.tracked() + donated, "tokens = tracked + given away");
+        vm.assertEq(_entries(), paidIn - paidOut, "entries = paid in - paid out");
+        vm.assertEq(token.balanceOf(address(ledger)), _entries() + donated, "tokens = entries + given away");
         uint256 outside;
         for (uint256 i; i < accounts.length; ++i) {
             outside += token.balanceOf(accounts[i]);
