@@ -48,6 +48,7 @@ contract BatchMarket is IBatchMarket, Multicall {
     Assignments public immutable assignments;
     address public immutable court;
 
+    VerifierStake private immutable _stake;
     uint8 private immutable _committeeSize;
     uint8 private immutable _maxRounds;
     uint32 private immutable _challengeWindow;
@@ -112,6 +113,7 @@ contract BatchMarket is IBatchMarket, Multicall {
         assignments = assignments_;
         court = court_;
         _parameters = parameters_;
+        _stake = stake;
         _committeeSize = parameters_.committeeSize;
         _maxRounds = parameters_.maxRounds;
         _challengeWindow = parameters_.challengeWindow;
@@ -329,7 +331,7 @@ contract BatchMarket is IBatchMarket, Multicall {
         // What a false attestation can take: the bounty's money, or by a false "malformed" the miner's bond.
         uint256 atRisk = Math.max(value, _bond(terms, traces));
         require(atRisk <= _maxValue, BatchMarket_BatchTooDear(atRisk, _maxValue));
-        uint256 eligible = rounds.stake().eligible();
+        uint256 eligible = _stake.eligible();
         require(eligible >= _minVerifiers, BatchMarket_TooFewVerifiers(eligible, _minVerifiers));
     }
 

@@ -160,7 +160,8 @@ abstract contract Draws is IRounds {
     function _draw(uint64 id, Round storage round, uint64 point) private returns (bool) {
         bytes32 value = keccak256(abi.encode(randomness.valueAt(point), id, round.subject));
         uint256 least = round.jury ? round.size / 2 + 1 : committeeSize;
-        uint32[] memory members = stake.draw(value, round.size, least, _excluded(round), round.jury);
+        (uint32[] memory members, address[] memory owners) =
+            stake.draw(value, round.size, least, _excluded(round), round.jury);
         if (members.length == 0) return false;
 
         round.drawnAt = uint32(block.timestamp);
@@ -173,7 +174,7 @@ abstract contract Draws is IRounds {
                 word = 0;
             }
         }
-        emit RoundDrawn(id, value, stake.ownersOf(members));
+        emit RoundDrawn(id, value, owners);
         return true;
     }
 
@@ -194,12 +195,19 @@ abstract contract Draws is IRounds {
         }
     }
 
+    /// The accounts that sit in a round.
     function _membersOf(uint64 id, uint256 seats) internal view returns (address[] memory) {
-        uint32[] memory leaves = new uint32[](seats);
+        return stake.ownersOf(_leavesOf(id, seats));
+    }
+
+    /// Their leaves in the lot.
+    function _leavesOf(uint64 id, uint256 seats) internal view returns (uint32[] memory leaves) {
+        leaves = new uint32[](seats);
+        uint256 word;
         for (uint256 i; i < seats; ++i) {
-            leaves[i] = _memberAt(id, i);
+            word = i & 7 == 0 ? _members[id][i >> 3] : word >> 32;
+            leaves[i] = uint32(word);
         }
-        return stake.ownersOf(leaves);
     }
 
     function _memberAt(uint64 id, uint256 seat) internal view returns (uint32) {

@@ -71,10 +71,12 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
     function credit(address[] calldata accounts, uint256[] calldata amounts) external onlyModule {
         uint256 sum;
         for (uint256 i; i < accounts.length; ++i) {
-            if (amounts[i] == 0) continue;
-            sum += amounts[i];
-            balanceOf[accounts[i]] += amounts[i];
-            emit Credited(accounts[i], msg.sender, amounts[i]);
+            uint256 amount = amounts[i];
+            if (amount == 0) continue;
+            address account = accounts[i];
+            sum += amount;
+            balanceOf[account] += amount;
+            emit Credited(account, msg.sender, amount);
         }
         _spend(msg.sender, sum);
     }

@@ -144,12 +144,7 @@ contract Rounds is Draws, Multicall, EIP712 {
         );
         _requireVerdict(round, attestation);
         address[] memory members = _membersOf(id, seats);
-        bytes32[] memory commitments = new bytes32[](seats);
-        for (uint256 seat; seat < seats; ++seat) {
-            bytes32 salt = sealedSalt(secrets[seat], verdicts[verdicts.length == 1 ? 0 : seat]);
-            commitments[seat] = commitmentOf(id, members[seat], attestation, salt) & ~REVEALED;
-        }
-        _requireOpens(_common[id], _commonOf(commitments));
+        _requireOpens(_common[id], _commonOf(_sealed(id, members, attestation, secrets, verdicts)));
         bytes32 vote = Outcomes.voteOf(attestation);
         if (round.revealed == 0) {
             _common[id] = vote;
@@ -274,12 +269,22 @@ contract Rounds is Draws, Multicall, EIP712 {
         view
         returns (bytes32)
     {
+        return _commitmentOf(id, _rounds[id].subject, verifier, attestation, salt);
+    }
+
+    function _commitmentOf(
+        uint64 id,
+        bytes32 subject,
+        address verifier,
+        Attestation calldata attestation,
+        bytes32 salt
+    ) private view returns (bytes32) {
         return keccak256(
             abi.encode(
                 block.chainid,
                 address(this),
                 id,
-                _rounds[id].subject,
+                subject,
                 verifier,
                 attestation.verdictRoot,
                 attestation.units,
@@ -297,8 +302,11 @@ contract Rounds is Draws, Multicall, EIP712 {
         view
         returns (uint32[] memory members, uint256[] memory penalties, uint32[] memory agreeing)
     {
-        members = new uint32[](seats);
+        uint32[] memory leaves = _leavesOf(id, seats);
         penalties = new uint256[](seats);
+        // What is usual: one vote of all, and it stands.
+        if (finalVote != 0 && _common[id] == finalVote && _convicted[id] == 0) return (leaves, penalties, leaves);
+        members = new uint32[](seats);
         agreeing = new uint32[](seats);
         bytes32[] memory votes = _votesOf(id, seats);
         bytes32 convicted = _convicted[id];
@@ -307,10 +315,10 @@ contract Rounds is Draws, Multicall, EIP712 {
         for (uint256 i; i < seats; ++i) {
             bytes32 vote = votes[i];
             if (convicted != 0 && vote == convicted) continue;
-            members[open_] = _memberAt(id, i);
+            members[open_] = leaves[i];
             if (vote == 0) penalties[open_] = absencePenalty;
             else if (vote & REVEALED == 0) penalties[open_] = latePenalty;
-            else if (vote == finalVote) agreeing[same++] = members[open_];
+            else if (vote == finalVote) agreeing[same++] = leaves[i];
             else penalties[open_] = _incoherence(vote, finalVote);
             ++open_;
         }
@@ -410,9 +418,8 @@ contract Rounds is Draws, Multicall, EIP712 {
         bytes32 subject = round.subject;
         uint256 until = uint256(round.drawnAt) + commitWindow;
         for (uint256 seat; seat < commitments.length; ++seat) {
-            bytes32 commitment = commitments[seat];
-            if (commitment == 0) continue;
-            bytes32 digest = _signedVoteOf(id, subject, commitment, until);
+            if (commitments[seat] == 0) continue;
+            bytes32 digest = _signedVoteOf(id, subject, commitments[seat], until);
             (address signer,,) = ECDSA.tryRecover(digest, votes[seat].r, votes[seat].vs);
             require(signer == members[seat], Rounds_BadSignature(id, uint8(seat), members[seat], signer));
         }
@@ -424,6 +431,22 @@ contract Rounds is Draws, Multicall, EIP712 {
         returns (bytes32)
     {
         return _hashTypedDataV4(keccak256(abi.encode(VOTE_TYPE, id, subject, commitment, until)));
+    }
+
+    /// The commitments that these secrets open, as they are kept.
+    function _sealed(
+        uint64 id,
+        address[] memory members,
+        Attestation calldata attestation,
+        bytes32[] calldata secrets,
+        ContentId[] calldata verdicts
+    ) private view returns (bytes32[] memory commitments) {
+        commitments = new bytes32[](members.length);
+        bytes32 subject = _rounds[id].subject;
+        for (uint256 seat; seat < members.length; ++seat) {
+            bytes32 salt = sealedSalt(secrets[seat], verdicts[verdicts.length == 1 ? 0 : seat]);
+            commitments[seat] = _commitmentOf(id, subject, members[seat], attestation, salt) & ~REVEALED;
+        }
     }
 
     function _commonOf(bytes32[] memory commitments) private pure returns (bytes32) {

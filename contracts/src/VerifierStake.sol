@@ -100,7 +100,7 @@ contract VerifierStake is IVerifierStake {
     function draw(bytes32 randomness, uint256 size, uint256 least, uint32[] calldata excluded, bool jury)
         external
         onlyRounds
-        returns (uint32[] memory members)
+        returns (uint32[] memory members, address[] memory owners)
     {
         SortitionTree.Tree storage tree = jury ? _all : _free;
         uint256 candidates = jury ? _stakers : _eligible;
@@ -114,9 +114,12 @@ contract VerifierStake is IVerifierStake {
         }
         if (candidates >= least) {
             members = _pick(tree, randomness, Math.min(size, candidates));
-            // Jurors lock nothing: what they can lose stays within reach while it unbonds.
-            for (uint256 i; !jury && i < members.length; ++i) {
+            owners = new address[](members.length);
+            for (uint256 i; i < members.length; ++i) {
                 uint32 leaf = members[i];
+                owners[i] = _accounts[leaf].owner;
+                // Jurors lock nothing: what they can lose stays within reach while it unbonds.
+                if (jury) continue;
                 ++_accounts[leaf].openSeats;
                 // A verifier's weight is its free seats: one fewer.
                 if (tree.decrease(leaf) == 0) --_eligible;
@@ -140,10 +143,9 @@ contract VerifierStake is IVerifierStake {
                 slashed += taken;
                 _refreshFree(members[i], account);
                 _refreshAll(members[i], account);
-            } else if (!jury) {
-                // Who has a free seat has one more; who has none may have lost what was behind this one.
-                if (_free.weightOf(members[i]) != 0) _free.increase(members[i]);
-                else _refreshFree(members[i], account);
+            } else if (!jury && !_free.increase(members[i])) {
+                // Who has no free seat may have lost what was behind this one.
+                _refreshFree(members[i], account);
             }
             emit SeatClosed(account.owner, taken);
         }

@@ -124,16 +124,14 @@ def reveal_secrets(client: MarketClient, secrets: Iterable[Secret]) -> Sent:
             places = [(one.verdicts.digest, one.verdicts.codec) for one in given]
             said = _attested(given[0].attestation)
             same = places[:1] if len(set(places)) == 1 else places
-            calls.append(
-                ("revealVerdicts", (round_id, said, [one.secret for one in given], same))
-            )
+            calls.append(("revealVerdicts", (round_id, said, [one.secret for one in given], same)))
             continue
         for one in given:
             calls.append(("revealFor", _opening(one, brought)))
     return client.send_rounds("reveal_secrets", calls)
 
 
-def reveal_own(client: MarketClient, round_: Round, seat: int, secret: Secret) -> Sent:
+def reveal_own(client: MarketClient, round_: Round, secret: Secret) -> Sent:
     """Opens the signer's own commitment, however it came on chain."""
     brought = carried_commitments(client, round_)
     return client.send_rounds("reveal_verdict", [("revealFor", _own(secret, brought))])

@@ -64,8 +64,9 @@ library SortitionTree {
         }
     }
 
-    /// Adds one to a leaf of a tree whose total is below 2^32 - 1: whoever calls it answers for that.
-    function increase(Tree storage tree, uint256 leaf) internal {
+    /// Adds one to a leaf that has one. The tree's total must be below 2^32 - 1: whoever calls it answers for that.
+    /// @return had whether it had one; where not, nothing is changed
+    function increase(Tree storage tree, uint256 leaf) internal returns (bool had) {
         uint256 depth = tree.depth;
         uint256 index = leaf;
         unchecked {
@@ -73,9 +74,12 @@ library SortitionTree {
                 uint256 shift = (index & 7) << 5;
                 index >>= 3;
                 uint256 key = (level << 32) | index;
-                tree.nodes[key] += 1 << shift;
+                uint256 node = tree.nodes[key];
+                if (level == 0 && (node >> shift) & MASK == 0) return false;
+                tree.nodes[key] = node + (1 << shift);
             }
         }
+        return true;
     }
 
     function weightOf(Tree storage tree, uint256 leaf) internal view returns (uint256) {

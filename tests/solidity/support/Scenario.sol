@@ -150,6 +150,26 @@ abstract contract Scenario is Deployment {
         rounds.revealVerdict(round, seat, vote, _salt(round, seat), ContentId(keccak256("verdicts"), RAW));
     }
 
+    function _place() internal pure returns (ContentId memory) {
+        return ContentId(keccak256("verdicts"), RAW);
+    }
+
+    /// A member's commitment for a relay: with a sealed salt, its secret being `_salt`.
+    function _sealedCommitment(uint64 round, uint8 seat, Attestation memory vote) internal view returns (bytes32) {
+        bytes32 salt = rounds.sealedSalt(_salt(round, seat), _place());
+        return rounds.commitmentOf(round, rounds.seatOf(round, seat).verifier, vote, salt) & ~bytes32(uint256(1));
+    }
+
+    function _signedVote(uint64 round, uint8 seat, Attestation memory vote)
+        internal
+        view
+        returns (IRounds.SignedCommitment memory one)
+    {
+        one.commitment = _sealedCommitment(round, seat, vote);
+        (one.r, one.vs) =
+            _sign(rounds.seatOf(round, seat).verifier, rounds.signedVoteOf(round, one.commitment));
+    }
+
     /// A drawn round's whole work. A vote with a zero root is an absent member; missing votes are absent too.
     function _vote(uint64 round, Attestation[] memory votes) internal {
         uint8 seats = rounds.get(round).seats;
