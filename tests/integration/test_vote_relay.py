@@ -172,7 +172,7 @@ def test_without_an_answer_members_vote_by_themselves(loop, accounts):
 
 
 def test_what_the_chain_would_refuse_is_refused_at_once(loop, drawn, relay, accounts):
-    nodes, _, round_id, url = drawn
+    _, _, round_id, url = drawn
     reader = loop.market.reader
     round_, seat = reader.round(round_id), reader.seats(round_id)[0]
     own = RelayLink(url, accounts.key_of(seat.verifier))
