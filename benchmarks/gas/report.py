@@ -119,10 +119,10 @@ def markdown(results: Results) -> str:
         "",
         *_steps_table(results, size),
         "",
-        "A relay carries the votes: members sign their commitments (EIP-712) and give it what "
-        "opens them, and pay nothing; the relay pays one transaction for all commitments and one for all "
-        "reveals. Who votes by itself all the same pays as above. All members here agree and name "
-        "the same verdict file, which is what a round of honest members does:",
+        "A relay carries the votes: members sign their commitments (EIP-712), give it what opens "
+        "them, and pay nothing; the relay pays one transaction for all commitments and one for "
+        "all reveals. Who votes by itself all the same pays as above. All members here agree and "
+        "name the same verdict file, as honest members do:",
         "",
         *_steps_table(results, size, "_carried"),
         "",
@@ -152,7 +152,8 @@ def markdown(results: Results) -> str:
         "",
         f"The miner, the keeper and every verifier each handle what is theirs of {together} "
         "batches with one transaction a step (`multicall`, `drawDue`); gas of one of these "
-        "batches. Where votes are carried, the relay brings those of all members and batches with two."
+        "batches. Where votes are carried, the relay brings those of all members and batches with "
+        "two."
         if results["together"]
         else "Not available: the contracts have no `multicall`.",
         "",
