@@ -129,7 +129,8 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
     "Rounds_ZeroCommitment": ("the commitment is zero", "commit to a salted attestation"),
     "Rounds_CommitmentMismatch": (
         "the reveal hashes to {computed:hex}, the commitment was {expected:hex}",
-        "reveal exactly the attestation and salt of the commitment",
+        "reveal exactly the attestation and salt of the commitment; one that a relay brought with "
+        "all others is opened by revealFor or revealVerdicts",
     ),
     "Rounds_SumsTooLarge": (
         "units and faults add up to {sum}, the batch allows {maxUnits}",

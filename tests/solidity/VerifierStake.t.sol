@@ -246,9 +246,7 @@ contract VerifierStakeTest is Scenario {
         size = _bound(size, 1, 9);
         uint256 least = (size + 1) / 2;
         vm.prank(address(rounds));
-        (uint32[] memory members, address[] memory owners) =
-            stake.draw(randomness_, size, least, excluded, false);
-        vm.assertEq(owners.length, members.length, "an account each");
+        (uint32[] memory members,) = stake.draw(randomness_, size, least, excluded, false);
         uint256 expected = candidates < least ? 0 : candidates < size ? candidates : size;
         vm.assertEq(members.length, expected, "as many as there are");
         for (uint256 i; i < members.length; ++i) {
