@@ -70,8 +70,9 @@ contract CarriedTest is Scenario {
         vm.assertEq(rounds.votesFor(round, rounds.voteOf(truth)), SEATS, "all of them");
         vm.assertEq(rounds.votesFor(round, common), 0, "no commitment is a vote");
         address[] memory members = _members(round);
+        bytes32 vote_ = rounds.voteOf(truth);
         vm.prank(address(market));
-        (address[] memory coherent, uint256 slashed) = rounds.judge(round, rounds.voteOf(truth));
+        (address[] memory coherent, uint256 slashed) = rounds.judge(round, vote_);
         vm.assertEq(coherent, members, "all of them");
         vm.assertEq(slashed, 0, "nothing");
         vm.assertEq(stake.totalWeight(), 10, "all seats are closed");
@@ -366,8 +367,9 @@ contract CarriedTest is Scenario {
         if (revealed != committed) _skip(_parameters().revealWindow + 1);
         uint256 due = (SEATS - committed) * _part(_parameters().absenceBps) + (committed - revealed) * _part(_parameters().lateBps)
             + lies * _part(_parameters().incoherenceBps);
+        bytes32 vote_ = rounds.voteOf(truth);
         vm.prank(address(market));
-        (address[] memory coherent, uint256 slashed) = rounds.judge(round, rounds.voteOf(truth));
+        (address[] memory coherent, uint256 slashed) = rounds.judge(round, vote_);
         vm.assertEq(coherent.length, revealed - lies, "who told the truth");
         vm.assertEq(slashed, due, "penalties");
         vm.assertEq(stake.get(verifiers[0]).openSeats, 0, "closed");
