@@ -111,7 +111,7 @@ contract InvariantsTest is Test {
     /// The invariants are worth what the handler reaches: a long walk from a fixed seed does every action, and
     /// everybody can leave after it.
     function testHandlerReachesEveryAction() external {
-        for (uint256 step; step < 3_000; ++step) {
+        for (uint256 step; step < 4_000; ++step) {
             uint256 dice = uint256(keccak256(abi.encode("walk", step)));
             (bool success, bytes memory answer) =
                 address(handler).call(abi.encodeWithSelector(actions[dice % actions.length], dice >> 8));

@@ -269,7 +269,7 @@ contract MarketHandler is PublicSteps {
         uint8 seats = rounds.get(round).seats;
         if (seats == 0) return;
         bool lazy = _dice(seed, "lazy") % 4 == 0;
-        if (_dice(seed, "relay") % 3 == 0) _carryCommits(round, seed);
+        if (_dice(seed, "relay") % 8 == 0) _carryCommits(round, seed);
         for (uint8 seat; seat < seats; ++seat) {
             if (!lazy || _dice(seed + seat, "lazy") % 3 != 0) _commitSeat(round, seat, seed + seat);
         }
