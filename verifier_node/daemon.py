@@ -25,6 +25,7 @@ from verifier_node.duties import KEEPING, Done, Duty, duty
 from verifier_node.journal import Journal
 from verifier_node.narrowing import narrow
 from verifier_node.passes import attend, watch
+from verifier_node.relay_link import RelayLink
 from verifier_node.voting import Voter
 from verifier_node.watchtower import Watchtower
 
@@ -42,7 +43,8 @@ class VerifierNode:
     collect_above: token base units of fees above which they are withdrawn to the verifier's own
     address; None leaves them in the ledger. watchtower: disputes wrong attestations; None for a
     node that does not. beacons: delivers the beacons that its batches and disputes wait for, in a
-    market that draws from one; None leaves that to others.
+    market that draws from one; None leaves that to others. relay, relay_share: who brings this
+    member's votes on chain, and for how long it may (see Voter).
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class VerifierNode:
         collect_above: int | None = None,
         watchtower: Watchtower | None = None,
         beacons: BeaconKeeper | None = None,
+        relay: RelayLink | None = None,
+        relay_share: float = 0.5,
         randbytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._client = client
@@ -70,7 +74,14 @@ class VerifierNode:
         self._watchtower = watchtower
         self._beacons = beacons
         self._market = client.deployment.address("market")
-        self._voter = Voter(client, journal, patience=patience, randbytes=randbytes)
+        self._voter = Voter(
+            client,
+            journal,
+            patience=patience,
+            relay=relay,
+            relay_share=relay_share,
+            randbytes=randbytes,
+        )
         self._desk = CourtDesk(
             client,
             store,
@@ -177,7 +188,8 @@ class VerifierNode:
                 # Published before the vote counts, so that whoever trusts it can read it.
                 cid = str(self._store.put(encode_verdicts(finding.check.verdicts)))
             cast = self._voter.decide(round_, finding.attestation, cid)
-        self._voter.commit(round_, seat, cast)
+        if not self._voter.commit(round_, seat, cast):
+            return None  # a relay has it
         return Done(batch.id, Duty.CHECK, f"round {round_.id}: {note}")
 
     def _collect(self) -> None:

@@ -137,7 +137,8 @@ class CourtDesk:
             note = finding.note
             answer = juror_vote(dispute.kind, dispute.batch, dispute.index, finding)
             cast = self._voter.decide(jury, answer, None)
-        self._voter.commit(jury, seat, cast)
+        if not self._voter.commit(jury, seat, cast):
+            return None  # a relay has it
         return _done(dispute, Duty.CHECK, f"jury {jury.id}: {note}")
 
     # --- the defence of an attestation ---------------------------------------------------

@@ -10,8 +10,9 @@ import os
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -23,10 +24,12 @@ from eth_account.signers.local import LocalAccount
 
 from marketplace.chain.anvil import AnvilNode
 from marketplace.chain.artifacts import MARKET_CONTRACTS, artifact
+from marketplace.chain.carrying import Secret, commit_signed, reveal_secrets, sign_commit
 from marketplace.chain.client import MarketClient
 from marketplace.chain.deploying import deploy
 from marketplace.chain.parameters import MINIMAL
 from marketplace.chain.records import ContentId
+from marketplace.protocol.commitments import commitment, sealed_salt
 from marketplace.protocol.verdict import Attestation
 
 COMMITTEE: Final = 5
@@ -102,21 +105,51 @@ class Bench(MarketKit):
             )
         return self._clients[account.address]
 
-    def life(self, traces: int) -> Steps:
-        """A whole batch, alone: one transaction for every step of everybody."""
+    def life(self, traces: int, *, carried: bool = False) -> Steps:
+        """A whole batch, alone: one transaction for every step of everybody. carried: a relay (the
+        keeper) brings all members' votes, signed by them."""
         start = len(self.gas)
         batch = self.commit_batch(self.bounty, traces=traces, root=os.urandom(32))
         round_id = self.draw(batch)
         vote = Attestation(os.urandom(32), traces, 0)
-        self.vote(round_id, [vote] * self.reader.round(round_id).seats)
+        if carried:
+            self.carry({round_id: vote})
+        else:
+            self.vote(round_id, [vote] * self.reader.round(round_id).seats)
         self.reader.tally(batch, vote)
         self.pass_challenge_window()
         self.reader.settle(batch)
         return steps(self.gas[start:])
 
-    def lives_together(self, traces: int, batches: int = TOGETHER) -> Steps:
+    def carry(self, votes: Mapping[int, Attestation]) -> None:
+        """All members of some rounds say the same of each, through the keeper: it pays two
+        transactions, the members none."""
+        signed, secrets = [], []
+        for round_id, vote in votes.items():
+            round_ = self.reader.round(round_id)
+            place = ContentId(sha256(vote.root).digest(), 0x55)
+            for seat in self.reader.seats(round_id):
+                secret = Secret(round_id, seat.index, vote, os.urandom(32), place)
+                hidden = commitment(
+                    self.deployment.chain_id,
+                    self.deployment.address("rounds"),
+                    round_id,
+                    round_.subject,
+                    seat.verifier,
+                    vote,
+                    sealed_salt(secret.secret, place.digest, place.codec),
+                )
+                key = self.accounts.key_of(seat.verifier)
+                signed.append(sign_commit(self.reader, key, round_, seat.index, hidden))
+                secrets.append(secret)
+        commit_signed(self.reader, signed)
+        reveal_secrets(self.reader, secrets)
+
+    def lives_together(
+        self, traces: int, batches: int = TOGETHER, *, carried: bool = False
+    ) -> Steps:
         """`batches` batches of one miner that move at once: everybody handles all that is its to
-        handle with one transaction a step."""
+        handle with one transaction a step. carried: as for life()."""
         start = len(self.gas)
         miner, keeper = self.client(self.accounts.miner), self.reader
         verifiers = [self.client(key) for key in self.accounts.verifiers]
@@ -138,11 +171,19 @@ class Bench(MarketKit):
                 content=ContentId(os.urandom(32), 0x55),
             )
         miner.flush("commit_batch")
-        rounds = [self.draw(batch) for batch in ids]
-        keeper.flush("draw")
+        rounds = [keeper.batch(batch).round for batch in ids]
+        self.wait_for_randomness(keeper.round(rounds[-1]).draw_point)
+        keeper.bundle = None
+        keeper.draw_due(batches)
+        keeper.bundle = []
         votes = [Attestation(os.urandom(32), traces, 0) for _ in ids]
-        for round_id, vote in zip(rounds, votes, strict=True):
-            self.vote(round_id, [vote] * keeper.round(round_id).seats)
+        if carried:
+            keeper.bundle = None
+            self.carry(dict(zip(rounds, votes, strict=True)))
+            keeper.bundle = []
+        else:
+            for round_id, vote in zip(rounds, votes, strict=True):
+                self.vote(round_id, [vote] * keeper.round(round_id).seats)
         for action in ("commit_verdict", "reveal_verdict"):
             for verifier in verifiers:
                 verifier.flush(action)
@@ -170,7 +211,10 @@ class Bench(MarketKit):
 def steps(gas: Sequence[tuple[str, int]]) -> Steps:
     found: Steps = {}
     for action, used in gas:
-        entry = found.setdefault(action, {"transactions": 0, "gas": 0})
+        # Several due draws in one call are draws all the same.
+        entry = found.setdefault(
+            "draw" if action == "draw_due" else action, {"transactions": 0, "gas": 0}
+        )
         entry["transactions"] += 1
         entry["gas"] += used
     return found

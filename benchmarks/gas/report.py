@@ -8,6 +8,7 @@ from typing import Any, Final
 
 Results = dict[str, Any]
 
+MODES: Final = ("alone", "alone_carried", "together", "together_carried")
 _CLAIM: Final = "to a holder"
 
 
@@ -19,7 +20,7 @@ def withdrawal_share(results: Results) -> float:
 
 
 def per_trace(results: Results, mode: str, size: str) -> float:
-    """Gas of a trace from commit to money in the wallet. mode: "alone" or "together"."""
+    """Gas of a trace from commit to money in the wallet. mode: one of MODES."""
     return float(results[mode][size]["gas"] / int(size) + withdrawal_share(results))
 
 
@@ -54,7 +55,18 @@ def aims(results: Results) -> list[dict[str, Any]]:
 
 
 def modes(results: Results) -> list[str]:
-    return [mode for mode in ("alone", "together") if results[mode]]
+    return [mode for mode in MODES if results[mode]]
+
+
+def names(results: Results) -> dict[str, str]:
+    """What a mode is called, after "ours"."""
+    count = results["settings"]["batches_together"]
+    return {
+        "alone": "",
+        "alone_carried": ", votes carried",
+        "together": f", {count} at once",
+        "together_carried": f", {count} at once, votes carried",
+    }
 
 
 def markdown(results: Results) -> str:
@@ -103,9 +115,16 @@ def markdown(results: Results) -> str:
         "",
         "## Where the gas goes",
         "",
-        f"One batch of {int(size):,} traces.",
+        f"One batch of {int(size):,} traces. Every member votes by itself and pays for it:",
         "",
         *_steps_table(results, size),
+        "",
+        "A relay carries the votes: members sign their commitments (EIP-712), give it what opens "
+        "them, and pay nothing; the relay pays one transaction for all commitments and one for "
+        "all reveals. Who votes by itself all the same pays as above. All members here agree and "
+        "name the same verdict file, as honest members do:",
+        "",
+        *_steps_table(results, size, "_carried"),
         "",
         f"The first batch ever, with all storage still empty, took {results['first']['gas']:,.0f} "
         f"gas ({results['first']['gas'] / int(size):,.0f} a trace):",
@@ -132,7 +151,9 @@ def markdown(results: Results) -> str:
         f"## {together} batches at once",
         "",
         f"The miner, the keeper and every verifier each handle what is theirs of {together} "
-        "batches with one `multicall` a step; gas of one of these batches."
+        "batches with one transaction a step (`multicall`, `drawDue`); gas of one of these "
+        "batches. Where votes are carried, the relay brings those of all members and batches with "
+        "two."
         if results["together"]
         else "Not available: the contracts have no `multicall`.",
         "",
@@ -169,28 +190,25 @@ def _per_trace_table(results: Results) -> list[str]:
 
     rows = []
     for n in results["alone"]:
-        together = f"{per_trace(results, 'together', n):,.0f}" if results["together"] else "n/a"
         rows.append(
             [
                 f"{int(n):,}",
-                f"{per_trace(results, 'alone', n):,.0f}",
-                together,
+                *(f"{per_trace(results, mode, n):,.0f}" for mode in modes(results)),
                 peer(results["eas"]["fields"]["sizes"][n]),
                 peer(results["eas"]["packed"]["sizes"][n]),
                 peer(results["slots"]["hash"]["sizes"][n]),
                 peer(results["slots"]["bare"]["sizes"][n]),
             ]
         )
-    count = results["settings"]["batches_together"]
-    head = ["traces", "ours", f"ours, {count} at once", "EAS", "EAS, packed", "slot", "slot, bare"]
+    ours = [f"ours{names(results)[mode]}" for mode in modes(results)]
+    head = ["traces", *ours, "EAS", "EAS, packed", "slot", "slot, bare"]
     return _table(head, rows)
 
 
 def _aims_table(results: Results) -> list[str]:
-    names = {"alone": "", "together": f", {results['settings']['batches_together']} at once"}
     rows = [
         [
-            f"{row['peer']} : ours{names[row['mode']]}",
+            f"{row['peer']} : ours{names(results)[row['mode']]}",
             f"{row['theirs']:,.0f} : {row['ours']:,.0f}",
             f"{row['ratio']:.0f}",
             f"{row['ratio_before_withdrawal']:.0f}",
@@ -204,11 +222,11 @@ def _aims_table(results: Results) -> list[str]:
     return _table([wanted, "gas per trace", "ratio", "before withdrawal", "aim", ""], rows)
 
 
-def _steps_table(results: Results, size: str) -> list[str]:
+def _steps_table(results: Results, size: str, votes: str = "") -> list[str]:
     count = results["settings"]["batches_together"]
     rows = []
-    alone = results["alone"][size]
-    together = results["together"][size] if results["together"] else None
+    alone = results[f"alone{votes}"][size]
+    together = results[f"together{votes}"][size] if results["together"] else None
     for action, step in alone["steps"].items():
         row = [
             action,
@@ -284,7 +302,6 @@ def plot(results: Results) -> bytes:
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axes = figure.subplots()
     sizes = [int(n) for n in results["alone"]]
-    count = results["settings"]["batches_together"]
 
     def peer(row: dict[str, Any]) -> list[float]:
         return [row["sizes"][str(n)]["per_trace"] for n in sizes]
@@ -293,11 +310,10 @@ def plot(results: Results) -> bytes:
         ("EAS multiAttest", peer(results["eas"]["fields"]), "#d55e00", "s"),
         ("one slot per trace", peer(results["slots"]["hash"]), "#e69f00", "^"),
     ]
-    names = {"alone": "tracemarket", "together": f"tracemarket, {count} batches at once"}
-    colours = {"alone": "#0072b2", "together": "#009e73"}
-    for mode in modes(results):
+    colours = ("#0072b2", "#56b4e9", "#009e73", "#000000")
+    for mode, colour in zip(modes(results), colours, strict=False):
         values = [per_trace(results, mode, str(n)) for n in sizes]
-        lines.append((names[mode], values, colours[mode], "o"))
+        lines.append((f"tracemarket{names(results)[mode]}", values, colour, "o"))
     for name, values, colour, marker in lines:
         axes.plot(sizes, values, color=colour, marker=marker, label=name)
     largest = list(results["claims"])[-1]

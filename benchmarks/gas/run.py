@@ -64,12 +64,22 @@ def measure(anvil: AnvilNode) -> dict[str, Any]:
     for size in SIZES:
         say(f"batches of {size:,}")
         alone[str(size)] = market.sample([kit.life(size) for _ in range(REPEATS)])
-    together = None
+    alone_carried = {}
+    for size in SIZES:
+        say(f"batches of {size:,}, votes carried")
+        lives = [kit.life(size, carried=True) for _ in range(REPEATS)]
+        alone_carried[str(size)] = market.sample(lives)
+    together = together_carried = None
     if kit.bundles:
         together = {}
         for size in SIZES:
             say(f"{market.TOGETHER} batches of {size:,} at once")
             together[str(size)] = market.sample([kit.lives_together(size)], market.TOGETHER)
+        together_carried = {}
+        for size in SIZES:
+            say(f"{market.TOGETHER} batches of {size:,} at once, votes carried")
+            lives = [kit.lives_together(size, carried=True) for _ in range(2)]
+            together_carried[str(size)] = market.sample(lives, market.TOGETHER)
     say("withdrawals")
     fresh = [Web3.to_checksum_address(os.urandom(20)) for _ in range(2)]
     withdrawals = market.withdrawals(kit, fresh)
@@ -105,7 +115,9 @@ def measure(anvil: AnvilNode) -> dict[str, Any]:
         "entering": entering,
         "first": first,
         "alone": alone,
+        "alone_carried": alone_carried,
         "together": together,
+        "together_carried": together_carried,
         "withdrawals": withdrawals,
         "dispute": dispute,
         "eas": eas,

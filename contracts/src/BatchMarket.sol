@@ -48,6 +48,7 @@ contract BatchMarket is IBatchMarket, Multicall {
     Assignments public immutable assignments;
     address public immutable court;
 
+    VerifierStake private immutable _stake;
     uint8 private immutable _committeeSize;
     uint8 private immutable _maxRounds;
     uint32 private immutable _challengeWindow;
@@ -112,6 +113,7 @@ contract BatchMarket is IBatchMarket, Multicall {
         assignments = assignments_;
         court = court_;
         _parameters = parameters_;
+        _stake = stake;
         _committeeSize = parameters_.committeeSize;
         _maxRounds = parameters_.maxRounds;
         _challengeWindow = parameters_.challengeWindow;
@@ -162,25 +164,25 @@ contract BatchMarket is IBatchMarket, Multicall {
             batch.disputes == 0 || batch.narrowed != batch.rounds, BatchMarket_DisputesOpen(id, batch.disputes)
         );
         uint64 round = batch.round;
-        require(rounds.phaseOf(round) == IRounds.Phase.Closed, BatchMarket_RoundNotClosed(id, round));
-
-        (bytes32 vote, uint256 votes) = rounds.leaderOf(round);
-        IRounds.Round memory seen = rounds.get(round);
-        uint256 quorum = uint256(seen.seats) / 2 + 1;
+        (IRounds.Phase phase, bytes32 vote, uint256 votes, uint256 revealed, uint256 seats) =
+            rounds.resultOf(round);
+        require(phase == IRounds.Phase.Closed, BatchMarket_RoundNotClosed(id, round));
+        uint256 quorum = seats / 2 + 1;
         if (votes >= quorum) {
             bytes32 given = Outcomes.voteOf(leader);
             require(given == vote, BatchMarket_NotTheLeader(given, vote));
             _attest(id, batch, leader);
             return;
         }
-        bool conflict = seen.revealed >= quorum;
+        bool conflict = revealed >= quorum;
         if (conflict && batch.narrowed != batch.rounds) {
             uint256 until = rounds.endsAt(round) + _openingWindow;
             require(block.timestamp > until, BatchMarket_NarrowFirst(id, until));
         }
         if (batch.rounds < _maxRounds) {
             // Too few votes: the same question to other members. Conflicting votes: to more of them.
-            _openRound(id, batch, conflict ? 2 * seen.size + 1 : seen.size, batch.overturned != 0);
+            uint8 size = rounds.get(round).size;
+            _openRound(id, batch, conflict ? 2 * size + 1 : size, batch.overturned != 0);
         } else {
             _void(id, batch);
         }
@@ -201,7 +203,7 @@ contract BatchMarket is IBatchMarket, Multicall {
 
         Attestation memory final_ = _attestation(batch);
         (address[] memory accounts, uint256 coherent, uint256 seats, uint256 slashed) =
-            _judge(batch.round, Outcomes.voteOf(final_));
+            _judge(batch, Outcomes.voteOf(final_));
         BountyTerms memory terms = escrow.get(batch.bounty).terms;
         // Every seat may have been convicted.
         uint256 share = seats == 0 ? 0 : uint256(terms.feePerTrace) * batch.count / seats;
@@ -227,12 +229,10 @@ contract BatchMarket is IBatchMarket, Multicall {
     function beginConflict(uint64 id) external onlyCourt {
         _requirePhase(id, Phase.InRound);
         Stored storage batch = _batches[id];
-        uint64 round = batch.round;
-        IRounds.Round memory seen = rounds.get(round);
-        (, uint256 votes) = rounds.leaderOf(round);
-        uint256 quorum = uint256(seen.seats) / 2 + 1;
+        (IRounds.Phase phase,, uint256 votes, uint256 revealed, uint256 seats) = rounds.resultOf(batch.round);
+        uint256 quorum = seats / 2 + 1;
         require(
-            rounds.phaseOf(round) == IRounds.Phase.Closed && votes < quorum && seen.revealed >= quorum
+            phase == IRounds.Phase.Closed && votes < quorum && revealed >= quorum
                 && batch.narrowed != batch.rounds,
             BatchMarket_NoConflict(id)
         );
@@ -331,7 +331,7 @@ contract BatchMarket is IBatchMarket, Multicall {
         // What a false attestation can take: the bounty's money, or by a false "malformed" the miner's bond.
         uint256 atRisk = Math.max(value, _bond(terms, traces));
         require(atRisk <= _maxValue, BatchMarket_BatchTooDear(atRisk, _maxValue));
-        uint256 eligible = rounds.stake().eligible();
+        uint256 eligible = _stake.eligible();
         require(eligible >= _minVerifiers, BatchMarket_TooFewVerifiers(eligible, _minVerifiers));
     }
 
@@ -383,7 +383,7 @@ contract BatchMarket is IBatchMarket, Multicall {
     function _void(uint64 id, Stored storage batch) private {
         batch.closed = true;
         uint64 bounty = batch.bounty;
-        (,,, uint256 slashed) = _judge(batch.round, 0);
+        (,,, uint256 slashed) = _judge(batch, 0);
         emit BatchVoided(id, slashed);
 
         BountyTerms memory terms = escrow.get(bounty).terms;
@@ -396,16 +396,19 @@ contract BatchMarket is IBatchMarket, Multicall {
 
     /// Judges every round of a batch, the newest first.
     /// @return accounts a free first place, then the coherent members of all rounds
-    function _judge(uint64 newest, bytes32 vote)
+    function _judge(Stored storage batch, bytes32 vote)
         private
         returns (address[] memory accounts, uint256 coherent, uint256 seats, uint256 slashed)
     {
-        for (uint64 id = newest; id != 0; id = rounds.get(id).previous) {
-            seats += rounds.payableSeats(id);
+        uint64[] memory ids = new uint64[](batch.rounds);
+        ids[0] = batch.round;
+        for (uint256 i; i < ids.length; ++i) {
+            if (i != 0) ids[i] = rounds.get(ids[i - 1]).previous;
+            seats += rounds.payableSeats(ids[i]);
         }
         accounts = new address[](seats + 1);
-        for (uint64 id = newest; id != 0; id = rounds.get(id).previous) {
-            (address[] memory members, uint256 penalties) = rounds.judge(id, vote);
+        for (uint256 i; i < ids.length; ++i) {
+            (address[] memory members, uint256 penalties) = rounds.judge(ids[i], vote);
             slashed += penalties;
             for (uint256 j; j < members.length; ++j) {
                 accounts[++coherent] = members[j];

@@ -21,7 +21,6 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
 
     mapping(address account => uint256) public balanceOf;
     mapping(address module => uint256) public heldFor;
-    uint256 public tracked;
 
     modifier onlyModule() {
         _requireModule(msg.sender);
@@ -60,7 +59,6 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
         require(balance >= amount, Ledger_InsufficientBalance(msg.sender, balance, amount));
 
         balanceOf[msg.sender] = balance - amount;
-        tracked -= amount;
         emit Withdrawn(msg.sender, to, amount);
 
         token.safeTransfer(to, amount);
@@ -82,10 +80,12 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
     function credit(address[] calldata accounts, uint256[] calldata amounts) external onlyModule {
         uint256 sum;
         for (uint256 i; i < accounts.length; ++i) {
-            if (amounts[i] == 0) continue;
-            sum += amounts[i];
-            balanceOf[accounts[i]] += amounts[i];
-            emit Credited(accounts[i], msg.sender, amounts[i]);
+            uint256 amount = amounts[i];
+            if (amount == 0) continue;
+            address account = accounts[i];
+            sum += amount;
+            balanceOf[account] += amount;
+            emit Credited(account, msg.sender, amount);
         }
         _spend(msg.sender, sum);
     }
@@ -112,7 +112,6 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
 
     function _deposit(uint256 amount) private {
         balanceOf[msg.sender] += amount;
-        tracked += amount;
         emit Deposited(msg.sender, amount);
         _receive(msg.sender, amount);
     }
@@ -122,7 +121,6 @@ contract Ledger is ILedger, ReentrancyGuardTransient {
         uint256 fromBalance = balance < amount ? balance : amount;
         balanceOf[from] = balance - fromBalance;
         heldFor[msg.sender] += amount;
-        tracked += amount - fromBalance;
         emit Collected(msg.sender, from, amount, fromBalance);
         if (amount != fromBalance) _receive(from, amount - fromBalance);
     }

@@ -2,46 +2,32 @@
 pragma solidity 0.8.37;
 
 import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
+import {Draws} from "./Draws.sol";
 import {IRandomness} from "./interfaces/IRandomness.sol";
-import {IRounds} from "./interfaces/IRounds.sol";
 import {IVerifierStake} from "./interfaces/IVerifierStake.sol";
 import {Outcomes} from "./libraries/Outcomes.sol";
 import {Attestation, ContentId, Parameters} from "./libraries/Types.sol";
 
-contract Rounds is IRounds, Multicall {
+contract Rounds is Draws, Multicall, EIP712 {
     uint256 private constant BPS = 10_000;
-    /// draws that whoever changes stake or seats makes for others at most
-    uint256 private constant MOST_DRAWS = 16;
     bytes32 private constant REVEALED = bytes32(uint256(1));
+    bytes32 private constant VOTE_TYPE =
+        keccak256("Vote(uint64 round,bytes32 subject,bytes32 commitment,uint64 until)");
 
-    IVerifierStake public immutable stake;
-    IRandomness public immutable randomness;
-    address public immutable market;
-    address public immutable court;
-
-    uint8 public immutable committeeSize;
-    uint32 public immutable drawTimeout;
-    uint32 public immutable commitWindow;
-    uint32 public immutable revealWindow;
     uint256 public immutable absencePenalty;
     uint256 public immutable latePenalty;
     uint256 public immutable incoherencePenalty;
     uint256 public immutable fraudPenalty;
 
-    mapping(uint64 id => Round) private _rounds;
-    /// eight leaves of the lot in a word
-    mapping(uint64 id => mapping(uint256 word => uint256)) private _members;
     /// a commitment (last bit clear), then the vote (last bit set)
     mapping(uint64 id => mapping(uint256 seat => bytes32)) private _votes;
+    /// where one call brought all commitments: their hash (last bit clear), then, where one call opened them all, the vote
+    /// of all seats (last bit set); seats that were opened alone are in `_votes`
+    mapping(uint64 id => bytes32) private _common;
     mapping(uint64 id => bytes32) private _convicted;
-    uint64 public count;
-    /// first round whose first draw is still to come
-    uint64 private _next = 1;
-    uint64 private _nextAgain;
-    uint64 private _againCount;
-    /// rounds whose draw was scheduled again, oldest first
-    mapping(uint64 place => uint64) private _again;
 
     constructor(
         IVerifierStake stake_,
@@ -49,58 +35,12 @@ contract Rounds is IRounds, Multicall {
         address market_,
         address court_,
         Parameters memory parameters
-    ) {
-        stake = stake_;
-        randomness = randomness_;
-        market = market_;
-        court = court_;
-        committeeSize = parameters.committeeSize;
-        drawTimeout = parameters.drawTimeout;
-        commitWindow = parameters.commitWindow;
-        revealWindow = parameters.revealWindow;
+    ) EIP712("tracemarket rounds", "1") Draws(stake_, randomness_, market_, court_, parameters) {
         uint256 seatStake = parameters.seatStake;
         absencePenalty = seatStake * parameters.absenceBps / BPS;
         latePenalty = seatStake * parameters.lateBps / BPS;
         incoherencePenalty = seatStake * parameters.incoherenceBps / BPS;
         fraudPenalty = seatStake * parameters.fraudBps / BPS;
-    }
-
-    function open(bytes32 subject, uint8 size, uint32 maxUnits, uint64 previous, bool fresh)
-        external
-        returns (uint64 id)
-    {
-        bool jury = msg.sender == court;
-        require(jury || msg.sender == market, Rounds_NotOpener(msg.sender));
-        id = ++count;
-        Round storage round = _rounds[id];
-        round.subject = subject;
-        round.size = size;
-        round.maxUnits = maxUnits;
-        round.openedAt = uint32(block.timestamp);
-        round.jury = jury;
-        round.fresh = fresh;
-        uint64 point = randomness.nextPoint();
-        round.drawPoint = point;
-        if (previous != 0) round.previous = previous;
-        emit RoundOpened(id, subject, size, point);
-    }
-
-    function draw(uint64 id) external {
-        Phase phase = phaseOf(id);
-        require(phase == Phase.Drawable, Rounds_WrongPhase(id, phase));
-        uint64 handled;
-        while (handled != id) {
-            handled = _handleNext();
-            require(handled != 0, Rounds_DrawDue(nextDraw()));
-        }
-    }
-
-    function drawDue(uint256 most) external returns (uint256 done) {
-        while (done < most && _handleNext() != 0) ++done;
-    }
-
-    function settleDraws() external {
-        _settleDraws();
     }
 
     function commitVerdict(uint64 id, uint8 seat, bytes32 commitment) external {
@@ -124,21 +64,100 @@ contract Rounds is IRounds, Multicall {
     ) external {
         _requirePhase(id, Phase.Revealing);
         _requireSeat(id, seat, SeatState.Committed);
-        Round storage round = _rounds[id];
-        bytes32 computed = commitmentOf(id, msg.sender, attestation, salt) & ~REVEALED;
-        bytes32 expected = _votes[id][seat];
-        require(expected == computed, Rounds_CommitmentMismatch(expected, computed));
-        uint256 sum = uint256(attestation.units) + attestation.faults;
-        uint32 maxUnits = Outcomes.wholeBatch(attestation.verdictRoot) ? 0 : round.maxUnits;
-        require(sum <= maxUnits, Rounds_SumsTooLarge(sum, maxUnits));
-        require(
-            round.jury || attestation.verdictRoot != Outcomes.SOUND,
-            Rounds_NotAVerdict(attestation.verdictRoot)
-        );
-
-        _votes[id][seat] = Outcomes.voteOf(attestation);
-        ++round.revealed;
+        _requireOpens(_voteAt(id, seat), commitmentOf(id, msg.sender, attestation, salt));
+        _requireVerdict(_rounds[id], attestation);
+        _reveal(id, seat, Outcomes.voteOf(attestation));
         emit VerdictRevealed(id, msg.sender, seat, attestation, verdicts);
+    }
+
+    function commitVerdicts(uint64 id, SignedCommitment[] calldata votes) external returns (uint256 taken) {
+        if (!_whileIn(id, Phase.Committing)) return 0;
+        Round storage round = _rounds[id];
+        uint256 seats = round.seats;
+        require(votes.length == seats, Rounds_WrongLength(id, votes.length, seats));
+        bool none = round.committed == 0;
+        bytes32[] memory commitments = new bytes32[](seats);
+        for (uint256 seat; seat < seats; ++seat) {
+            bytes32 commitment = votes[seat].commitment & ~REVEALED;
+            if (commitment == 0 || (!none && _votes[id][seat] != 0)) continue;
+            commitments[seat] = commitment;
+            ++taken;
+        }
+        if (taken == 0) return 0;
+        address[] memory members = _requireSigned(id, round, votes, commitments);
+        if (taken == seats) {
+            _common[id] = _commonOf(commitments);
+            emit VerdictsCommitted(id, commitments);
+        } else {
+            for (uint256 seat; seat < seats; ++seat) {
+                bytes32 commitment = commitments[seat];
+                if (commitment == 0) continue;
+                _votes[id][seat] = commitment;
+                emit VerdictCommitted(id, members[seat], uint8(seat), commitment);
+            }
+        }
+        uint256 committed = round.committed + taken;
+        round.committed = uint8(committed);
+        if (committed == seats) round.allCommittedAt = uint32(block.timestamp);
+    }
+
+    function revealFor(
+        uint64 id,
+        uint8 seat,
+        Attestation calldata attestation,
+        bytes32 salt,
+        ContentId calldata verdicts,
+        bytes32[] calldata commitments
+    ) external {
+        if (!_whileIn(id, Phase.Revealing)) return;
+        Round storage round = _rounds[id];
+        require(seat < round.seats, Rounds_NotYourSeat(id, seat, msg.sender));
+        bytes32 expected = _voteAt(id, seat);
+        SeatState state = _stateOf(expected);
+        if (state == SeatState.Revealed) return;
+        require(state == SeatState.Committed, Rounds_WrongSeatState(id, seat, state));
+        if (_common[id] != 0) {
+            require(commitments.length == round.seats, Rounds_WrongLength(id, commitments.length, round.seats));
+            _requireOpens(expected, _commonOf(commitments));
+            expected = commitments[seat];
+        }
+        address member = stake.ownerOf(_memberAt(id, seat));
+        bytes32 given = msg.sender == member ? salt : sealedSalt(salt, verdicts);
+        _requireOpens(expected, commitmentOf(id, member, attestation, given));
+        _requireVerdict(round, attestation);
+        _reveal(id, seat, Outcomes.voteOf(attestation));
+        emit VerdictRevealed(id, member, seat, attestation, verdicts);
+    }
+
+    function revealVerdicts(
+        uint64 id,
+        Attestation calldata attestation,
+        bytes32[] calldata secrets,
+        ContentId[] calldata verdicts
+    ) external {
+        if (!_whileIn(id, Phase.Revealing)) return;
+        Round storage round = _rounds[id];
+        uint256 seats = round.seats;
+        require(secrets.length == seats, Rounds_WrongLength(id, secrets.length, seats));
+        require(
+            verdicts.length == seats || verdicts.length == 1, Rounds_WrongLength(id, verdicts.length, seats)
+        );
+        _requireVerdict(round, attestation);
+        address[] memory members = _membersOf(id, seats);
+        _requireOpens(_common[id], _commonOf(_sealed(id, members, attestation, secrets, verdicts)));
+        bytes32 vote = Outcomes.voteOf(attestation);
+        if (round.revealed == 0) {
+            _common[id] = vote;
+            round.revealed = uint8(seats);
+            emit VerdictsRevealed(id, attestation, verdicts);
+            return;
+        }
+        for (uint256 seat; seat < seats; ++seat) {
+            if (_votes[id][seat] != 0) continue;
+            _reveal(id, seat, vote);
+            ContentId calldata content = verdicts[verdicts.length == 1 ? 0 : seat];
+            emit VerdictRevealed(id, members[seat], uint8(seat), attestation, content);
+        }
     }
 
     function convict(uint64 id, bytes32 vote, bool guilty) external returns (uint256 slashed) {
@@ -153,7 +172,7 @@ contract Rounds is IRounds, Multicall {
         uint256[] memory penalties = new uint256[](seats);
         uint256 signers;
         for (uint256 i; i < seats; ++i) {
-            if (_votes[id][i] != vote) continue;
+            if (_voteAt(id, i) != vote) continue;
             members[signers] = _memberAt(id, i);
             penalties[signers++] = guilty ? fraudPenalty : absencePenalty;
         }
@@ -171,28 +190,10 @@ contract Rounds is IRounds, Multicall {
         _settleDraws();
         round.judged = true;
 
-        uint256 seats = round.seats;
-        uint32[] memory members = new uint32[](seats);
-        uint256[] memory penalties = new uint256[](seats);
-        coherent = new address[](seats);
-        bytes32 convicted = _convicted[id];
-        uint256 open_;
-        uint256 agreeing;
-        for (uint256 i; i < seats; ++i) {
-            bytes32 vote = _votes[id][i];
-            if (convicted != 0 && vote == convicted) continue;
-            uint32 leaf = _memberAt(id, i);
-            members[open_] = leaf;
-            if (vote == 0) penalties[open_] = absencePenalty;
-            else if (vote & REVEALED == 0) penalties[open_] = latePenalty;
-            else if (vote == finalVote) coherent[agreeing++] = stake.ownerOf(leaf);
-            else penalties[open_] = _incoherence(vote, finalVote);
-            ++open_;
-        }
-        assembly ("memory-safe") {
-            mstore(coherent, agreeing)
-        }
-        slashed = _close(members, penalties, open_, round.jury);
+        (uint32[] memory members, uint256[] memory penalties, uint32[] memory agreeing) =
+            _weigh(id, round.seats, finalVote);
+        coherent = stake.ownersOf(agreeing);
+        slashed = _close(members, penalties, members.length, round.jury);
     }
 
     function get(uint64 id) external view returns (Round memory) {
@@ -202,34 +203,14 @@ contract Rounds is IRounds, Multicall {
     function seatOf(uint64 id, uint8 seat) external view returns (Seat memory found) {
         if (seat >= _rounds[id].seats) return found;
         found.verifier = stake.ownerOf(_memberAt(id, seat));
-        found.vote = _votes[id][seat];
+        found.vote = _voteAt(id, seat);
         found.state = _stateOf(found.vote);
     }
 
-    function phaseOf(uint64 id) public view returns (Phase) {
-        Round storage round = _rounds[id];
-        if (round.openedAt == 0) return Phase.None;
-        if (round.drawnAt == 0) {
-            // Its subject is void: a draw now would open seats that nothing ever closes.
-            if (round.judged) return Phase.Closed;
-            if (_stalled(round)) return Phase.Stalled;
-            IRandomness.Status status = randomness.statusOf(round.drawPoint);
-            return status == IRandomness.Status.Pending || status == IRandomness.Status.Awaited
-                ? Phase.AwaitingRandomness
-                : Phase.Drawable;
-        }
-
-        uint256 revealsFrom = round.allCommittedAt;
-        if (revealsFrom == 0) {
-            revealsFrom = uint256(round.drawnAt) + commitWindow;
-            if (block.timestamp <= revealsFrom) return Phase.Committing;
-        }
-        if (round.revealed == round.committed || block.timestamp > revealsFrom + revealWindow) return Phase.Closed;
-        return Phase.Revealing;
-    }
-
-    function leaderOf(uint64 id) external view returns (bytes32 vote, uint256 votes) {
+    function leaderOf(uint64 id) public view returns (bytes32 vote, uint256 votes) {
         uint256 seats = _rounds[id].seats;
+        bytes32 common = _common[id];
+        if (common & REVEALED != 0) return (common, seats);
         bytes32[] memory cast = new bytes32[](seats);
         for (uint256 i; i < seats; ++i) {
             cast[i] = _votes[id][i];
@@ -242,6 +223,16 @@ contract Rounds is IRounds, Multicall {
             }
             if (same > votes) (vote, votes) = (cast[i], same);
         }
+    }
+
+    function resultOf(uint64 id)
+        external
+        view
+        returns (Phase phase, bytes32 vote, uint256 votes, uint256 revealed, uint256 seats)
+    {
+        phase = phaseOf(id);
+        (vote, votes) = leaderOf(id);
+        (revealed, seats) = (_rounds[id].revealed, _rounds[id].seats);
     }
 
     function votesFor(uint64 id, bytes32 vote) external view returns (uint256 number) {
@@ -258,8 +249,15 @@ contract Rounds is IRounds, Multicall {
         return uint256(_rounds[id].drawnAt) + commitWindow + revealWindow;
     }
 
-    function nextDraw() public view returns (uint64 id) {
-        (id,) = _head();
+    function signedVoteOf(uint64 id, bytes32 commitment) external view returns (bytes32) {
+        Round storage round = _rounds[id];
+        return _signedVoteOf(
+            id, round.subject, commitment & ~REVEALED, uint256(round.drawnAt) + commitWindow
+        );
+    }
+
+    function sealedSalt(bytes32 secret, ContentId calldata verdicts) public pure returns (bytes32) {
+        return keccak256(abi.encode(secret, verdicts));
     }
 
     function voteOf(Attestation calldata attestation) external pure returns (bytes32) {
@@ -271,12 +269,22 @@ contract Rounds is IRounds, Multicall {
         view
         returns (bytes32)
     {
+        return _commitmentOf(id, _rounds[id].subject, verifier, attestation, salt);
+    }
+
+    function _commitmentOf(
+        uint64 id,
+        bytes32 subject,
+        address verifier,
+        Attestation calldata attestation,
+        bytes32 salt
+    ) private view returns (bytes32) {
         return keccak256(
             abi.encode(
                 block.chainid,
                 address(this),
                 id,
-                _rounds[id].subject,
+                subject,
                 verifier,
                 attestation.verdictRoot,
                 attestation.units,
@@ -286,86 +294,38 @@ contract Rounds is IRounds, Multicall {
         );
     }
 
-    function _settleDraws() private {
-        for (uint256 i; i < MOST_DRAWS; ++i) {
-            if (_handleNext() == 0) break;
+    /// @return members those whose seats are still open
+    /// @return penalties what each of them loses
+    /// @return agreeing those of them whose vote is the final one
+    function _weigh(uint64 id, uint256 seats, bytes32 finalVote)
+        private
+        view
+        returns (uint32[] memory members, uint256[] memory penalties, uint32[] memory agreeing)
+    {
+        uint32[] memory leaves = _leavesOf(id, seats);
+        penalties = new uint256[](seats);
+        // What is usual: one vote of all, and it stands.
+        if (finalVote != 0 && _common[id] == finalVote && _convicted[id] == 0) return (leaves, penalties, leaves);
+        members = new uint32[](seats);
+        agreeing = new uint32[](seats);
+        bytes32[] memory votes = _votesOf(id, seats);
+        bytes32 convicted = _convicted[id];
+        uint256 open_;
+        uint256 same;
+        for (uint256 i; i < seats; ++i) {
+            bytes32 vote = votes[i];
+            if (convicted != 0 && vote == convicted) continue;
+            members[open_] = leaves[i];
+            if (vote == 0) penalties[open_] = absencePenalty;
+            else if (vote & REVEALED == 0) penalties[open_] = latePenalty;
+            else if (vote == finalVote) agreeing[same++] = leaves[i];
+            else penalties[open_] = _incoherence(vote, finalVote);
+            ++open_;
         }
-        uint64 head = nextDraw();
-        if (head == 0) return;
-        Round storage round = _rounds[head];
-        require(
-            !_stalled(round) && randomness.statusOf(round.drawPoint) == IRandomness.Status.Pending,
-            Rounds_DrawDue(head)
-        );
-    }
-
-    /// Handles the round whose draw is next, if its time has come.
-    /// @return id that round, zero where nothing is due
-    function _handleNext() private returns (uint64 id) {
-        bool again;
-        (id, again) = _head();
-        if (id == 0) return 0;
-        Round storage round = _rounds[id];
-        if (!round.judged && !_stalled(round)) {
-            uint64 point = round.drawPoint;
-            IRandomness.Status status = randomness.statusOf(point);
-            if (status == IRandomness.Status.Pending || status == IRandomness.Status.Awaited) return 0;
-            if (status == IRandomness.Status.Missed || !_draw(id, round, point)) {
-                point = randomness.nextPoint();
-                round.drawPoint = point;
-                _again[_againCount++] = id;
-                emit DrawRescheduled(id, point);
-            }
-        }
-        if (again) ++_nextAgain;
-        else _next = id + 1;
-    }
-
-    /// The round whose draw is next, in the order of points; of equal points the one that was opened later waits.
-    function _head() private view returns (uint64 id, bool again) {
-        uint64 first = _next <= count ? _next : 0;
-        if (_nextAgain == _againCount) return (first, false);
-        uint64 other = _again[_nextAgain];
-        if (first == 0 || _rounds[other].drawPoint <= _rounds[first].drawPoint) return (other, true);
-        return (first, false);
-    }
-
-    function _draw(uint64 id, Round storage round, uint64 point) private returns (bool) {
-        bytes32 value = keccak256(abi.encode(randomness.valueAt(point), id, round.subject));
-        uint256 least = round.jury ? round.size / 2 + 1 : committeeSize;
-        uint32[] memory members = stake.draw(value, round.size, least, _excluded(round), round.jury);
-        if (members.length == 0) return false;
-
-        round.drawnAt = uint32(block.timestamp);
-        round.seats = uint8(members.length);
-        address[] memory accounts = new address[](members.length);
-        uint256 word;
-        for (uint256 i; i < members.length; ++i) {
-            word |= uint256(members[i]) << ((i & 7) << 5);
-            if (i & 7 == 7 || i == members.length - 1) {
-                _members[id][i >> 3] = word;
-                word = 0;
-            }
-            accounts[i] = stake.ownerOf(members[i]);
-        }
-        emit RoundDrawn(id, value, accounts);
-        return true;
-    }
-
-    /// Everybody who sat in the rounds before this one, where it must be fresh.
-    function _excluded(Round storage round) private view returns (uint32[] memory leaves) {
-        if (!round.fresh) return leaves;
-        uint256 number;
-        for (uint64 id = round.previous; id != 0; id = _rounds[id].previous) {
-            number += _rounds[id].seats;
-        }
-        leaves = new uint32[](number);
-        number = 0;
-        for (uint64 id = round.previous; id != 0; id = _rounds[id].previous) {
-            uint256 seats = _rounds[id].seats;
-            for (uint256 i; i < seats; ++i) {
-                leaves[number++] = _memberAt(id, i);
-            }
+        assembly ("memory-safe") {
+            mstore(members, open_)
+            mstore(penalties, open_)
+            mstore(agreeing, same)
         }
     }
 
@@ -384,21 +344,38 @@ contract Rounds is IRounds, Multicall {
     function _votesFor(uint64 id, bytes32 vote) private view returns (uint256 number) {
         uint256 seats = _rounds[id].seats;
         for (uint256 i; i < seats; ++i) {
-            if (_votes[id][i] == vote) ++number;
+            if (_voteAt(id, i) == vote) ++number;
         }
     }
 
-    function _memberAt(uint64 id, uint256 seat) private view returns (uint32) {
-        return uint32(_members[id][seat >> 3] >> ((seat & 7) << 5));
+    /// Changes a seat's vote from committed to revealed.
+    function _reveal(uint64 id, uint256 seat, bytes32 vote) private {
+        _votes[id][seat] = vote;
+        ++_rounds[id].revealed;
+    }
+
+    /// A seat's commitment or vote; where a relay brought all commitments, their common hash instead of the commitment.
+    function _voteAt(uint64 id, uint256 seat) private view returns (bytes32) {
+        bytes32 common = _common[id];
+        if (common & REVEALED != 0) return common;
+        bytes32 vote = _votes[id][seat];
+        return vote == 0 ? common : vote;
+    }
+
+    /// The same of all seats.
+    function _votesOf(uint64 id, uint256 seats) private view returns (bytes32[] memory votes) {
+        votes = new bytes32[](seats);
+        bytes32 common = _common[id];
+        bool same = common & REVEALED != 0;
+        for (uint256 i; i < seats; ++i) {
+            bytes32 vote = same ? common : _votes[id][i];
+            votes[i] = vote == 0 ? common : vote;
+        }
     }
 
     function _stateOf(bytes32 vote) private pure returns (SeatState) {
         if (vote == 0) return SeatState.Drawn;
         return vote & REVEALED == 0 ? SeatState.Committed : SeatState.Revealed;
-    }
-
-    function _stalled(Round storage round) private view returns (bool) {
-        return block.timestamp > uint256(round.openedAt) + drawTimeout;
     }
 
     function _incoherence(bytes32 vote, bytes32 finalVote) private view returns (uint256) {
@@ -413,12 +390,80 @@ contract Rounds is IRounds, Multicall {
         require(phase == expected, Rounds_WrongPhase(id, phase));
     }
 
+    /// @return now_ whether the round is in the phase; false where that is over
+    function _whileIn(uint64 id, Phase expected) private view returns (bool now_) {
+        Phase phase = phaseOf(id);
+        require(phase >= expected, Rounds_WrongPhase(id, phase));
+        return phase == expected;
+    }
+
+    function _requireVerdict(Round storage round, Attestation calldata attestation) private view {
+        uint256 sum = uint256(attestation.units) + attestation.faults;
+        uint32 maxUnits = Outcomes.wholeBatch(attestation.verdictRoot) ? 0 : round.maxUnits;
+        require(sum <= maxUnits, Rounds_SumsTooLarge(sum, maxUnits));
+        require(
+            round.jury || attestation.verdictRoot != Outcomes.SOUND,
+            Rounds_NotAVerdict(attestation.verdictRoot)
+        );
+    }
+
+    /// @return members of the round; the commitments that are not zero are signed by theirs
+    function _requireSigned(
+        uint64 id,
+        Round storage round,
+        SignedCommitment[] calldata votes,
+        bytes32[] memory commitments
+    ) private view returns (address[] memory members) {
+        members = _membersOf(id, commitments.length);
+        bytes32 subject = round.subject;
+        uint256 until = uint256(round.drawnAt) + commitWindow;
+        for (uint256 seat; seat < commitments.length; ++seat) {
+            if (commitments[seat] == 0) continue;
+            bytes32 digest = _signedVoteOf(id, subject, commitments[seat], until);
+            (address signer,,) = ECDSA.tryRecover(digest, votes[seat].r, votes[seat].vs);
+            require(signer == members[seat], Rounds_BadSignature(id, uint8(seat), members[seat], signer));
+        }
+    }
+
+    function _signedVoteOf(uint64 id, bytes32 subject, bytes32 commitment, uint256 until)
+        private
+        view
+        returns (bytes32)
+    {
+        return _hashTypedDataV4(keccak256(abi.encode(VOTE_TYPE, id, subject, commitment, until)));
+    }
+
+    /// The commitments that these secrets open, as they are kept.
+    function _sealed(
+        uint64 id,
+        address[] memory members,
+        Attestation calldata attestation,
+        bytes32[] calldata secrets,
+        ContentId[] calldata verdicts
+    ) private view returns (bytes32[] memory commitments) {
+        commitments = new bytes32[](members.length);
+        bytes32 subject = _rounds[id].subject;
+        for (uint256 seat; seat < members.length; ++seat) {
+            bytes32 salt = sealedSalt(secrets[seat], verdicts[verdicts.length == 1 ? 0 : seat]);
+            commitments[seat] = _commitmentOf(id, subject, members[seat], attestation, salt) & ~REVEALED;
+        }
+    }
+
+    function _commonOf(bytes32[] memory commitments) private pure returns (bytes32) {
+        return keccak256(abi.encodePacked(commitments)) & ~REVEALED;
+    }
+
+    function _requireOpens(bytes32 expected, bytes32 computed) private pure {
+        computed &= ~REVEALED;
+        require(expected == computed, Rounds_CommitmentMismatch(expected, computed));
+    }
+
     function _requireSeat(uint64 id, uint8 seat, SeatState expected) private view {
         require(
             seat < _rounds[id].seats && stake.ownerOf(_memberAt(id, seat)) == msg.sender,
             Rounds_NotYourSeat(id, seat, msg.sender)
         );
-        SeatState state = _stateOf(_votes[id][seat]);
+        SeatState state = _stateOf(_voteAt(id, seat));
         require(state == expected, Rounds_WrongSeatState(id, seat, state));
     }
 }

@@ -14,13 +14,13 @@ contract VerifierStake is IVerifierStake {
     using SafeCast for uint256;
     using SortitionTree for SortitionTree.Tree;
 
-    /// What a draw and a settlement touch fits one slot.
+    /// What a draw and the closing of a coherent member's seat touch fits the first slot.
     struct Account {
+        address owner;
+        uint32 openSeats;
         uint96 stake;
         uint96 unbonding;
         uint32 claimableAt;
-        uint32 openSeats;
-        address owner;
     }
 
     ILedger public immutable ledger;
@@ -100,7 +100,7 @@ contract VerifierStake is IVerifierStake {
     function draw(bytes32 randomness, uint256 size, uint256 least, uint32[] calldata excluded, bool jury)
         external
         onlyRounds
-        returns (uint32[] memory members)
+        returns (uint32[] memory members, address[] memory owners)
     {
         SortitionTree.Tree storage tree = jury ? _all : _free;
         uint256 candidates = jury ? _stakers : _eligible;
@@ -114,15 +114,15 @@ contract VerifierStake is IVerifierStake {
         }
         if (candidates >= least) {
             members = _pick(tree, randomness, Math.min(size, candidates));
+            owners = new address[](members.length);
             for (uint256 i; i < members.length; ++i) {
-                Account storage account = _accounts[members[i]];
-                uint256 weight = account.stake / seatStake;
+                uint32 leaf = members[i];
+                owners[i] = _accounts[leaf].owner;
                 // Jurors lock nothing: what they can lose stays within reach while it unbonds.
-                if (!jury) {
-                    weight -= ++account.openSeats;
-                    if (weight == 0) --_eligible;
-                }
-                tree.set(members[i], weight);
+                if (jury) continue;
+                ++_accounts[leaf].openSeats;
+                // A verifier's weight is its free seats: one fewer.
+                if (tree.decrease(leaf) == 0) --_eligible;
             }
         }
         for (uint256 i; i < excluded.length; ++i) {
@@ -139,9 +139,14 @@ contract VerifierStake is IVerifierStake {
             Account storage account = _accounts[members[i]];
             if (!jury) --account.openSeats;
             uint256 taken = _take(account, penalties[i], jury);
-            slashed += taken;
-            _refreshFree(members[i], account);
-            if (taken != 0) _refreshAll(members[i], account);
+            if (taken != 0) {
+                slashed += taken;
+                _refreshFree(members[i], account);
+                _refreshAll(members[i], account);
+            } else if (!jury && !_free.increase(members[i])) {
+                // Who has no free seat may have lost what was behind this one.
+                _refreshFree(members[i], account);
+            }
             emit SeatClosed(account.owner, taken);
         }
         if (slashed != 0) ledger.shift(beneficiary, slashed);
@@ -158,6 +163,13 @@ contract VerifierStake is IVerifierStake {
 
     function ownerOf(uint32 leaf) external view returns (address) {
         return _accounts[leaf].owner;
+    }
+
+    function ownersOf(uint32[] calldata leaves) external view returns (address[] memory owners) {
+        owners = new address[](leaves.length);
+        for (uint256 i; i < leaves.length; ++i) {
+            owners[i] = _accounts[leaves[i]].owner;
+        }
     }
 
     function eligible() external view returns (uint256) {
@@ -177,19 +189,32 @@ contract VerifierStake is IVerifierStake {
         return _free.total();
     }
 
-    /// Draws without replacement: who is drawn has weight zero in `tree` until it is refreshed.
+    /// Draws without replacement. The tree stays as it is: a ticket is drawn from what those before left, and steps over
+    /// their intervals, which are kept in order.
     function _pick(SortitionTree.Tree storage tree, bytes32 randomness, uint256 size)
         private
+        view
         returns (uint32[] memory members)
     {
         members = new uint32[](size);
-        for (uint256 i; i < size; ++i) {
-            // A fraction of the total, not a remainder: every ticket is as likely.
-            uint256 fraction = uint256(keccak256(abi.encode(randomness, i))) >> 32;
-            uint256 ticket = (fraction * tree.total()) >> 224;
-            uint256 leaf = tree.find(ticket);
-            members[i] = uint32(leaf);
-            tree.set(leaf, 0);
+        uint256[] memory starts = new uint256[](size);
+        uint256[] memory weights = new uint256[](size);
+        uint256 left = tree.total();
+        unchecked {
+            for (uint256 i; i < size; ++i) {
+                // A fraction of the total, not a remainder: every ticket is as likely.
+                uint256 fraction = uint256(keccak256(abi.encode(randomness, i))) >> 32;
+                uint256 ticket = (fraction * left) >> 224;
+                uint256 place;
+                while (place < i && ticket >= starts[place]) ticket += weights[place++];
+                (uint256 leaf, uint256 start, uint256 weight) = tree.find(ticket);
+                members[i] = uint32(leaf);
+                left -= weight;
+                for (uint256 j = i; j > place; --j) {
+                    (starts[j], weights[j]) = (starts[j - 1], weights[j - 1]);
+                }
+                (starts[place], weights[place]) = (start, weight);
+            }
         }
     }
 

@@ -223,6 +223,26 @@ class MarketClient(SigningClient):
         """Open several commitments of the signer in one transaction; all of them, or none."""
         return self._send_all("reveal_verdicts", "revealVerdict", map(_reveal, reveals))
 
+    def send_rounds(self, action: str, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> Sent:
+        """Calls of the rounds contract, (function, arguments) each, in one transaction; all of
+        them, or none."""
+        return self._send_many(action, "rounds", calls)
+
+    def _send_many(
+        self, action: str, contract: str, calls: Sequence[tuple[str, tuple[Any, ...]]]
+    ) -> Sent:
+        if len(calls) == 1:
+            function, args = calls[0]
+            return self._send(action, contract, function, *args)
+        target = self._contracts[contract]
+        encoded = [
+            bytes.fromhex(target.encode_abi(function, args=list(args))[2:])
+            for function, args in calls
+        ]
+        if not encoded:
+            raise InvalidValue(f"there is nothing to send for {action}")
+        return self._send(action, contract, "multicall", encoded)
+
     def _send_all(
         self,
         action: str,
@@ -231,13 +251,7 @@ class MarketClient(SigningClient):
         *,
         contract: str = "rounds",
     ) -> Sent:
-        target = self._contracts[contract]
-        encoded = [
-            bytes.fromhex(target.encode_abi(function, args=list(call))[2:]) for call in calls
-        ]
-        if not encoded:
-            raise InvalidValue(f"there is nothing to send for {action}")
-        return self._send(action, contract, "multicall", encoded)
+        return self._send_many(action, contract, [(function, call) for call in calls])
 
     # --- disputes --------------------------------------------------------------------
 

@@ -6,6 +6,9 @@ for its latest block: a phase changes with a block, never between two.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from eth_utils.address import to_checksum_address
 
 from marketplace.chain.connection import Connection
@@ -76,9 +79,9 @@ class MarketReader(Connection):
         "royalties"."""
         return int(self._read("ledger", "heldFor", self.deployment.address(module)))
 
-    def tracked(self) -> int:
-        """The sum of all ledger balances and holdings."""
-        return int(self._read("ledger", "tracked"))
+    def ledger_tokens(self) -> int:
+        """The tokens that the ledger owns: all balances and holdings, and what was given to it."""
+        return self.token_balance(self.deployment.address("ledger"))
 
     # --- environments and bounties -----------------------------------------------------
 
@@ -244,30 +247,30 @@ class MarketReader(Connection):
         raise InvalidValue(f"the reveals of round {round} do not hold its leading vote")
 
     def reveals(self, round: int) -> tuple[Event, ...]:
-        """The VerdictRevealed events of a round."""
+        """The VerdictRevealed and VerdictsRevealed events of a round."""
         found = self.round(round)
         if found.drawn_at is None:
             return ()
         windows = self.parameters.commit_window + self.parameters.reveal_window
         end = found.drawn_at + windows
         where = {"round": _id(round, "round")}
-        return tuple(self.events_between(found.drawn_at, end, "VerdictRevealed", where))
+        alone = self.events_between(found.drawn_at, end, "VerdictRevealed", where)
+        return (*alone, *self.events_between(found.drawn_at, end, "VerdictsRevealed", where))
 
     def announced(self, round: int) -> tuple[Announced, ...]:
         """What the members of a round attested and where they say their verdict files are.
         Nobody vouches that there is such a file: rebuild the tree from what is fetched."""
-        return tuple(
-            Announced(
-                round=round,
-                seat=event.args["seat"],
-                verifier=event.args["verifier"],
-                attestation=revealed_attestation(event),
-                content=ContentId(
-                    event.args["verdicts"]["digest"], event.args["verdicts"]["codec"]
-                ),
-            )
-            for event in self.reveals(round)
-        )
+        found: list[Announced] = []
+        for event in self.reveals(round):
+            said, places = revealed_attestation(event), event.args["verdicts"]
+            if event.name == "VerdictRevealed":
+                seat, verifier = event.args["seat"], event.args["verifier"]
+                found.append(Announced(round, seat, verifier, said, _place(places)))
+                continue
+            for one in self.seats(round):  # all of them, at one place or each at its own
+                place = places[one.index if len(places) > 1 else 0]
+                found.append(Announced(round, one.index, one.verifier, said, _place(place)))
+        return tuple(found)
 
     def verdict_files(self, round: int, attestation: Attestation) -> tuple[ContentId, ...]:
         """Where members of a round that revealed this attestation say their verdicts are."""
@@ -478,8 +481,12 @@ class MarketReader(Connection):
         return int(self._read("royalties", "passOnDue", _id(checkpoint, "checkpoint")))
 
 
+def _place(content: Mapping[str, Any]) -> ContentId:
+    return ContentId(content["digest"], content["codec"])
+
+
 def revealed_attestation(event: Event) -> Attestation:
-    """The attestation in a VerdictRevealed or BatchAttested event."""
+    """The attestation in a VerdictRevealed, VerdictsRevealed or BatchAttested event."""
     fields = event.args["attestation"]
     return Attestation(fields["verdictRoot"], fields["units"], fields["faults"])
 

@@ -129,11 +129,20 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
     "Rounds_ZeroCommitment": ("the commitment is zero", "commit to a salted attestation"),
     "Rounds_CommitmentMismatch": (
         "the reveal hashes to {computed:hex}, the commitment was {expected:hex}",
-        "reveal exactly the attestation and salt of the commitment",
+        "reveal exactly the attestation and salt of the commitment; one that a relay brought with "
+        "all others is opened by revealFor or revealVerdicts",
     ),
     "Rounds_SumsTooLarge": (
         "units and faults add up to {sum}, the batch allows {maxUnits}",
         "check the sums of the verdict tree; whole-batch outcomes have none",
+    ),
+    "Rounds_WrongLength": (
+        "{given} places were given for the {seats} seats of round {round}",
+        "give one for each seat, in order",
+    ),
+    "Rounds_BadSignature": (
+        "the commitment for seat {seat} of round {round} is signed by {signer}, not {verifier}",
+        "let the seat's member sign for this chain, round and commit window",
     ),
     "Rounds_AlreadyJudged": ("round {round} is already judged", None),
     "Rounds_NotAVerdict": (

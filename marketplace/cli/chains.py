@@ -167,7 +167,7 @@ def show_market(ctx: typer.Context, as_json: AsJson = False) -> None:
         "batches": reader.held_for("market"),
         "dispute_bonds": court - pool,
         "insurance_pool": pool,
-        "all": reader.tracked(),
+        "all": reader.ledger_tokens(),
     }
     counts = {
         "bounties_made": reader.bounty_count(),

@@ -80,9 +80,9 @@ def _judge(report: dict, quick: bool) -> None:  # type: ignore[type-arg]
     wrong = []
     if report["money"]["difference"] != "0":
         wrong.append(f"the money does not add up by {report['money']['difference']} base units")
-    if report["ledger_still_tracks"] != report["pool"]["units"]:
+    if report["ledger_still_holds"] != report["pool"]["units"]:
         wrong.append(
-            f"the ledger still tracks {report['ledger_still_tracks']} base units, the pool has "
+            f"the ledger still holds {report['ledger_still_holds']} base units, the pool has "
             f"{report['pool']['units']}"
         )
     if report["heldout"]["heldout_questions_sold"]:

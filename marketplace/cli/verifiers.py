@@ -29,6 +29,7 @@ from marketplace.cli.watching import (
 from marketplace.gym.pool import CheckPool
 from verifier_node.daemon import VerifierNode
 from verifier_node.journal import Journal
+from verifier_node.relay_link import RelayLink
 
 app = typer.Typer(help="Stake, check batches, earn fees.", no_args_is_help=True)
 
@@ -194,6 +195,15 @@ def run(
     collect_above: Annotated[
         str | None, typer.Option(help="withdraw fees to your address above so many tokens")
     ] = None,
+    relay: Annotated[
+        str | None,
+        typer.Option(
+            "--relay",
+            metavar="URL",
+            help="a relay that brings your votes on chain and pays for them; what it has not "
+            "brought when half of a window is over, the node brings itself",
+        ),
+    ] = None,
 ) -> None:
     """Run the node: join committees and juries it is drawn in, check, commit, reveal, defend what
     it signed, collect. The journal in the home directory holds its salts: keep it, and run one
@@ -217,6 +227,7 @@ def run(
             collect_above=None if collect_above is None else client.token.parse(collect_above),
             watchtower=tower,
             beacons=context.beacons_if_any(client),
+            relay=None if relay is None else RelayLink(relay, context.account()),
         )
         if once:
             tell(node.run_once())
@@ -225,3 +236,17 @@ def run(
         say(f"verifier {client.address} is at work; Ctrl-C ends it")
         node.follow(stop, poll)
     say("the node has ended; open commitments are in its journal")
+
+
+@app.command("relay")
+def relay(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port to listen on, 0 for any")] = 8001,
+    poll: Poll = 2.0,
+) -> None:
+    """Bring other verifiers' votes on chain: one transaction for all of a round. You pay for it;
+    members name your URL with `verifier run --relay`."""
+    from marketplace.cli.relaying import serve_relay
+
+    serve_relay(of(ctx).client(), host, port, poll)

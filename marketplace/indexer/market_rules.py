@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from marketplace.chain.records import SeatState
 from marketplace.indexer.events import LogEvent
@@ -250,14 +251,25 @@ def _round_drawn(rows: Rows, event: LogEvent) -> None:
 
 @RULES.on("rounds", "VerdictCommitted")
 def _verdict_committed(rows: Rows, event: LogEvent) -> None:
+    args = event.args
+    _commit(rows, event, args["seat"], args["commitment"])
+
+
+@RULES.on("rounds", "VerdictsCommitted")
+def _verdicts_committed(rows: Rows, event: LogEvent) -> None:
+    for seat, commitment in enumerate(event.args["commitments"]):
+        _commit(rows, event, seat, commitment)
+
+
+def _commit(rows: Rows, event: LogEvent, place: int, commitment: bytes) -> None:
     row = rows.need(ROUNDS, event.args["round"])
-    seat = rows.need(SEATS, row.id, event.args["seat"])
+    seat = rows.need(SEATS, row.id, place)
     rows.put(
         SEATS,
         replace(
             seat,
             state=SeatState.COMMITTED.value,
-            commitment=event.args["commitment"],
+            commitment=commitment,
             committed_at=event.at,
         ),
     )
@@ -274,9 +286,20 @@ def _verdict_committed(rows: Rows, event: LogEvent) -> None:
 
 @RULES.on("rounds", "VerdictRevealed")
 def _verdict_revealed(rows: Rows, event: LogEvent) -> None:
+    _reveal(rows, event, event.args["seat"], event.args["verdicts"])
+
+
+@RULES.on("rounds", "VerdictsRevealed")
+def _verdicts_revealed(rows: Rows, event: LogEvent) -> None:
+    places = event.args["verdicts"]
+    for seat in range(rows.need(ROUNDS, event.args["round"]).seats):
+        _reveal(rows, event, seat, places[seat if len(places) > 1 else 0])
+
+
+def _reveal(rows: Rows, event: LogEvent, place: int, verdicts: Mapping[str, Any]) -> None:
     row = rows.need(ROUNDS, event.args["round"])
-    seat = rows.need(SEATS, row.id, event.args["seat"])
-    attestation, verdicts = event.args["attestation"], event.args["verdicts"]
+    seat = rows.need(SEATS, row.id, place)
+    attestation = event.args["attestation"]
     rows.put(
         SEATS,
         replace(

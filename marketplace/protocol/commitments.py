@@ -6,10 +6,10 @@ nobody can copy another verifier's, and none can be replayed elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from marketplace.protocol.errors import InvalidValue
-from marketplace.protocol.hashing import Address, abi_hash, address20, bytes32, uint
+from marketplace.protocol.hashing import Address, abi_hash, address20, bytes32, keccak, uint
 from marketplace.protocol.verdict import Attestation
 
 
@@ -86,6 +86,22 @@ def commitment(
             bytes32(salt, "salt"),
         ),
     )
+
+
+def sealed_salt(secret: bytes, digest: bytes, codec: int) -> bytes:
+    """The salt of a commitment that a relay may open: H(abi.encode(bytes32 secret,
+    bytes32 digest, uint8 codec)), digest and codec being the verdict file's CID. Whoever opens it
+    with the secret can't name another file."""
+    return abi_hash(
+        ("bytes32", "bytes32", "uint8"),
+        (bytes32(secret, "secret"), bytes32(digest, "content digest"), uint(codec, 8, "codec")),
+    )
+
+
+def common(kept: Sequence[bytes]) -> bytes:
+    """What the chain keeps of commitments that one call brought for all seats: the hash of them
+    as stored, with its last bit cleared. kept: as stored, in the order of seats."""
+    return stored(keccak(b"".join(bytes32(one, "commitment") for one in kept)))
 
 
 def vote(attestation: Attestation) -> bytes:

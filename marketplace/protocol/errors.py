@@ -35,6 +35,7 @@ line returns for the branch.
     ├── BeaconError                       7   what a randomness beacon or its relays gave
     │   ├── BeaconUnavailable                 no relay has the round (yet), or none answers
     │   └── BeaconInvalid                     it is not the network's signature of the round
+    ├── RelayError                        8   a relay of votes did not take one
     ├── CheckerFailed                     1   a checker raised, hung or died
     │   └── CheckerTimeout                    the clock ended what it ran
     ├── JournalConflict                   1   signing would contradict the journal
@@ -200,6 +201,15 @@ class BeaconUnavailable(BeaconError):
 
 class BeaconInvalid(BeaconError):
     """What a relay gave is not the network's signature of the round."""
+
+
+# --- relays of votes ---------------------------------------------------------------
+
+
+class RelayError(TracemarketError):
+    """A relay could not be reached, or did not take a vote. The member votes by itself."""
+
+    exit_code = 8
 
 
 # --- work --------------------------------------------------------------------------

@@ -205,6 +205,12 @@ class Arena:
             held += entry[1] + entry[2]
         return int(held + stake[0] + stake[1])
 
+    def entries(self) -> int:
+        """The sum of the ledger's entries: holdings, and everybody's balances."""
+        modules = ("escrow", "stake", "market", "court")
+        held = [self.view("ledger", "heldFor", self.deployment.address(name)) for name in modules]
+        return sum(held) + sum(self.view("ledger", "balanceOf", one) for one in self._names)
+
     def watch(self, *names: str) -> Watch:
         return Watch(self, names)
 

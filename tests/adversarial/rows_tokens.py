@@ -21,7 +21,7 @@ def _life(arena: Arena) -> bool:
 
 def _solvent(arena: Arena) -> bool:
     held = arena.view("token", "balanceOf", arena.deployment.address("ledger"))
-    return held == arena.view("ledger", "tracked")
+    return held == arena.entries()
 
 
 def _stuck(arena: Arena, names: list[str]) -> int:

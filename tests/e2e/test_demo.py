@@ -38,7 +38,7 @@ def test_the_quick_demo_and_its_report(tmp_path):
     assert money["still_held"] == 0
     # Everybody has left with what was theirs: what stays is the pool, made of penalties.
     pool = int(report["pool"]["units"])
-    assert report["ledger_still_tracks"] == str(pool)
+    assert report["ledger_still_holds"] == str(pool)
     assert report["pool"]["penalties"] == str(pool)
     # What one gains another pays, or the pool has it: no token is made or lost on the way.
     assert sum(int(person["gained"]) for person in report["people"]) == -pool

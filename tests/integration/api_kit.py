@@ -241,7 +241,7 @@ def check_money(get: Get, reader: MarketReader, money: dict[str, str]) -> None:
     assert money["pool"] == str(reader.pool())
     assert int(money["court"]) == int(money["pool"]) + int(money["dispute_bonds"])
     tracked = int(money["tokens_in"]) - int(money["tokens_out"])
-    assert tracked == reader.tracked()
+    assert tracked == reader.ledger_tokens()
     assert tracked == total + sum(int(money[m]) for m in modules)
 
 

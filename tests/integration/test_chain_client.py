@@ -89,7 +89,7 @@ def test_a_batch_from_bounty_to_withdrawal(market, accounts) -> None:
 
     after = {key.address: reader.token_balance(key.address) for key in everybody}
     assert sum(after.values()) == sum(before.values())
-    assert reader.tracked() == reader.token_balance(ledger) == 0
+    assert reader.ledger_tokens() == reader.token_balance(ledger) == 0
     fees = sum(after[key.address] - before[key.address] for key in accounts.verifiers[:5])
     assert fees == 3 * (8 * TUSD // 50 // 3)
     assert before[accounts.poster.address] - after[accounts.poster.address] == (
@@ -163,7 +163,7 @@ def test_the_ledger_balance_is_spent_first(market, accounts) -> None:
     assert poster.token_balance(poster.address) == tokens - 2 * TUSD
     assert poster.allowance(poster.address) == 0
     assert poster.balance(poster.address) == 0
-    assert poster.held_for("escrow") == 6 * TUSD == poster.tracked()
+    assert poster.held_for("escrow") == 6 * TUSD == poster.ledger_tokens()
 
 
 def test_a_withdrawal_can_go_elsewhere_and_not_be_too_large(market, accounts) -> None:

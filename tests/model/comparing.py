@@ -58,7 +58,6 @@ def _money(model: Reference, accounts: Sequence[str]) -> Iterator[tuple[Call, An
         yield ("ledger", "balanceOf", [who]), ledger.balances.get(who, 0)
     for module, held in ledger.held.items():
         yield ("ledger", "heldFor", [model.addresses[module]]), held
-    yield ("ledger", "tracked", []), ledger.tracked
     yield ("token", "balanceOf", [model.addresses["ledger"]]), ledger.tracked
     yield ("court", "pool", []), model.court.pool
     for number, bounty in enumerate(model.escrow.bounties, 1):

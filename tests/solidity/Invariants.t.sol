@@ -6,7 +6,7 @@ import {MarketHandler} from "./support/MarketHandler.sol";
 import {Test} from "./support/Test.sol";
 
 /// Whatever anybody does in any order
-/// ├── books: holdings are what modules owe; tracked = paid in - paid out; the tokens are there
+/// ├── books: holdings are what modules owe; entries = paid in - paid out; the tokens are there
 /// ├── reserves: what is reserved is the worst case of the open batches, and less than a lie about them costs
 /// ├── seats: open seats are those of unjudged committees, covered but where a juror was fined; stake and lots follow
 /// ├── draws: juries are drawn of all who did not sit before, whatever seats are taken
@@ -111,7 +111,7 @@ contract InvariantsTest is Test {
     /// The invariants are worth what the handler reaches: a long walk from a fixed seed does every action, and
     /// everybody can leave after it.
     function testHandlerReachesEveryAction() external {
-        for (uint256 step; step < 3_000; ++step) {
+        for (uint256 step; step < 4_000; ++step) {
             uint256 dice = uint256(keccak256(abi.encode("walk", step)));
             (bool success, bytes memory answer) =
                 address(handler).call(abi.encodeWithSelector(actions[dice % actions.length], dice >> 8));

@@ -8,7 +8,7 @@ import {Scenario} from "./support/Scenario.sol";
 /// constructor
 /// └── token without code                       Ledger_NoCode
 /// deposit, depositWithPermit
-/// ├── with allowance: balance and tracked grow
+/// ├── with allowance: balance grows
 /// ├── with a permit, used before or not, or worthless next to an allowance: the same
 /// ├── neither                                  ERC20InsufficientAllowance of the token
 /// └── another amount arrives                   Ledger_InexactTransfer (OddTokens.t.sol)
@@ -228,7 +228,7 @@ contract LedgerTest is Scenario {
             ledger.credit(to, amounts);
         }
         vm.assertEq(ledger.balanceOf(miner), 30, "credited by all");
-        vm.assertEq(ledger.tracked(), 50, "tracked");
+        vm.assertEq(_entries(), 50, "entries");
     }
 
     function testHoldingsAreApart() external {
@@ -254,7 +254,7 @@ contract LedgerTest is Scenario {
     }
 
     /// Tokens that are sent without a call belong to nobody, and disturb nobody.
-    function testDonationIsNotTracked() external {
+    function testDonationIsNobodys() external {
         _arm(miner, 100);
         vm.prank(miner);
         token.transfer(address(ledger), 30);
@@ -270,8 +270,8 @@ contract LedgerTest is Scenario {
         ledger.collect(poster, amount);
     }
 
-    function _checkState(address account, uint256 balance, uint256 tracked) private view {
+    function _checkState(address account, uint256 balance, uint256 entries) private view {
         vm.assertEq(ledger.balanceOf(account), balance, "balance");
-        vm.assertEq(ledger.tracked(), tracked, "tracked");
+        vm.assertEq(_entries(), entries, "entries");
     }
 }

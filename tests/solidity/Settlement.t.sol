@@ -516,7 +516,7 @@ contract SettlementTest is Scenario {
             vm.prank(accounts[i]);
             ledger.withdraw(accounts[i], balance);
         }
-        vm.assertEq(ledger.tracked(), court.pool(), "tracked");
+        vm.assertEq(_entries(), court.pool(), "entries");
         vm.assertEq(token.balanceOf(address(ledger)), court.pool(), "tokens");
     }
 }

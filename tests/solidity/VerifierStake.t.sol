@@ -246,7 +246,7 @@ contract VerifierStakeTest is Scenario {
         size = _bound(size, 1, 9);
         uint256 least = (size + 1) / 2;
         vm.prank(address(rounds));
-        uint32[] memory members = stake.draw(randomness_, size, least, excluded, false);
+        (uint32[] memory members,) = stake.draw(randomness_, size, least, excluded, false);
         uint256 expected = candidates < least ? 0 : candidates < size ? candidates : size;
         vm.assertEq(members.length, expected, "as many as there are");
         for (uint256 i; i < members.length; ++i) {
@@ -432,7 +432,7 @@ contract VerifierStakeTest is Scenario {
         size = _bound(size, 1, 12);
         uint256 eligible = stake.eligible();
         vm.prank(address(rounds));
-        uint32[] memory jurors = stake.draw(randomness_, size, size / 2 + 1, excluded, true);
+        (uint32[] memory jurors,) = stake.draw(randomness_, size, size / 2 + 1, excluded, true);
         if (candidates > size) candidates = size;
         vm.assertEq(jurors.length, candidates < size / 2 + 1 ? 0 : candidates, "as many as there are, busy or not");
         uint256 met;
@@ -654,9 +654,13 @@ contract VerifierStakeTest is Scenario {
         vm.assertEq(stake.totalWeight(), type(uint32).max, "full, and closed all the same");
     }
 
-    function _drawAs(bytes32 randomness_, uint256 size, uint256 least) private returns (uint32[] memory) {
+    function _drawAs(bytes32 randomness_, uint256 size, uint256 least) private returns (uint32[] memory members) {
         vm.prank(address(rounds));
-        return stake.draw(randomness_, size, least, new uint32[](0), false);
+        address[] memory owners;
+        (members, owners) = stake.draw(randomness_, size, least, new uint32[](0), false);
+        for (uint256 i; i < members.length; ++i) {
+            vm.assertEq(owners[i], stake.ownerOf(members[i]), "its account");
+        }
     }
 
     /// @return excluded those that the mask names, some of them twice
@@ -677,9 +681,9 @@ contract VerifierStakeTest is Scenario {
         }
     }
 
-    function _jurorsAs(bytes32 randomness_, uint256 size) private returns (uint32[] memory) {
+    function _jurorsAs(bytes32 randomness_, uint256 size) private returns (uint32[] memory jurors) {
         vm.prank(address(rounds));
-        return stake.draw(randomness_, size, size, new uint32[](0), true);
+        (jurors,) = stake.draw(randomness_, size, size, new uint32[](0), true);
     }
 
     function _closeJurors(uint32[] memory jurors, uint256 penalty) private returns (uint256) {

@@ -26,9 +26,6 @@ interface ILedger {
     /// @return what is held for `module`, in token base units
     function heldFor(address module) external view returns (uint256);
 
-    /// @return the sum of all balances and holdings; never above the tokens owned by this contract
-    function tracked() external view returns (uint256);
-
     /// Puts tokens of the caller into its balance.
     ///
     /// Requirements:

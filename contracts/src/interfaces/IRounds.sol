@@ -35,8 +35,17 @@ interface IRounds {
     struct Seat {
         address verifier;
         SeatState state;
-        /// the commitment with its last bit cleared, and once revealed the vote (`voteOf`)
+        /// the commitment with its last bit cleared (where a relay brought all of them: their common hash), and once
+        /// revealed the vote (`voteOf`)
         bytes32 vote;
+    }
+
+    /// A member's commitment with its EIP-712 signature in the short form of EIP-2098.
+    struct SignedCommitment {
+        /// zero: none from this seat
+        bytes32 commitment;
+        bytes32 r;
+        bytes32 vs;
     }
 
     struct Round {
@@ -66,7 +75,10 @@ interface IRounds {
     event VerdictRevealed(
         uint64 indexed round, address indexed verifier, uint8 seat, Attestation attestation, ContentId verdicts
     );
-
+    /// All seats' commitments at once, in order.
+    event VerdictsCommitted(uint64 indexed round, bytes32[] commitments);
+    /// The same vote of all seats. `verdicts`: one for all, or one for each seat.
+    event VerdictsRevealed(uint64 indexed round, Attestation attestation, ContentId[] verdicts);
     event SignersConvicted(uint64 indexed round, bytes32 vote, uint256 slashed);
 
     error Rounds_NotOpener(address caller);
@@ -79,6 +91,8 @@ interface IRounds {
     error Rounds_SumsTooLarge(uint256 sum, uint32 maxUnits);
     error Rounds_NotAVerdict(bytes32 verdictRoot);
     error Rounds_AlreadyJudged(uint64 round);
+    error Rounds_WrongLength(uint64 round, uint256 given, uint256 seats);
+    error Rounds_BadSignature(uint64 round, uint8 seat, address verifier, address signer);
     error Rounds_DrawDue(uint64 round);
 
     /// Opens a round on `subject`. Only the market and the court.
@@ -134,6 +148,53 @@ interface IRounds {
         ContentId calldata verdicts
     ) external;
 
+    /// Carries members' signed commitments, one place for each seat in order. Anybody may call it: a relay pays for all.
+    /// A member signs `signedVoteOf(round, commitment)`; the signature is good until the commit window ends. A seat that has
+    /// committed is left as it is, and a round whose commits are over too: a member that is quicker spoils nothing. Where
+    /// all seats come in one call, one slot holds the hash of their commitments.
+    ///
+    /// Requirements:
+    /// - The round must be drawn (Rounds_WrongPhase); there must be a place for each seat (Rounds_WrongLength).
+    /// - What is taken must be signed by the seat's member (Rounds_BadSignature). A contract can't sign: it votes itself.
+    /// @return taken how many commitments were new
+    function commitVerdicts(uint64 round, SignedCommitment[] calldata votes) external returns (uint256 taken);
+
+    /// Opens one seat's commitment, for anybody that has what opens it. The member gives its salt. For somebody else the salt
+    /// must be `sealedSalt(secret, verdicts)`: it gives `secret` for `salt` and can't change where the verdicts are. A seat
+    /// that was revealed is left as it is, and a closed round too.
+    /// `commitments`: all seats' commitments where one call brought them, otherwise nothing.
+    ///
+    /// Requirements:
+    /// - The round must be Revealing or Closed (Rounds_WrongPhase).
+    /// - The seat must exist (Rounds_NotYourSeat) and have committed (Rounds_WrongSeatState).
+    /// - The commitments must be those that were brought (Rounds_WrongLength), and the opening match
+    ///   (Rounds_CommitmentMismatch).
+    /// - As for `revealVerdict`: Rounds_SumsTooLarge, Rounds_NotAVerdict.
+    function revealFor(
+        uint64 round,
+        uint8 seat,
+        Attestation calldata attestation,
+        bytes32 salt,
+        ContentId calldata verdicts,
+        bytes32[] calldata commitments
+    ) external;
+
+    /// Opens all seats of a round whose commitments one call brought, where all voted the same: one slot holds the vote.
+    /// Anybody may call it, with the secrets in the order of seats and one place of verdicts for all or for each. Seats that
+    /// were revealed are left as they are, and a closed round too.
+    ///
+    /// Requirements:
+    /// - The round must be Revealing or Closed (Rounds_WrongPhase); there must be a secret for each seat and as many places
+    ///   or one (Rounds_WrongLength).
+    /// - They must open what was brought (Rounds_CommitmentMismatch).
+    /// - As for `revealVerdict`: Rounds_SumsTooLarge, Rounds_NotAVerdict.
+    function revealVerdicts(
+        uint64 round,
+        Attestation calldata attestation,
+        bytes32[] calldata secrets,
+        ContentId[] calldata verdicts
+    ) external;
+
     /// Closes the seat of every member that revealed `vote`, and takes its fraud penalty, or where it is not `guilty` (it
     /// signed for content that a jury could not have) the absence penalty. Only the market.
     ///
@@ -165,6 +226,16 @@ interface IRounds {
     /// @return votes its number of seats
     function leaderOf(uint64 round) external view returns (bytes32 vote, uint256 votes);
 
+    /// @return phase as of `phaseOf`
+    /// @return vote as of `leaderOf`
+    /// @return votes as of `leaderOf`
+    /// @return revealed seats that revealed
+    /// @return seats that were drawn
+    function resultOf(uint64 round)
+        external
+        view
+        returns (Phase phase, bytes32 vote, uint256 votes, uint256 revealed, uint256 seats);
+
     /// @return number of members that revealed `vote`
     function votesFor(uint64 round, bytes32 vote) external view returns (uint256 number);
 
@@ -182,6 +253,14 @@ interface IRounds {
         external
         view
         returns (bytes32);
+
+    /// @return what a member signs for a relay: the EIP-712 digest of Vote(uint64 round,bytes32 subject,bytes32
+    /// commitment,uint64 until), `until` being when the round's commits end and the commitment's last bit clear
+    function signedVoteOf(uint64 round, bytes32 commitment) external view returns (bytes32);
+
+    /// @return the salt of a commitment that somebody else may open: keccak256(abi.encode(secret, digest, codec)). Who
+    /// does can't name another verdict file.
+    function sealedSalt(bytes32 secret, ContentId calldata verdicts) external pure returns (bytes32);
 
     function count() external view returns (uint64);
 }

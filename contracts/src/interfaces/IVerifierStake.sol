@@ -66,9 +66,10 @@ interface IVerifierStake {
     /// @param least with fewer verifiers to draw from nobody is drawn
     /// @param excluded leaves of those who may not be drawn
     /// @return members their leaves in the lot, none where there are too few
+    /// @return owners their accounts
     function draw(bytes32 randomness, uint256 size, uint256 least, uint32[] calldata excluded, bool jury)
         external
-        returns (uint32[] memory members);
+        returns (uint32[] memory members, address[] memory owners);
 
     /// Closes a seat of each member (jurors have none to close) and takes its penalty: from its stake as far as that does not uncover its other
     /// seats, then from what is unbonding, and a juror's from the rest of its stake. The sum is shifted to `beneficiary`, a
@@ -80,6 +81,9 @@ interface IVerifierStake {
 
     /// @return the account at a leaf of the lot
     function ownerOf(uint32 leaf) external view returns (address);
+
+    /// @return the accounts at several leaves of the lot
+    function ownersOf(uint32[] calldata leaves) external view returns (address[] memory);
 
     function get(address verifier) external view returns (Verifier memory);
 

@@ -47,6 +47,41 @@ library SortitionTree {
         }
     }
 
+    /// Takes one from a leaf that has one.
+    /// @return weight what is left
+    function decrease(Tree storage tree, uint256 leaf) internal returns (uint256 weight) {
+        uint256 depth = tree.depth;
+        uint256 index = leaf;
+        unchecked {
+            for (uint256 level; level < depth; ++level) {
+                uint256 shift = (index & 7) << 5;
+                index >>= 3;
+                uint256 key = (level << 32) | index;
+                uint256 node = tree.nodes[key] - (1 << shift);
+                tree.nodes[key] = node;
+                if (level == 0) weight = (node >> shift) & MASK;
+            }
+        }
+    }
+
+    /// Adds one to a leaf that has one. The tree's total must be below 2^32 - 1: whoever calls it answers for that.
+    /// @return had whether it had one; where not, nothing is changed
+    function increase(Tree storage tree, uint256 leaf) internal returns (bool had) {
+        uint256 depth = tree.depth;
+        uint256 index = leaf;
+        unchecked {
+            for (uint256 level; level < depth; ++level) {
+                uint256 shift = (index & 7) << 5;
+                index >>= 3;
+                uint256 key = (level << 32) | index;
+                uint256 node = tree.nodes[key];
+                if (level == 0 && (node >> shift) & MASK == 0) return false;
+                tree.nodes[key] = node + (1 << shift);
+            }
+        }
+        return true;
+    }
+
     function weightOf(Tree storage tree, uint256 leaf) internal view returns (uint256) {
         return (tree.nodes[leaf >> 3] >> ((leaf & 7) << 5)) & MASK;
     }
@@ -60,16 +95,28 @@ library SortitionTree {
     }
 
     /// @return index the leaf in whose interval `ticket` falls, 0 <= ticket < total
-    function find(Tree storage tree, uint256 ticket) internal view returns (uint256 index) {
-        for (uint256 level = tree.depth; level != 0;) {
-            --level;
-            uint256 node = tree.nodes[(level << 32) | index];
-            index <<= 3;
-            while (ticket >= node & MASK) {
-                ticket -= node & MASK;
-                node >>= 32;
-                ++index;
+    /// @return start where that interval starts
+    /// @return weight its length
+    function find(Tree storage tree, uint256 ticket)
+        internal
+        view
+        returns (uint256 index, uint256 start, uint256 weight)
+    {
+        start = ticket;
+        unchecked {
+            for (uint256 level = tree.depth; level != 0;) {
+                --level;
+                uint256 node = tree.nodes[(level << 32) | index];
+                index <<= 3;
+                weight = node & MASK;
+                while (ticket >= weight) {
+                    ticket -= weight;
+                    node >>= 32;
+                    weight = node & MASK;
+                    ++index;
+                }
             }
+            start -= ticket;
         }
     }
 }

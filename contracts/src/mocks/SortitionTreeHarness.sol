@@ -32,8 +32,8 @@ contract SortitionTreeHarness {
         return _tree.total();
     }
 
-    function find(uint256 ticket) external view returns (uint256) {
-        return _tree.find(ticket);
+    function find(uint256 ticket) external view returns (uint256 leaf) {
+        (leaf,,) = _tree.find(ticket);
     }
 
     function depth() external view returns (uint256) {

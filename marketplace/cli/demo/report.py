@@ -68,7 +68,7 @@ def build_report(world: World, run: Run, *, quick: bool, seconds: float) -> dict
             "units_paid": sum(turn.units for turn in run.turns),
         },
         "money": as_tokens(reader, books),
-        "ledger_still_tracks": str(reader.tracked()),
+        "ledger_still_holds": str(reader.ledger_tokens()),
         "pool": {
             "units": str(reader.pool()),
             "human": reader.token.format(reader.pool()),

@@ -74,6 +74,10 @@ abstract contract MarketChecks is Stories {
     mapping(uint64 batch => uint256) private _disputesOf;
     /// what members vote, so that a round's leader can be named and revealed
     mapping(uint64 round => mapping(uint8 seat => Attestation)) internal _votes;
+    /// votes that a relay carried, and the commitments that it brought in one call
+    mapping(uint64 round => mapping(uint8 seat => bool)) internal _sealedVote;
+    mapping(uint64 round => bool) internal _broughtTogether;
+    mapping(uint64 round => bytes32[]) internal _brought;
     mapping(uint64 round => bytes32) internal _convicted;
     /// whether signers fell with a false attestation, and not with content that a jury could not have
     mapping(uint64 round => bool) internal _guilty;
@@ -93,8 +97,8 @@ abstract contract MarketChecks is Stories {
 
     function checkBooks() external view {
         _checkBooks();
-        vm.assertEq(ledger.tracked(), paidIn - paidOut, "tracked = paid in - paid out");
-        vm.assertEq(token.balanceOf(address(ledger)), ledger.tracked() + donated, "tokens = tracked + given away");
+        vm.assertEq(_entries(), paidIn - paidOut, "entries = paid in - paid out");
+        vm.assertEq(token.balanceOf(address(ledger)), _entries() + donated, "tokens = entries + given away");
         uint256 outside;
         for (uint256 i; i < accounts.length; ++i) {
             outside += token.balanceOf(accounts[i]);

@@ -269,10 +269,12 @@ contract MarketHandler is PublicSteps {
         uint8 seats = rounds.get(round).seats;
         if (seats == 0) return;
         bool lazy = _dice(seed, "lazy") % 4 == 0;
+        if (_dice(seed, "relay") % 8 == 0) _carryCommits(round, seed);
         for (uint8 seat; seat < seats; ++seat) {
             if (!lazy || _dice(seed + seat, "lazy") % 3 != 0) _commitSeat(round, seat, seed + seat);
         }
         if (rounds.phaseOf(round) == IRounds.Phase.Committing) _pass(_parameters().commitWindow + 1);
+        if (!lazy && _dice(seed, "together") % 4 != 0) _carryReveals(round);
         for (uint8 seat; seat < seats; ++seat) {
             if (!lazy || _dice(seed + seat, "silent") % 6 != 0) _revealSeat(round, seat);
         }
@@ -828,6 +830,50 @@ contract MarketHandler is PublicSteps {
         return seen.stake > locked ? seen.stake - locked : 0;
     }
 
+    /// A relay brings what members signed: all of them, or some; what is missing they commit themselves.
+    function _carryCommits(uint64 round, uint256 seed) private {
+        if (rounds.phaseOf(round) != IRounds.Phase.Committing) return;
+        bool juror = _disputeOf[round] != 0;
+        IRounds.SignedCommitment[] memory given = new IRounds.SignedCommitment[](rounds.get(round).seats);
+        bool whole = _dice(seed, "whole") % 2 == 0;
+        for (uint8 seat; seat < given.length; ++seat) {
+            if (!whole && _dice(seed + seat, "carried") % 2 == 0) continue;
+            if (rounds.seatOf(round, seat).state != IRounds.SeatState.Drawn) continue;
+            Attestation memory vote = juror
+                ? _jurorVote(round, seed + seat)
+                : _memberVote(_batchOf[round], round, seat, seed + seat);
+            _votes[round][seat] = vote;
+            _sealedVote[round][seat] = true;
+            given[seat] = _signedVote(round, seat, vote);
+        }
+        uint256 taken = rounds.commitVerdicts(round, given);
+        if (taken == given.length) {
+            _broughtTogether[round] = true;
+            for (uint256 i; i < given.length; ++i) {
+                _brought[round].push(given[i].commitment);
+            }
+        }
+        if (taken != 0) ++done[Action.CarryCommits];
+        _observeRound(false, round);
+    }
+
+    /// All of a round that one call brought, where they say the same.
+    function _carryReveals(uint64 round) private {
+        if (!_broughtTogether[round] || rounds.phaseOf(round) != IRounds.Phase.Revealing) return;
+        uint8 seats = rounds.get(round).seats;
+        bytes32[] memory secrets = new bytes32[](seats);
+        bytes32 first = rounds.voteOf(_votes[round][0]);
+        for (uint8 seat; seat < seats; ++seat) {
+            if (rounds.voteOf(_votes[round][seat]) != first) return;
+            secrets[seat] = _salt(round, seat);
+        }
+        ContentId[] memory places = new ContentId[](1);
+        places[0] = _place();
+        rounds.revealVerdicts(round, _votes[round][0], secrets, places);
+        ++done[Action.CarryReveals];
+        _observeRound(false, round);
+    }
+
     function _commitSeat(uint64 round, uint8 seat, uint256 seed) private {
         if (rounds.phaseOf(round) != IRounds.Phase.Committing) return;
         if (rounds.seatOf(round, seat).state != IRounds.SeatState.Drawn) return;
@@ -843,7 +889,12 @@ contract MarketHandler is PublicSteps {
     function _revealSeat(uint64 round, uint8 seat) private {
         if (rounds.phaseOf(round) != IRounds.Phase.Revealing) return;
         if (rounds.seatOf(round, seat).state != IRounds.SeatState.Committed) return;
-        _revealVote(round, seat, _votes[round][seat]);
+        if (_sealedVote[round][seat]) {
+            rounds.revealFor(round, seat, _votes[round][seat], _salt(round, seat), _place(), _brought[round]);
+            ++done[Action.RevealFor];
+        } else {
+            _revealVote(round, seat, _votes[round][seat]);
+        }
         ++done[_disputeOf[round] != 0 ? Action.JurorReveal : Action.RevealVerdict];
         _observeRound(false, round);
     }

@@ -324,8 +324,8 @@ abstract contract PublicSteps is MarketChecks {
             vm.prank(accounts[i]);
             ledger.withdraw(accounts[i], balance);
         }
-        vm.assertEq(ledger.tracked(), court.pool(), "nothing tracked but the insurance pool");
+        vm.assertEq(_entries(), court.pool(), "nothing is left but the insurance pool");
         vm.assertEq(ledger.heldFor(address(court)), court.pool(), "no bond left");
-        vm.assertEq(token.balanceOf(address(ledger)), ledger.tracked() + donated, "and gifts");
+        vm.assertEq(token.balanceOf(address(ledger)), _entries() + donated, "and gifts");
     }
 }

@@ -37,8 +37,18 @@ abstract contract Test {
         return low + value % (high - low + 1);
     }
 
+    mapping(address account => uint256) private _keys;
+
+    /// @return r and vs of a signature by one of the actors, in the short form of EIP-2098
+    function _sign(address account, bytes32 digest) internal view returns (bytes32 r, bytes32 vs) {
+        uint8 v;
+        (v, r, vs) = vm.sign(_keys[account], digest);
+        if (v == 28) vs |= bytes32(uint256(1) << 255);
+    }
+
     function _actor(string memory name) internal returns (address account) {
         account = vm.addr(_key(name));
+        _keys[account] = _key(name);
         vm.label(account, name);
     }
 

@@ -23,6 +23,7 @@ interface Vm {
     function envOr(string calldata name, uint256 otherwise) external view returns (uint256);
     function envOr(string calldata name, bool otherwise) external view returns (bool);
     function expectEmit(address emitter) external;
+    function expectPartialRevert(bytes4 selector) external;
     function expectRevert() external;
     function expectRevert(bytes calldata data) external;
     function getBlockNumber() external view returns (uint256);

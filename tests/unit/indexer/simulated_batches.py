@@ -270,6 +270,26 @@ class SimulatedBatches:
         }
         return [("rounds", "VerdictRevealed", args)]
 
+    def commit_together(self, round: int) -> list[Log]:
+        """A relay brings all commitments."""
+        members = self.rounds[round]["seats"]
+        self.rounds[round]["committed"].update(range(len(members)))
+        hidden = [stored(keccak(who.encode())) for who in members]
+        return [("rounds", "VerdictsCommitted", {"round": round, "commitments": hidden})]
+
+    def reveal_together(
+        self, round: int, said: Attestation, places: tuple[str, ...] = ("verdicts",)
+    ) -> list[Log]:
+        """A relay opens all of them. places: of the verdicts, one for all or one for each."""
+        for seat in range(len(self.rounds[round]["seats"])):
+            self.rounds[round]["votes"][seat] = said
+        args = {
+            "round": round,
+            "attestation": attestation_fields(said),
+            "verdicts": [content(place) for place in places],
+        }
+        return [("rounds", "VerdictsRevealed", args)]
+
     def attest(self, batch: int, said: Attestation) -> list[Log]:
         self.batches[batch]["overturned"] += self.batches[batch]["final"] is not None
         self.batches[batch]["final"] = said

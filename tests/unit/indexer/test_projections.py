@@ -54,6 +54,28 @@ def vote(chain: Any, round: int, said: list[Attestation | None]) -> None:
             chain.mine(market.reveal(round, seat, attestation))
 
 
+@pytest.mark.parametrize("places", [("one",), ("first", "second", "third")])
+def test_votes_that_a_relay_brings_are_each_members(
+    chain: Any, sim: ModuleType, look: Any, places: tuple[str, ...]
+) -> None:
+    market, members = chain.market, [sim.account(n) for n in (1, 2, 3)]
+    chain.mine(market.commit(1, sim.account(20), 4))
+    chain.mine(market.draw(1, members))
+    chain.mine(market.commit_together(1))
+    seats, round_ = look().seats(1), look().round(1)
+    assert [seat.state for seat in seats] == [SeatState.COMMITTED] * 3
+    assert len({seat.commitment for seat in seats}) == 3
+    assert (round_.committed, round_.all_committed_at) == (3, chain.head().timestamp)
+    chain.mine(market.reveal_together(1, SAID, places))
+    seats = look().seats(1)
+    assert [seat.state for seat in seats] == [SeatState.REVEALED] * 3
+    assert {seat.verdict_root for seat in seats} == {"0x" + SAID.root.hex()}
+    assert len({seat.verdicts_digest for seat in seats}) == len(places)
+    assert look().round(1).revealed == 3
+    chain.mine(market.attest(1, SAID))
+    assert look().batch(1).units == SAID.units
+
+
 def test_a_batch_from_commit_to_settlement(chain: Any, sim: ModuleType, look: Any) -> None:
     market, miner = chain.market, sim.account(20)
     members = [sim.account(n) for n in (1, 2, 3)]

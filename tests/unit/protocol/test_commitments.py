@@ -4,6 +4,7 @@ import secrets
 
 import pytest
 
+from marketplace.protocol import commitments
 from marketplace.protocol.commitments import commitment, new_salt, subject, vote
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.verdict import Attestation
@@ -46,3 +47,18 @@ def test_salts():
         new_salt(bytes)
     with pytest.raises(InvalidValue, match="16 bytes"):
         new_salt(lambda n: b"\x07" * 16)
+
+
+def test_a_sealed_salt_binds_the_verdict_file():
+    sealed = commitments.sealed_salt(b"\1" * 32, b"\2" * 32, 0x55)
+    assert sealed == commitments.sealed_salt(b"\1" * 32, b"\2" * 32, 0x55)
+    others = [(b"\3" * 32, b"\2" * 32, 0x55), (b"\1" * 32, b"\3" * 32, 0x55)]
+    others.append((b"\1" * 32, b"\2" * 32, 0x70))
+    assert sealed not in [commitments.sealed_salt(*other) for other in others]
+
+
+def test_the_common_commitment_knows_the_order_of_seats():
+    first, second = b"\2" * 32, b"\4" * 32
+    shared = commitments.common([first, second])
+    assert shared == commitments.stored(shared)
+    assert shared != commitments.common([second, first])
