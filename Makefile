@@ -12,7 +12,8 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep \
-  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance \
+  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-check \
+  bench-provenance \
   gym-tour gym-sweep clean
 
 help:  ## show the targets
@@ -132,6 +133,9 @@ gym-tour: setup  ## every built-in environment end to end on Anvil; a table, and
 gym-sweep: setup  ## every reasoning-gym task through `env check`, half an hour; writes docs/reasoning-gym.md
 	rm -f build/gym-sweep.json
 	$(PY) benchmarks/reasoning_gym/sweep.py --json build/gym-sweep.json
+
+bench-check: setup  ## isolated checks beside the checkers' own time, on all cores; writes benchmarks/check/results.*
+	$(PY) benchmarks/check/run.py
 
 bench-provenance: setup  ## replayable sampling on the real model: honest re-runs, lies, cost; writes benchmarks/provenance/results.*
 	$(PY) benchmarks/provenance/run.py

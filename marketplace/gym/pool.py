@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -26,9 +27,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from marketplace.gym import frames
+from marketplace.gym import frames, records
+from marketplace.gym.records import Answer, State
 from marketplace.gym.spec import EnvironmentSpec, spec_bytes
-from marketplace.gym.worker import BUILD_SECONDS, WALL_FACTOR
+from marketplace.gym.worker import BUILD_SECONDS, HEADER, ITEMS, REFUSAL, WALL_FACTOR
 from marketplace.protocol.errors import (
     CheckerFailed,
     EnvironmentMismatch,
@@ -39,6 +41,13 @@ from marketplace.protocol.verdict import Reason
 
 ENVIRONMENT: Final = "marketplace.gym.environment:Environment"
 
+FIRST_CHUNK: Final = 16
+"""Items of a stream's first chunks, before it is known how long a check takes."""
+
+CHUNK_SECONDS: Final = 0.04
+"""What a chunk should take: far more than sending it, far less than a batch."""
+
+_MATH_VERIFY: Final = "marketplace.gym.sources.math_warm"
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from marketplace.gym.worker import main; main()"
@@ -87,9 +96,10 @@ class CheckPool:
     One stream at a time; not for use from several threads at once.
 
     workers: how many processes check at the same time. factory: "module:name" of what makes an
-    environment out of a spec. chunk_items, chunk_chars: how much is sent to a worker at once.
-    assets: folder of what specs name by CID, filled by whoever uses the pool. hash_seed: of the
-    workers' Python; scores must not depend on it, which `env check` puts to the test.
+    environment out of a spec. chunk_items, chunk_chars: the most that is sent to a worker at once;
+    less where checks take long, so that no worker waits long for another at the end. assets: folder
+    of what specs name by CID, filled by whoever uses the pool. hash_seed: of the workers' Python;
+    scores must not depend on it, which `env check` puts to the test.
     """
 
     def __init__(
@@ -97,7 +107,7 @@ class CheckPool:
         workers: int = 1,
         *,
         factory: str = ENVIRONMENT,
-        chunk_items: int = 64,
+        chunk_items: int = 256,
         chunk_chars: int = 1 << 18,
         assets: Path | None = None,
         hash_seed: int = 0,
@@ -156,7 +166,7 @@ class CheckPool:
     # --- one stream ----------------------------------------------------------------
 
     def _streamed(self, header: _Header, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
-        chunks = enumerate(_chunks(items, self._chunk_items, self._chunk_chars))
+        chunks = _Chunks(items, self._chunk_items, self._chunk_chars)
         retry: deque[_Job] = deque()
         done: dict[int, list[CheckResult]] = {}
         next_out = 0
@@ -170,11 +180,11 @@ class CheckPool:
                         job = retry.popleft()
                     elif exhausted or len(done) >= 2 * len(self._workers):
                         break  # one slow chunk must not let the others pile up behind it
-                    elif (numbered := next(chunks, None)) is None:
+                    elif not (chunk := chunks.take()):
                         exhausted = True
                         break
                     else:
-                        job = _Job(*numbered)
+                        job = _Job(chunks.taken - 1, chunk)
                     self._submit(slot, header, job, selector)
                 while next_out in done:  # after submitting: workers go on while these are used
                     yield from done.pop(next_out)
@@ -185,7 +195,8 @@ class CheckPool:
                     continue
                 for slot, job, answer in self._answers(header, selector):
                     if answer is not None:
-                        done[job.number] = _results(header, job, answer)
+                        done[job.number] = results_of(header.spec, len(job.items), answer)
+                        chunks.learn(len(job.items), time.monotonic() - job.sent)
                     elif job.failures < 1:
                         retry.append(_Job(job.number, job.items, job.failures + 1))
                     else:
@@ -205,13 +216,14 @@ class CheckPool:
         if process is None:
             process = self._workers[slot] = _Process(self._hash_seed)
         process.job = job
+        job.sent = time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # shows as an end of file right after
-            process.send(header.message(job))
+            process.send(header, job)
         selector.register(process.answers, selectors.EVENT_READ, slot)
 
     def _answers(
         self, header: _Header, selector: selectors.BaseSelector
-    ) -> Iterator[tuple[int, _Job, dict[str, Any] | None]]:
+    ) -> Iterator[tuple[int, _Job, bytes | None]]:
         """(slot, job, answer) of each worker that answered; answer None if it failed."""
         longest = max(
             header.longest_seconds(process.job)
@@ -238,34 +250,34 @@ class CheckPool:
             process.end()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Job:
+    """sent: when it was, by the clock."""
+
     number: int
     items: list[CheckItem]
     failures: int = 0
+    sent: float = 0.0
 
 
 class _Header:
-    """What all jobs of a stream have in common."""
+    """What all jobs of a stream have in common. message: as a worker gets it."""
 
     def __init__(self, factory: str, spec: EnvironmentSpec, assets: Path | None) -> None:
         self.spec = spec
         folder = None if assets is None else os.path.abspath(assets)
-        self._common = {
+        job = {
             "factory": factory,
             "spec": spec_bytes(spec).decode("utf-8"),
             "assets": folder if spec.to_fetch() else None,
             "preload": [
                 *spec.source.PRELOAD,
-                *(["math_verify"] if spec.scoring.kind == "math_verify" else []),
+                *([_MATH_VERIFY] if spec.scoring.kind == "math_verify" else []),
             ],
             "seconds": spec.limits.seconds,
             "memory_mb": spec.limits.memory_mb,
         }
-
-    def message(self, job: _Job) -> dict[str, Any]:
-        items = [(item.seed.hex(), item.completion, item.prompt) for item in job.items]
-        return {**self._common, "items": items}
+        self.message = json.dumps(job, separators=(",", ":")).encode("ascii")
 
     def longest_seconds(self, job: _Job) -> float:
         """More than a working worker can take: each item in two runners, each one built."""
@@ -276,7 +288,7 @@ class _Header:
 class _Process:
     """A worker process, seen from the pool. job: what it is busy with, or None."""
 
-    __slots__ = ("_popen", "answers", "job")
+    __slots__ = ("_popen", "_told", "answers", "job")
 
     def __init__(self, hash_seed: int) -> None:
         path = [os.path.abspath(entry) for entry in sys.path]
@@ -302,15 +314,19 @@ class _Process:
         assert self._popen.stdout is not None
         self.answers = self._popen.stdout
         self.job: _Job | None = None
+        self._told = b""  # the header that it has
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, header: _Header, job: _Job) -> None:
         assert self._popen.stdin is not None
-        frames.send(self._popen.stdin.fileno(), message)
+        to = self._popen.stdin.fileno()
+        if self._told != header.message:
+            self._told = header.message
+            frames.send_bytes(to, HEADER, header.message)
+        frames.send_bytes(to, ITEMS, *(records.pack_item(*item) for item in job.items))
 
-    def receive(self) -> dict[str, Any] | None:
+    def receive(self) -> bytes | None:
         """The answer, or None if the worker ended instead."""
-        answer = frames.receive(self.answers.fileno())
-        return None if answer is None else dict(answer)
+        return frames.receive_bytes(self.answers.fileno())
 
     def end(self) -> None:
         """Kills the worker with its runner and reaps it. Its results are lost."""
@@ -329,51 +345,75 @@ def _end_all(workers: list[_Process | None]) -> None:
             process.end()
 
 
-def _chunks(
-    items: Iterable[CheckItem], most_items: int, most_chars: int
-) -> Iterator[list[CheckItem]]:
-    chunk: list[CheckItem] = []
-    chars = 0
-    for item in map(CheckItem._make, _padded(items)):
-        chars += len(item.completion or "") + len(item.prompt or "")
-        chunk.append(item)
-        if len(chunk) >= most_items or chars >= most_chars:
-            yield chunk
-            chunk, chars = [], 0
-    if chunk:
-        yield chunk
+class _Chunks:
+    """Items in chunks that take a worker about CHUNK_SECONDS. taken: chunks so far."""
+
+    def __init__(self, items: Iterable[tuple[Any, ...]], most_items: int, most_chars: int) -> None:
+        self._items = iter(items)
+        self._next: CheckItem | None = None
+        self._most_items, self._most_chars = most_items, most_chars
+        self._size = min(FIRST_CHUNK, most_items)
+        self.taken = 0
+
+    def take(self) -> list[CheckItem]:
+        """The next chunk; empty at the end. A task's items are kept together where they can be:
+        whoever checks them has to derive the task."""
+        chunk: list[CheckItem] = []
+        chars = 0
+        most = min(max(2 * self._size, FIRST_CHUNK), self._most_items)
+        while len(chunk) < most and chars < self._most_chars:
+            item, self._next = self._next, None
+            if item is None:
+                plain = next(self._items, None)
+                if plain is None:
+                    break
+                item = CheckItem(*plain)
+            if len(chunk) >= self._size and item.seed != chunk[-1].seed:
+                self._next = item
+                break
+            chars += len(item.completion or "") + len(item.prompt or "")
+            chunk.append(item)
+        self.taken += bool(chunk)
+        return chunk
+
+    def learn(self, items: int, seconds: float) -> None:
+        """How long a chunk took: the next ones are up to twice as large, or smaller."""
+        fitting = int(items * CHUNK_SECONDS / max(seconds, 1e-6))
+        self._size = max(1, min(fitting, 2 * self._size, self._most_items))
 
 
-def _padded(items: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    for item in items:
-        yield item if len(item) == 3 else (*item, None)
+_FAILED: Final = {
+    State.PROMPT: (Status.PROMPT, Reason.TAMPERED_PROMPT),
+    State.ERROR: (Status.ERROR, Reason.CHECKER_ERROR),
+    State.MEMORY: (Status.ERROR, Reason.CHECKER_ERROR),
+    State.TIMEOUT: (Status.TIMEOUT, Reason.CHECKER_TIMEOUT),
+}
 
 
-def _results(header: _Header, job: _Job, answer: dict[str, Any]) -> list[CheckResult]:
-    if "refused" in answer:
-        refusal = answer["refused"]
+def results_of(spec: EnvironmentSpec, count: int, answer: bytes) -> list[CheckResult]:
+    """The results in a worker's answer to `count` items. Raises as CheckPool.stream."""
+    if answer[:1] == REFUSAL:
+        refusal = json.loads(answer[1:])
         raise _REFUSALS.get(refusal["kind"], SpecError)(
             refusal["message"]
             if refusal["kind"]
-            else f"environment {header.spec.name!r} can't be built: {refusal['message']}",
+            else f"environment {spec.name!r} can't be built: {refusal['message']}",
             fix=refusal["fix"],
         )
-    results = [_result(one) for one in answer["results"]]
-    if len(results) != len(job.items):
-        raise CheckerFailed(
-            f"a check worker gave {len(results)} results for {len(job.items)} items"
-        )
+    results = [result_of(one) for one in records.unpack_answers(answer[1:])]
+    if len(results) != count:
+        raise CheckerFailed(f"a check worker gave {len(results)} results for {count} items")
     return results
 
 
-def _result(one: dict[str, Any]) -> CheckResult:
-    status = Status(one["status"])
-    if status is Status.OK:
-        reason = None if one["reason"] is None else Reason(one["reason"])
-        return CheckResult(status, one["score"], reason, one["detail"])
-    reason = {
-        Status.PROMPT: Reason.TAMPERED_PROMPT,
-        Status.ERROR: Reason.CHECKER_ERROR,
-        Status.TIMEOUT: Reason.CHECKER_TIMEOUT,
-    }[status]
-    return CheckResult(status, None, reason, one["detail"])
+def result_of(answer: Answer) -> CheckResult:
+    """A runner's answer as the pool gives it."""
+    if answer.state == State.SCORED:
+        return CheckResult(Status.OK, answer.score, _REASONS[answer.reason], answer.detail)
+    if answer.state == State.UNSCORED:
+        return CheckResult(Status.OK, None, None, answer.detail)
+    status, reason = _FAILED[State(answer.state)]
+    return CheckResult(status, None, reason, answer.detail)
+
+
+_REASONS: Final = {int(reason): reason for reason in Reason}
