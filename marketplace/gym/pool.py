@@ -17,77 +17,36 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Self
 
-from marketplace.gym import frames, records
-from marketplace.gym.records import Answer, State
-from marketplace.gym.spec import EnvironmentSpec, spec_bytes
-from marketplace.gym.worker import BUILD_SECONDS, HEADER, ITEMS, REFUSAL, WALL_FACTOR
-from marketplace.protocol.errors import (
-    CheckerFailed,
-    EnvironmentMismatch,
-    InvalidValue,
-    SpecError,
+from marketplace.gym import frames
+from marketplace.gym.jobs import (
+    ENVIRONMENT,
+    CheckItem,
+    CheckResult,
+    Chunks,
+    Header,
+    Job,
+    Status,
+    in_order,
+    packed,
+    result_of,
 )
-from marketplace.protocol.verdict import Reason
+from marketplace.gym.spec import EnvironmentSpec
+from marketplace.gym.worker import HEADER, ITEMS
+from marketplace.protocol.errors import InvalidValue
 
-ENVIRONMENT: Final = "marketplace.gym.environment:Environment"
+__all__ = ["CheckItem", "CheckPool", "CheckResult", "Status", "WorkerProcess", "result_of"]
 
-FIRST_CHUNK: Final = 16
-"""Items of a stream's first chunks, before it is known how long a check takes."""
-
-CHUNK_SECONDS: Final = 0.04
-"""What a chunk should take: far more than sending it, far less than a batch."""
-
-_MATH_VERIFY: Final = "marketplace.gym.sources.math_warm"
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from marketplace.gym.worker import main; main()"
 )
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
-_REFUSALS = {kind.__name__: kind for kind in (SpecError, EnvironmentMismatch)}
-
-
-class CheckItem(NamedTuple):
-    """One thing to check. seed: 32 bytes, of the task. completion: None to check the prompt only.
-
-    prompt: what the task's prompt has to be, or None to leave it unchecked.
-    """
-
-    seed: bytes
-    completion: str | None
-    prompt: str | None = None
-
-
-class Status(StrEnum):
-    """What became of an item."""
-
-    OK = "ok"
-    PROMPT = "prompt"  # the prompt is not the task's; the checker did not run
-    ERROR = "error"
-    TIMEOUT = "timeout"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """score in [0, 1] and reason when the checker ran; score None otherwise.
-
-    reason is None only for an item without completion. detail: one line for people; it is not
-    part of any verdict.
-    """
-
-    status: Status
-    score: float | None
-    reason: Reason | None
-    detail: str
 
 
 class CheckPool:
@@ -115,10 +74,10 @@ class CheckPool:
         if workers < 1 or chunk_items < 1:
             raise InvalidValue(f"workers is {workers}, chunk_items {chunk_items}: both from 1")
         self._factory = factory
-        self._hash_seed = hash_seed
+        self.hash_seed = hash_seed
         self.assets = assets
         self._chunk_items, self._chunk_chars = chunk_items, chunk_chars
-        self._workers: list[_Process | None] = [None] * workers
+        self._workers: list[WorkerProcess | None] = [None] * workers
         self._streaming = threading.Lock()
         self._closed = False
         self._finalizer = weakref.finalize(self, _end_all, self._workers)
@@ -156,93 +115,16 @@ class CheckPool:
                 "the check pool is in use by another stream", fix="use one pool per stream"
             )
         try:
-            yield from self._streamed(_Header(self._factory, spec, self.assets), items)
+            folder = None if self.assets is None else os.path.abspath(self.assets)
+            chunks = Chunks(items, self._chunk_items, self._chunk_chars)
+            with selectors.DefaultSelector() as selector:
+                crew = _Crew(self, Header(self._factory, spec, folder), selector)
+                yield from in_order(crew, spec, chunks)
         finally:
             for slot, process in enumerate(self._workers):
                 if process is not None and process.job is not None:
                     self._replace(slot)  # its answer belongs to a stream that nobody reads
             self._streaming.release()
-
-    # --- one stream ----------------------------------------------------------------
-
-    def _streamed(self, header: _Header, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
-        chunks = _Chunks(items, self._chunk_items, self._chunk_chars)
-        retry: deque[_Job] = deque()
-        done: dict[int, list[CheckResult]] = {}
-        next_out = 0
-        exhausted = False
-        with selectors.DefaultSelector() as selector:
-            while True:
-                for slot in range(len(self._workers)):
-                    if self._is_busy(slot):
-                        continue
-                    if retry:
-                        job = retry.popleft()
-                    elif exhausted or len(done) >= 2 * len(self._workers):
-                        break  # one slow chunk must not let the others pile up behind it
-                    elif not (chunk := chunks.take()):
-                        exhausted = True
-                        break
-                    else:
-                        job = _Job(chunks.taken - 1, chunk)
-                    self._submit(slot, header, job, selector)
-                while next_out in done:  # after submitting: workers go on while these are used
-                    yield from done.pop(next_out)
-                    next_out += 1
-                if not selector.get_map():
-                    if exhausted and not retry:
-                        return
-                    continue
-                for slot, job, answer in self._answers(header, selector):
-                    if answer is not None:
-                        done[job.number] = results_of(header.spec, len(job.items), answer)
-                        chunks.learn(len(job.items), time.monotonic() - job.sent)
-                    elif job.failures < 1:
-                        retry.append(_Job(job.number, job.items, job.failures + 1))
-                    else:
-                        raise CheckerFailed(
-                            f"check worker {slot} failed twice on the same items",
-                            fix="look for the system's out-of-memory killer",
-                        )
-
-    def _is_busy(self, slot: int) -> bool:
-        process = self._workers[slot]
-        return process is not None and process.job is not None
-
-    def _submit(
-        self, slot: int, header: _Header, job: _Job, selector: selectors.BaseSelector
-    ) -> None:
-        process = self._workers[slot]
-        if process is None:
-            process = self._workers[slot] = _Process(self._hash_seed)
-        process.job = job
-        job.sent = time.monotonic()
-        with contextlib.suppress(BrokenPipeError):  # shows as an end of file right after
-            process.send(header, job)
-        selector.register(process.answers, selectors.EVENT_READ, slot)
-
-    def _answers(
-        self, header: _Header, selector: selectors.BaseSelector
-    ) -> Iterator[tuple[int, _Job, bytes | None]]:
-        """(slot, job, answer) of each worker that answered; answer None if it failed."""
-        longest = max(
-            header.longest_seconds(process.job)
-            for process in self._workers
-            if process is not None and process.job is not None
-        )
-        ready = [key.data for key, _ in selector.select(longest)]
-        slots = ready or [key.data for key in selector.get_map().values()]  # all are stuck
-        for slot in slots:
-            process = self._workers[slot]
-            assert process is not None
-            assert process.job is not None
-            job = process.job
-            answer = process.receive() if ready else None
-            selector.unregister(process.answers)
-            process.job = None
-            if answer is None:
-                self._replace(slot)
-            yield slot, job, answer
 
     def _replace(self, slot: int) -> None:
         process, self._workers[slot] = self._workers[slot], None
@@ -250,42 +132,50 @@ class CheckPool:
             process.end()
 
 
-@dataclass(slots=True)
-class _Job:
-    """sent: when it was, by the clock."""
+class _Crew:
+    """The pool's workers, in one stream."""
 
-    number: int
-    items: list[CheckItem]
-    failures: int = 0
-    sent: float = 0.0
+    most_failures = 1
+
+    def __init__(self, pool: CheckPool, header: Header, selector: selectors.BaseSelector) -> None:
+        self._pool, self._header, self._selector = pool, header, selector
+        self._workers = pool._workers
+        self.size = len(self._workers)
+
+    def is_free(self, slot: int) -> bool:
+        process = self._workers[slot]
+        return process is None or process.job is None
+
+    def submit(self, slot: int, job: Job) -> None:
+        process = self._workers[slot]
+        if process is None:
+            process = self._workers[slot] = WorkerProcess(self._pool.hash_seed)
+        process.job = job
+        with contextlib.suppress(BrokenPipeError):  # shows as an end of file right after
+            process.send(self._header.message, packed(job.items))
+        self._selector.register(process.answers, selectors.EVENT_READ, slot)
+
+    def answers(self) -> Iterator[tuple[int, Job, bytes | None]]:
+        under_way = [one.job for one in self._workers if one is not None and one.job is not None]
+        if not under_way:
+            return
+        longest = max(map(self._header.longest_seconds, under_way))
+        ready = [key.data for key, _ in self._selector.select(longest)]
+        slots = ready or [key.data for key in self._selector.get_map().values()]  # all are stuck
+        for slot in slots:
+            process = self._workers[slot]
+            assert process is not None
+            assert process.job is not None
+            job = process.job
+            answer = process.receive() if ready else None
+            self._selector.unregister(process.answers)
+            process.job = None
+            if answer is None:
+                self._pool._replace(slot)
+            yield slot, job, answer
 
 
-class _Header:
-    """What all jobs of a stream have in common. message: as a worker gets it."""
-
-    def __init__(self, factory: str, spec: EnvironmentSpec, assets: Path | None) -> None:
-        self.spec = spec
-        folder = None if assets is None else os.path.abspath(assets)
-        job = {
-            "factory": factory,
-            "spec": spec_bytes(spec).decode("utf-8"),
-            "assets": folder if spec.to_fetch() else None,
-            "preload": [
-                *spec.source.PRELOAD,
-                *([_MATH_VERIFY] if spec.scoring.kind == "math_verify" else []),
-            ],
-            "seconds": spec.limits.seconds,
-            "memory_mb": spec.limits.memory_mb,
-        }
-        self.message = json.dumps(job, separators=(",", ":")).encode("ascii")
-
-    def longest_seconds(self, job: _Job) -> float:
-        """More than a working worker can take: each item in two runners, each one built."""
-        once = (self.spec.limits.seconds + BUILD_SECONDS) * WALL_FACTOR
-        return 60.0 + 2 * once * len(job.items)
-
-
-class _Process:
+class WorkerProcess:
     """A worker process, seen from the pool. job: what it is busy with, or None."""
 
     __slots__ = ("_popen", "_told", "answers", "job")
@@ -313,16 +203,17 @@ class _Process:
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self.answers = self._popen.stdout
-        self.job: _Job | None = None
+        self.job: Job | None = None
         self._told = b""  # the header that it has
 
-    def send(self, header: _Header, job: _Job) -> None:
+    def send(self, header: bytes, items: bytes) -> None:
+        """header: of Header; sent only where it is another one. items: packed."""
         assert self._popen.stdin is not None
         to = self._popen.stdin.fileno()
-        if self._told != header.message:
-            self._told = header.message
-            frames.send_bytes(to, HEADER, header.message)
-        frames.send_bytes(to, ITEMS, *(records.pack_item(*item) for item in job.items))
+        if self._told != header:
+            self._told = header
+            frames.send_bytes(to, HEADER, header)
+        frames.send_bytes(to, ITEMS, items)
 
     def receive(self) -> bytes | None:
         """The answer, or None if the worker ended instead."""
@@ -338,82 +229,8 @@ class _Process:
         self._popen.wait()
 
 
-def _end_all(workers: list[_Process | None]) -> None:
+def _end_all(workers: list[WorkerProcess | None]) -> None:
     for slot, process in enumerate(workers):
         workers[slot] = None
         if process is not None:
             process.end()
-
-
-class _Chunks:
-    """Items in chunks that take a worker about CHUNK_SECONDS. taken: chunks so far."""
-
-    def __init__(self, items: Iterable[tuple[Any, ...]], most_items: int, most_chars: int) -> None:
-        self._items = iter(items)
-        self._next: CheckItem | None = None
-        self._most_items, self._most_chars = most_items, most_chars
-        self._size = min(FIRST_CHUNK, most_items)
-        self.taken = 0
-
-    def take(self) -> list[CheckItem]:
-        """The next chunk; empty at the end. A task's items are kept together where they can be:
-        whoever checks them has to derive the task."""
-        chunk: list[CheckItem] = []
-        chars = 0
-        most = min(max(2 * self._size, FIRST_CHUNK), self._most_items)
-        while len(chunk) < most and chars < self._most_chars:
-            item, self._next = self._next, None
-            if item is None:
-                plain = next(self._items, None)
-                if plain is None:
-                    break
-                item = CheckItem(*plain)
-            if len(chunk) >= self._size and item.seed != chunk[-1].seed:
-                self._next = item
-                break
-            chars += len(item.completion or "") + len(item.prompt or "")
-            chunk.append(item)
-        self.taken += bool(chunk)
-        return chunk
-
-    def learn(self, items: int, seconds: float) -> None:
-        """How long a chunk took: the next ones are up to twice as large, or smaller."""
-        fitting = int(items * CHUNK_SECONDS / max(seconds, 1e-6))
-        self._size = max(1, min(fitting, 2 * self._size, self._most_items))
-
-
-_FAILED: Final = {
-    State.PROMPT: (Status.PROMPT, Reason.TAMPERED_PROMPT),
-    State.ERROR: (Status.ERROR, Reason.CHECKER_ERROR),
-    State.MEMORY: (Status.ERROR, Reason.CHECKER_ERROR),
-    State.TIMEOUT: (Status.TIMEOUT, Reason.CHECKER_TIMEOUT),
-}
-
-
-def results_of(spec: EnvironmentSpec, count: int, answer: bytes) -> list[CheckResult]:
-    """The results in a worker's answer to `count` items. Raises as CheckPool.stream."""
-    if answer[:1] == REFUSAL:
-        refusal = json.loads(answer[1:])
-        raise _REFUSALS.get(refusal["kind"], SpecError)(
-            refusal["message"]
-            if refusal["kind"]
-            else f"environment {spec.name!r} can't be built: {refusal['message']}",
-            fix=refusal["fix"],
-        )
-    results = [result_of(one) for one in records.unpack_answers(answer[1:])]
-    if len(results) != count:
-        raise CheckerFailed(f"a check worker gave {len(results)} results for {count} items")
-    return results
-
-
-def result_of(answer: Answer) -> CheckResult:
-    """A runner's answer as the pool gives it."""
-    if answer.state == State.SCORED:
-        return CheckResult(Status.OK, answer.score, _REASONS[answer.reason], answer.detail)
-    if answer.state == State.UNSCORED:
-        return CheckResult(Status.OK, None, None, answer.detail)
-    status, reason = _FAILED[State(answer.state)]
-    return CheckResult(status, None, reason, answer.detail)
-
-
-_REASONS: Final = {int(reason): reason for reason in Reason}

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from marketplace.gym.environment import Environment
-from marketplace.gym.pool import CheckItem, CheckPool, CheckResult, Status, _Chunks
+from marketplace.gym.jobs import Chunks
+from marketplace.gym.pool import CheckItem, CheckPool, CheckResult, Status
 from marketplace.gym.spec import EnvironmentSpec, builtin_spec
 from marketplace.protocol.errors import EnvironmentMismatch, InvalidValue, SpecError
 from marketplace.protocol.verdict import Reason
@@ -173,13 +174,13 @@ def test_a_runner_is_kept_while_another_environment_is_checked(pool: CheckPool) 
 
 def test_a_tasks_items_are_kept_together() -> None:
     seeds = [bytes([place // 10]) * 32 for place in range(100)]
-    chunks = _Chunks([CheckItem(seed, "x") for seed in seeds], 64, 10_000)
+    chunks = Chunks([CheckItem(seed, "x") for seed in seeds], 64, 10_000)
     first = chunks.take()
     chunks.learn(len(first), 1.0)  # slow: smaller chunks from here on
     rest = [chunks.take() for _ in range(9)]
     assert [len(one) for one in (first, *rest)] == [20, *[10] * 8, 0]
     assert chunks.taken == 9
-    big = _Chunks([CheckItem(SEED, "x" * 600)] * 5, 64, 1000)
+    big = Chunks([CheckItem(SEED, "x" * 600)] * 5, 64, 1000)
     assert [len(big.take()) for _ in range(4)] == [2, 2, 1, 0]
 
 
