@@ -21,7 +21,7 @@ from marketplace.gym.checking import (
     open_batch,
 )
 from marketplace.gym.environment import check_packages
-from marketplace.gym.pool import CheckPool
+from marketplace.gym.jobs import CheckExecutor
 from marketplace.gym.spec import MAX_SPEC_BYTES, EnvironmentSpec, parse_spec
 from marketplace.protocol.batch_file import max_packed_bytes
 from marketplace.protocol.errors import (
@@ -79,7 +79,7 @@ class BatchChecker:
         self,
         reader: MarketReader,
         store: ContentStore,
-        pool: CheckPool,
+        pool: CheckExecutor,
         *,
         fetch_seconds: float,
         scorer_for: ScorerFor | None,
