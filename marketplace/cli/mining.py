@@ -37,6 +37,9 @@ def mine(
         int | None,
         typer.Option(min=0, help="of the sampler (tiers B, C); a random one without it"),
     ] = None,
+    toploc: Annotated[
+        bool, typer.Option("--toploc", help="add proofs of the model's activations to the traces")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Solve the next assigned tasks and commit them as one batch.
@@ -68,8 +71,12 @@ def mine(
             f"bounty {bounty} is of tier A: each task's seed decides what is sampled",
             fix="leave --seed out",
         )
+    if toploc and endpoint:
+        raise ConfigError(
+            "an endpoint does not give the model's activations", fix="leave --toploc out"
+        )
     sampler, checkpoint = sampler_for(
-        context, client, found.terms.trainer, model, endpoint, endpoint_model
+        context, client, found.terms.trainer, model, endpoint, endpoint_model, toploc=toploc
     )
     wanted = min(groups, max(1, miner.affordable_groups(found)))
     with progress("sampling", wanted) as advance:
@@ -98,6 +105,8 @@ def sampler_for(
     model: Path | None,
     endpoint: str | None,
     endpoint_model: str | None,
+    *,
+    toploc: bool = False,
 ) -> tuple[Sampler, int | None]:
     """The sampler that the options name, and the registered checkpoint that it samples from."""
     if endpoint is not None:
@@ -111,7 +120,7 @@ def sampler_for(
     from marketplace.miner.sampler import TransformersSampler
 
     if model is not None:
-        return TransformersSampler(Policy.load(model), model.name), None
+        return TransformersSampler(Policy.load(model), model.name, toploc=toploc), None
     newest = None if trainer is None else client.latest_checkpoint(trainer)
     if newest is None:
         raise ConfigError(
@@ -122,4 +131,5 @@ def sampler_for(
 
     cache = CheckpointCache(client, context.store(), context.folder("checkpoints"))
     say(f"fetching checkpoint {newest}")
-    return TransformersSampler(cache.policy(newest), f"checkpoint-{newest}"), newest
+    policy, name = cache.policy(newest), f"checkpoint-{newest}"
+    return TransformersSampler(policy, name, toploc=toploc), newest

@@ -262,7 +262,8 @@ class _Crew:
 
 
 class RemoteWorker:
-    """What runs on a machine of the cluster: keeps one of the pool's worker processes."""
+    """What runs on a machine of the cluster: keeps one of the pool's worker processes, which ends
+    with it: then its pipes are closed."""
 
     def __init__(self, hash_seed: int) -> None:
         self._hash_seed = hash_seed
@@ -298,10 +299,6 @@ class RemoteWorker:
             self._process.end()
             self._process = None
         return answer
-
-    def __del__(self) -> None:
-        if self._process is not None:
-            self._process.end()
 
 
 def _connected(address: str | None, workers: int | None) -> tuple[Any, bool]:

@@ -445,4 +445,5 @@ def _trace(
         temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
         claimed_score=None,
+        toploc=completion.toploc,
     )

@@ -1,19 +1,19 @@
 """Memory of a verifier over a million traces, batch after batch.
 
-    python benchmarks/check/memory.py [--traces N] [--batch N] [--json FILE]
+    python benchmarks/check/flat_memory.py [--traces N] [--batch N] [--json FILE]
 
 Each batch is packed as a file, opened, checked (originality and verdict tree included) and dropped.
-Prints resident memory of the verifier's process and of its workers and runners at 10,000, 100,000
-and 1,000,000 traces.
+Prints resident memory of the verifier and of its workers and runners at several marks.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from marketplace.protocol.batch_terms import BatchTerms
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier, Trace, encode_line
 
-MARKS: Final = (10_000, 100_000, 1_000_000)
+MARKS: Final = (10_000, 50_000, 100_000, 500_000, 1_000_000)
 GROUP: Final = 8
 MIB: Final = 1 << 20
 
@@ -91,12 +91,11 @@ def lines_of(environment: Environment, terms: BatchTerms, count: int) -> list[by
 
 def measure(
     traces: int, batch: int, marks: Sequence[int], workers: int = 1
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Resident bytes at the first batch's end after each mark."""
     spec = tiny_spec()
     environment = Environment(spec)
     own = psutil.Process()
-    found: list[dict[str, Any]] = []
     done = number = 0
     left = [mark for mark in marks if mark <= traces]
     started = time.perf_counter()
@@ -113,15 +112,13 @@ def measure(
             if done >= left[0]:
                 left.pop(0)
                 children = own.children(recursive=True)
-                found.append(
-                    {
-                        "traces": done,
-                        "verifier_bytes": own.memory_info().rss,
-                        "workers_bytes": sum(one.memory_info().rss for one in children),
-                        "seconds": round(time.perf_counter() - started, 1),
-                    }
-                )
-    return found
+                yield {
+                    "traces": done,
+                    "verifier_bytes": own.memory_info().rss,
+                    "verifier_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
+                    "workers_bytes": sum(one.memory_info().rss for one in children),
+                    "seconds": round(time.perf_counter() - started, 1),
+                }
 
 
 def _packed(environment: Environment, terms: BatchTerms, count: int) -> tuple[bytes, bytes]:
@@ -136,11 +133,14 @@ def main() -> int:
     options.add_argument("--batch", type=int, default=1000)
     options.add_argument("--json", type=Path)
     given = options.parse_args()
-    found = measure(given.traces, given.batch, MARKS)
-    for one in found:
+    found = []
+    for one in measure(given.traces, given.batch, MARKS):
+        found.append(one)
         print(
-            f"{one['traces']:>9,} traces: verifier {one['verifier_bytes'] / MIB:.1f} MiB, workers "
-            f"{one['workers_bytes'] / MIB:.1f} MiB, {one['seconds']} s"
+            f"{one['traces']:>9,} traces: verifier {one['verifier_bytes'] / MIB:.1f} MiB (peak "
+            f"{one['verifier_peak_bytes'] / MIB:.1f}), workers and runners "
+            f"{one['workers_bytes'] / MIB:.1f} MiB, {one['seconds']} s",
+            flush=True,
         )
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
