@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.records import Assignment, Bounty
 from marketplace.cli.context import Context, of
 from marketplace.cli.options import AsJson, BountyId
 from marketplace.cli.output import emit_json, progress, say
-from marketplace.miner.mine import Miner
+from marketplace.gym.checking import check_batch
+from marketplace.gym.environment import Environment
+from marketplace.gym.jobs import CheckExecutor
+from marketplace.gym.pool import CheckPool
+from marketplace.miner.mine import Miner, Screen
+from marketplace.miner.originals import Screened, terms_before_commit, without_copies
 from marketplace.miner.sampler import Sampler
 from marketplace.miner.spool import Spool
-from marketplace.protocol.errors import ConfigError
+from marketplace.protocol.errors import ConfigError, SamplerError
 from marketplace.protocol.trace import Tier
+from marketplace.storage.store import ContentStore
+from verifier_node.earlier import EarlierSales
+from verifier_node.sold import SoldIndex
 
 
 def mine(
@@ -87,6 +97,7 @@ def mine(
             checkpoint=checkpoint,
             seed=secrets.randbits(63) if seed is None else seed,
             progress=advance,
+            screen=screen_of(context, client),
         )
     if as_json:
         emit_json(mined)
@@ -96,6 +107,62 @@ def mine(
             f"batch {mined.batch}: {mined.traces} traces for tasks {mined.first_task} to "
             f"{mined.first_task + mined.groups - 1}, content {mined.cid}"
         )
+
+
+def screen_of(context: Context, client: MarketClient) -> Screen:
+    """Leaves out what would be refused as a copy of what was bought earlier, and says how much."""
+
+    def screen(
+        bounty: Bounty, environment: Environment, assignment: Assignment, lines: Sequence[bytes]
+    ) -> Sequence[bytes]:
+        if environment.spec.originality.earlier == 0:
+            return lines
+        market = f"{client.deployment.chain_id}-{client.deployment.address('market')}"
+        sold = SoldIndex(context.folder("miner") / f"sold-{market}.sqlite")
+        with CheckPool(workers=1, assets=context.assets) as pool:
+            found = screened(
+                client, context.store(), sold, pool, bounty, environment, assignment, lines
+            )
+        if not found.lines:
+            raise SamplerError(
+                f"all groups hold nothing but copies of what was bought ({found.copies} traces)",
+                fix="sample again, with another --seed or model; nothing was committed",
+            )
+        if found.copies:
+            say(
+                f"{found.copies} traces are copies of what was bought and would earn nothing; "
+                f"{found.left_out} traces at the end are left out for it"
+            )
+        return found.lines
+
+    return screen
+
+
+def screened(
+    client: MarketClient,
+    store: ContentStore,
+    sold: SoldIndex,
+    pool: CheckExecutor,
+    bounty: Bounty,
+    environment: Environment,
+    assignment: Assignment,
+    lines: Sequence[bytes],
+    *,
+    fetch_seconds: float = 20.0,
+) -> Screened:
+    """The lines without copies, if they were committed in the next block. Raises as check_batch and
+    EarlierSales.before."""
+    spec = environment.spec
+    sales = EarlierSales(client, store, sold, fetch_seconds=fetch_seconds)
+    earlier = sales.before(client.head().number + 1, bounty.terms.environment, spec)
+    check = check_batch(
+        lines,
+        spec=spec,
+        terms=terms_before_commit(client, bounty, assignment),
+        pool=pool,
+        earlier=earlier,
+    )
+    return without_copies(lines, check.verdicts, bounty.terms.group_size)
 
 
 def sampler_for(
