@@ -3,7 +3,8 @@
     python benchmarks/provenance/activations.py [--texts N] [--tokens N] [--out FILE]
 
 The fp32 model samples texts; each machine or liar proves them with activations of its own (the same
-tokens, so only the model differs), and an fp32 verifier judges. Writes activations.json and activations.md.
+tokens, so only the model differs), and an fp32 verifier judges. Writes activations.json and
+activations.md.
 """
 
 from __future__ import annotations
@@ -101,18 +102,17 @@ def run(count: int, tokens: int) -> dict[str, Any]:
     policy.model.set_attn_implementation("eager")
     add("fp32, eager attention", True, policy)
     policy.model.set_attn_implementation("sdpa")
+    others = [(told[(place + 1) % len(told)][0], tokens) for place, (_, tokens) in enumerate(told)]
+    rows.append(row_of("the model, another prompt", False, judged(policy, mine, policy, others)))
     for name, honest, change in (
-        ("bf16", True, measure.to_bf16),
         ("weights with 0.1 % noise", False, measure.weight_noise(0.001)),
         ("weights with 1 % noise", False, measure.weight_noise(0.01)),
         ("weights with 10 % noise", False, measure.weight_noise(0.1)),
         ("weights in 8 bits", False, measure.rounded(8, 64)),
         ("weights in 4 bits", False, measure.rounded(4, 32)),
-        ("weights in 3 bits", False, measure.rounded(3, 32)),
+        ("bf16", True, measure.to_bf16),
     ):
         add(name, honest, measure.with_model(policy, change))
-    others = [(told[(place + 1) % len(told)][0], tokens) for place, (_, tokens) in enumerate(told)]
-    rows.append(row_of("the model, another prompt", False, judged(policy, mine, policy, others)))
     return {
         "written_by": "benchmarks/provenance/activations.py",
         "date": date.today().isoformat(),
@@ -156,7 +156,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--texts", type=int, default=16)
+    options.add_argument("--texts", type=int, default=8)
     options.add_argument("--tokens", type=int, default=64)
     options.add_argument("--out", type=Path, default=Path(__file__).with_name("activations.md"))
     given = options.parse_args()
