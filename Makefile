@@ -12,8 +12,8 @@ export TOKENIZERS_PARALLELISM := false
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep \
-  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-provenance \
-  bench-train bench-learning bench-deltas bench-experts \
+  test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-check \
+  bench-provenance bench-train bench-learning bench-deltas bench-experts \
   gym-tour gym-sweep clean
 
 help:  ## show the targets
@@ -136,6 +136,9 @@ gym-sweep: setup  ## every reasoning-gym task through `env check`, half an hour;
 
 bench-learning: setup  ## accuracy at equal contributed tokens beside TRL and SFT; half an hour; writes benchmarks/learning/results.*
 	$(PY) benchmarks/learning/run.py
+
+bench-check: setup  ## isolated checks beside the checkers' own time, on all cores; writes benchmarks/check/results.*
+	$(PY) benchmarks/check/run.py
 
 bench-provenance: setup  ## replayable sampling on the real model: honest re-runs, lies, cost; writes benchmarks/provenance/results.*
 	$(PY) benchmarks/provenance/run.py

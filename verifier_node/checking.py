@@ -6,9 +6,11 @@ what is not a batch file with the committed root and count is MALFORMED (docs/de
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from marketplace.chain.batch_terms import batch_terms
@@ -21,11 +23,12 @@ from marketplace.gym.checking import (
     open_batch,
 )
 from marketplace.gym.environment import check_packages
-from marketplace.gym.pool import CheckPool
+from marketplace.gym.jobs import CheckExecutor
 from marketplace.gym.spec import MAX_SPEC_BYTES, EnvironmentSpec, parse_spec
 from marketplace.protocol.batch_file import max_packed_bytes
 from marketplace.protocol.errors import (
     ChainError,
+    CheckerFailed,
     CheckpointError,
     ContentTooLarge,
     EnvironmentMismatch,
@@ -79,7 +82,7 @@ class BatchChecker:
         self,
         reader: MarketReader,
         store: ContentStore,
-        pool: CheckPool,
+        pool: CheckExecutor,
         *,
         fetch_seconds: float,
         scorer_for: ScorerFor | None,
@@ -151,8 +154,9 @@ class BatchChecker:
         is logged and met again after a while; it ends this call, for a node has votes to reveal
         and anybody may withdraw content."""
         try:
-            environments = self._earlier.environments()
-        except ChainError as error:
+            with _own_index():
+                environments = self._earlier.environments()
+        except (ChainError, CheckerFailed) as error:
             log.warning("originality_behind why=%s", error)
             return
         for environment in sorted(environments, key=lambda one: self._pauses.get(one, 0.0)):
@@ -160,7 +164,13 @@ class BatchChecker:
                 continue
             try:
                 complete = self._follow(environment)
-            except (ChainError, EnvironmentMismatch, StorageError, SpecError) as error:
+            except (
+                ChainError,
+                CheckerFailed,
+                EnvironmentMismatch,
+                StorageError,
+                SpecError,
+            ) as error:
                 log.warning("originality_behind error=%s why=%s", type(error).__name__, error)
                 complete = False
             if complete:
@@ -179,14 +189,17 @@ class BatchChecker:
             self._looking_back[environment] = spec if spec.originality.earlier else None
         if (known := self._looking_back[environment]) is None:
             return True
-        return self._earlier.before(self._reader.head().number + 1, environment, known).missing == 0
+        head = self._reader.head().number
+        with _own_index():
+            return self._earlier.before(head + 1, environment, known).missing == 0
 
     def _before(self, batch: Batch, bounty: Bounty, spec: EnvironmentSpec) -> Lookback | None:
         if spec.originality.earlier == 0:
             return None
         check_packages(spec)  # fingerprints may need them
         committed = self._reader.batch_committed(batch.id).block
-        return self._earlier.before(committed, bounty.terms.environment, spec)
+        with _own_index():
+            return self._earlier.before(committed, bounty.terms.environment, spec)
 
     def _unavailable(self, bounty: Bounty, error: Exception) -> Finding:
         # A store that is down itself raises here: that is this node's trouble, no finding.
@@ -251,6 +264,18 @@ class BatchChecker:
         known = self._reader.checkpoint(checkpoint)
         committed = self._reader.batch_committed(batch.id).block
         return known.trainer == bounty.terms.trainer and known.registered_block < committed
+
+
+@contextlib.contextmanager
+def _own_index() -> Iterator[None]:
+    """CheckerFailed where the index of earlier texts can't be used: that is no finding."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise CheckerFailed(
+            f"the index of earlier texts can't be used: {error}",
+            fix="free its disk, or delete originality/*.sqlite: it is rebuilt from the chain",
+        ) from error
 
 
 def fetch_spec(store: ContentStore, environment: bytes, timeout: float) -> EnvironmentSpec:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.records import Assignment, Bounty
 from marketplace.cli.context import Context, of
 from marketplace.cli.options import AsJson, BountyId
 from marketplace.cli.output import emit_json, progress, say
-from marketplace.miner.mine import Miner
+from marketplace.gym.checking import check_batch
+from marketplace.gym.environment import Environment
+from marketplace.gym.jobs import CheckExecutor
+from marketplace.gym.pool import CheckPool
+from marketplace.miner.mine import Miner, Screen
+from marketplace.miner.originals import Screened, terms_before_commit, without_copies
 from marketplace.miner.sampler import Sampler
 from marketplace.miner.spool import Spool
-from marketplace.protocol.errors import ConfigError
+from marketplace.protocol.errors import ConfigError, SamplerError
 from marketplace.protocol.trace import Tier
+from marketplace.storage.store import ContentStore
+from verifier_node.earlier import EarlierSales
+from verifier_node.sold import SoldIndex
 
 
 def mine(
@@ -37,6 +47,9 @@ def mine(
         int | None,
         typer.Option(min=0, help="of the sampler (tiers B, C); a random one without it"),
     ] = None,
+    toploc: Annotated[
+        bool, typer.Option("--toploc", help="add proofs of the model's activations to the traces")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Solve the next assigned tasks and commit them as one batch.
@@ -68,8 +81,12 @@ def mine(
             f"bounty {bounty} is of tier A: each task's seed decides what is sampled",
             fix="leave --seed out",
         )
+    if toploc and endpoint:
+        raise ConfigError(
+            "an endpoint does not give the model's activations", fix="leave --toploc out"
+        )
     sampler, checkpoint = sampler_for(
-        context, client, found.terms.trainer, model, endpoint, endpoint_model
+        context, client, found.terms.trainer, model, endpoint, endpoint_model, toploc=toploc
     )
     wanted = min(groups, max(1, miner.affordable_groups(found)))
     with progress("sampling", wanted) as advance:
@@ -80,6 +97,7 @@ def mine(
             checkpoint=checkpoint,
             seed=secrets.randbits(63) if seed is None else seed,
             progress=advance,
+            screen=screen_of(context, client),
         )
     if as_json:
         emit_json(mined)
@@ -91,6 +109,62 @@ def mine(
         )
 
 
+def screen_of(context: Context, client: MarketClient) -> Screen:
+    """Leaves out what would be refused as a copy of what was bought earlier, and says how much."""
+
+    def screen(
+        bounty: Bounty, environment: Environment, assignment: Assignment, lines: Sequence[bytes]
+    ) -> Sequence[bytes]:
+        if environment.spec.originality.earlier == 0:
+            return lines
+        market = f"{client.deployment.chain_id}-{client.deployment.address('market')}"
+        sold = SoldIndex(context.folder("miner") / f"sold-{market}.sqlite")
+        with CheckPool(workers=1, assets=context.assets) as pool:
+            found = screened(
+                client, context.store(), sold, pool, bounty, environment, assignment, lines
+            )
+        if not found.lines:
+            raise SamplerError(
+                f"all groups hold nothing but copies of what was bought ({found.copies} traces)",
+                fix="sample again, with another --seed or model; nothing was committed",
+            )
+        if found.copies:
+            say(
+                f"{found.copies} traces are copies of what was bought and would earn nothing; "
+                f"{found.left_out} traces at the end are left out for it"
+            )
+        return found.lines
+
+    return screen
+
+
+def screened(
+    client: MarketClient,
+    store: ContentStore,
+    sold: SoldIndex,
+    pool: CheckExecutor,
+    bounty: Bounty,
+    environment: Environment,
+    assignment: Assignment,
+    lines: Sequence[bytes],
+    *,
+    fetch_seconds: float = 20.0,
+) -> Screened:
+    """The lines without copies, if they were committed in the next block. Raises as check_batch and
+    EarlierSales.before."""
+    spec = environment.spec
+    sales = EarlierSales(client, store, sold, fetch_seconds=fetch_seconds)
+    earlier = sales.before(client.head().number + 1, bounty.terms.environment, spec)
+    check = check_batch(
+        lines,
+        spec=spec,
+        terms=terms_before_commit(client, bounty, assignment),
+        pool=pool,
+        earlier=earlier,
+    )
+    return without_copies(lines, check.verdicts, bounty.terms.group_size)
+
+
 def sampler_for(
     context: Context,
     client: MarketClient,
@@ -98,6 +172,8 @@ def sampler_for(
     model: Path | None,
     endpoint: str | None,
     endpoint_model: str | None,
+    *,
+    toploc: bool = False,
 ) -> tuple[Sampler, int | None]:
     """The sampler that the options name, and the registered checkpoint that it samples from."""
     if endpoint is not None:
@@ -111,7 +187,7 @@ def sampler_for(
     from marketplace.miner.sampler import TransformersSampler
 
     if model is not None:
-        return TransformersSampler(Policy.load(model), model.name), None
+        return TransformersSampler(Policy.load(model), model.name, toploc=toploc), None
     newest = None if trainer is None else client.latest_checkpoint(trainer)
     if newest is None:
         raise ConfigError(
@@ -122,4 +198,5 @@ def sampler_for(
 
     cache = CheckpointCache(client, context.store(), context.folder("checkpoints"))
     say(f"fetching checkpoint {newest}")
-    return TransformersSampler(cache.policy(newest), f"checkpoint-{newest}"), newest
+    policy, name = cache.policy(newest), f"checkpoint-{newest}"
+    return TransformersSampler(policy, name, toploc=toploc), newest

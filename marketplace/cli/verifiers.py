@@ -11,22 +11,24 @@ from marketplace.cli.context import of
 from marketplace.cli.options import AsJson
 from marketplace.cli.output import emit_json, facts, say, table
 from marketplace.cli.watching import (
-    WORKERS,
     DemandWithheld,
+    Executor,
+    ExecutorKind,
     FetchSeconds,
     MaxAppeals,
     MaxBonds,
     Once,
     Poll,
+    RayAddress,
     Settings,
     Share,
     Workers,
     make_checker,
+    make_executor,
     make_watchtower,
     stop_signal,
     tell,
 )
-from marketplace.gym.pool import CheckPool
 from verifier_node.daemon import VerifierNode
 from verifier_node.journal import Journal
 from verifier_node.relay_link import RelayLink
@@ -190,7 +192,9 @@ def run(
     max_appeals: MaxAppeals = "100",
     share: Share = 1.0,
     demand_withheld: DemandWithheld = False,
-    workers: Workers = WORKERS,
+    workers: Workers = None,
+    executor: Executor = ExecutorKind.LOCAL,
+    ray_address: RayAddress = None,
     fetch_seconds: FetchSeconds = 20.0,
     collect_above: Annotated[
         str | None, typer.Option(help="withdraw fees to your address above so many tokens")
@@ -211,7 +215,7 @@ def run(
     context = of(ctx)
     client, store = context.client(), context.store()
     journal = Journal(context.folder("verifier", f"{client.address}.sqlite"))
-    with CheckPool(workers=workers, assets=context.assets) as pool:
+    with make_executor(executor, ray_address, workers, context.assets) as pool:
         checker = make_checker(context, client, store, pool, fetch_seconds)
         tower = None
         if challenge:

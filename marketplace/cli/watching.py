@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +16,9 @@ from rich.markup import escape
 from marketplace.chain.client import MarketClient
 from marketplace.cli.context import Context, of
 from marketplace.cli.output import printable, say
+from marketplace.gym.jobs import CheckExecutor
 from marketplace.gym.pool import CheckPool
+from marketplace.gym.ray_pool import RayPool
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import BatchChecker
 from verifier_node.checkpoints import CheckpointCache, scorer_maker
@@ -26,7 +30,34 @@ from verifier_node.watchtower import Watchtower
 
 Once = Annotated[bool, typer.Option("--once", help="one pass, then end")]
 Poll = Annotated[float, typer.Option(min=0.1, help="seconds between passes")]
-Workers = Annotated[int, typer.Option(min=1, help="checker processes")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="checker processes; without it, one less than this machine's cores, or as many as the "
+        "Ray cluster has CPUs",
+    ),
+]
+
+
+class ExecutorKind(StrEnum):
+    """Where checks run."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+Executor = Annotated[
+    ExecutorKind,
+    typer.Option("--executor", help="where checks run: on this machine, or over a Ray cluster"),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TRACEMARKET_RAY_ADDRESS",
+        help='with --executor ray: host:port of the cluster, or "auto"; else one is started here',
+    ),
+]
 FetchSeconds = Annotated[
     float, typer.Option(min=0.1, help="how long one look for content may take")
 ]
@@ -52,6 +83,15 @@ DemandWithheld = Annotated[
 WORKERS = max(1, (os.cpu_count() or 2) - 1)
 
 
+def make_executor(
+    kind: ExecutorKind, ray_address: str | None, workers: int | None, assets: Path
+) -> CheckPool | RayPool:
+    """What checks items."""
+    if kind is ExecutorKind.RAY:
+        return RayPool(ray_address, workers, assets=assets)
+    return CheckPool(workers or WORKERS, assets=assets)
+
+
 def watch(
     ctx: typer.Context,
     once: Once = False,
@@ -60,7 +100,9 @@ def watch(
     max_appeals: MaxAppeals = "100",
     share: Share = 1.0,
     demand_withheld: DemandWithheld = False,
-    workers: Workers = WORKERS,
+    workers: Workers = None,
+    executor: Executor = ExecutorKind.LOCAL,
+    ray_address: RayAddress = None,
     fetch_seconds: FetchSeconds = 20.0,
 ) -> None:
     """Re-check attested batches, dispute what is wrong and appeal juries that say otherwise, with
@@ -69,7 +111,7 @@ def watch(
     context = of(ctx)
     client, store = context.client(), context.store()
     journal = Journal(context.folder("watch", f"{client.address}.sqlite"))
-    with CheckPool(workers=workers, assets=context.assets) as pool:
+    with make_executor(executor, ray_address, workers, context.assets) as pool:
         checker = make_checker(context, client, store, pool, fetch_seconds)
         settings = Settings(max_bonds, max_appeals, share, demand_withheld, fetch_seconds)
         tower = make_watchtower(client, store, journal, checker, settings)
@@ -117,7 +159,7 @@ def make_checker(
     context: Context,
     client: MarketClient,
     store: ContentStore,
-    pool: CheckPool,
+    pool: CheckExecutor,
     fetch_seconds: float,
 ) -> BatchChecker:
     checkpoints = CheckpointCache(client, store, context.folder("checkpoints"))

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from marketplace.gym.jobs import CheckExecutor, CheckItem, CheckResult, Status
 from marketplace.gym.originality import Earlier, TextOf, TextOriginals
-from marketplace.gym.pool import CheckItem, CheckPool, CheckResult, Status
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol import batch_file, merkle, payout
 from marketplace.protocol.batch_terms import BatchTerms
@@ -117,7 +117,7 @@ def check_batch(
     *,
     spec: EnvironmentSpec,
     terms: BatchTerms,
-    pool: CheckPool,
+    pool: CheckExecutor,
     randomness: bytes | None = None,
     scorer: ProvenanceScorer | None = None,
     checkpoint_ok: Callable[[int], bool] | None = None,

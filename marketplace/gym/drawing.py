@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, Self
@@ -114,19 +115,34 @@ class Drawer:
         can't be built, ends its process, or takes over so many seconds."""
         assert self._popen is not None
         assert self._popen.stdout is not None
-        answers = self._popen.stdout.fileno()
-        if not select.select([answers], [], [], seconds)[0]:
+        try:
+            answer = _received(self._popen.stdout.fileno(), time.monotonic() + seconds)
+        except TimeoutError:
             self.close()
-            raise SpecError(f"building it and drawing tasks took over {seconds:g} s")
-        answer = frames.receive(answers)
-        if answer is None:
+            raise SpecError(f"building it and drawing tasks took over {seconds:g} s") from None
+        except (EOFError, ValueError):
             self.close()
-            raise SpecError("the process that drew its tasks ended")
+            raise SpecError("the process that drew its tasks ended") from None
         if "refused" in answer:
             told = answer["refused"]
             raise _REFUSALS.get(told["kind"], SpecError)(told["message"], fix=told["fix"])
         tasks = [DrawnTask(**task) for task in answer["tasks"]]
         return Drawn(tasks, answer["junk"], answer["heldout"], answer["unpinned"])
+
+
+def _received(fd: int, deadline: float) -> Any:
+    """A whole frame. TimeoutError at the deadline, also in mid-frame; EOFError; ValueError for what
+    is no frame."""
+    buffer = bytearray()
+    while (message := frames.take_frame(buffer)) is None:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], left)[0]:
+            raise TimeoutError
+        piece = os.read(fd, 1 << 20)
+        if not piece:
+            raise EOFError
+        buffer += piece
+    return message
 
 
 def main() -> NoReturn:

@@ -36,6 +36,9 @@ SELF_TEST_TAG: Final = b"tracemarket.selftest"
 MAX_DRAWS: Final = 10_000
 """Draws of one walk before the task source counts as too small for what is asked of it."""
 
+_ALONE: Final = frozenset({"openenv"})
+"""Packages that ask for much that nothing here needs."""
+
 _SELF_TESTS = 3
 _ROUNDING = 1e-9
 """A scorer that adds up shares may end this far over 1."""
@@ -189,7 +192,7 @@ class Environment:
             number = int.from_bytes(walk_seed(seed, counter)[:8], "big")
             try:
                 entry = self._source.draw(number)
-            except (MemoryError, RecursionError):  # of this machine, not of the number
+            except (MemoryError, RecursionError, OSError):  # of this machine, not of the number
                 raise
             except Exception:
                 # The same everywhere: a few generators find nothing for some seeds.
@@ -279,7 +282,7 @@ def check_packages(spec: EnvironmentSpec) -> None:
             found = "it is not installed" if installed is None else f"{installed} is installed"
             raise EnvironmentMismatch(
                 f"environment {spec.name!r} needs {package} {pinned}, but {found}",
-                fix=f"pip install {package}=={pinned}",
+                fix=f"pip install {'--no-deps ' if package in _ALONE else ''}{package}=={pinned}",
             )
 
 

@@ -1,6 +1,7 @@
-"""Messages between the pool, its workers and their runners: a length and JSON, over pipes.
+"""Messages between the pool, its workers and their runners: a length and a body, over pipes.
 
-JSON rather than pickle: what a runner sends is data for its worker, never code.
+A body is JSON, or records (records.py) where there are many. Never pickle: what a runner sends is
+data for its worker, never code.
 """
 
 from __future__ import annotations
@@ -24,16 +25,32 @@ def encode_frame(message: Any) -> bytes:
 
 def send(fd: int, message: Any) -> None:
     """Writes a whole frame. Raises OSError (BrokenPipeError if nobody reads any more)."""
-    rest = memoryview(encode_frame(message))
+    write(fd, encode_frame(message))
+
+
+def send_bytes(fd: int, *pieces: bytes) -> None:
+    """Writes a frame of bytes, given in pieces. Errors as `send`."""
+    length = sum(map(len, pieces))
+    write(fd, b"".join((length.to_bytes(HEADER_BYTES, "big"), *pieces)))
+
+
+def write(fd: int, data: bytes) -> None:
+    """Writes all of data, waiting for room. Errors as `send`."""
+    rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
 
 
 def receive(fd: int) -> Any:
     """Reads a whole frame, waiting for it; None at the end of the stream or in mid-frame."""
-    header = _read(fd, HEADER_BYTES)
-    body = None if header is None else _read(fd, int.from_bytes(header, "big"))
+    body = receive_bytes(fd)
     return None if body is None else json.loads(body)
+
+
+def receive_bytes(fd: int) -> bytes | None:
+    """The body of a whole frame, as `receive`."""
+    header = _read(fd, HEADER_BYTES)
+    return None if header is None else _read(fd, int.from_bytes(header, "big"))
 
 
 def take_frame(buffer: bytearray, limit: int = MAX_FRAME_BYTES) -> Any:

@@ -18,67 +18,35 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Self
 
 from marketplace.gym import frames
-from marketplace.gym.spec import EnvironmentSpec, spec_bytes
-from marketplace.gym.worker import BUILD_SECONDS, WALL_FACTOR
-from marketplace.protocol.errors import (
-    CheckerFailed,
-    EnvironmentMismatch,
-    InvalidValue,
-    SpecError,
+from marketplace.gym.jobs import (
+    ENVIRONMENT,
+    CheckItem,
+    CheckResult,
+    Chunks,
+    Header,
+    Job,
+    Status,
+    in_order,
+    packed,
+    result_of,
 )
-from marketplace.protocol.verdict import Reason
+from marketplace.gym.spec import EnvironmentSpec
+from marketplace.gym.worker import HEADER, ITEMS
+from marketplace.protocol.errors import InvalidValue
 
-ENVIRONMENT: Final = "marketplace.gym.environment:Environment"
+__all__ = ["CheckItem", "CheckPool", "CheckResult", "Status", "WorkerProcess", "result_of"]
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from marketplace.gym.worker import main; main()"
 )
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
-_REFUSALS = {kind.__name__: kind for kind in (SpecError, EnvironmentMismatch)}
-
-
-class CheckItem(NamedTuple):
-    """One thing to check. seed: 32 bytes, of the task. completion: None to check the prompt only.
-
-    prompt: what the task's prompt has to be, or None to leave it unchecked.
-    """
-
-    seed: bytes
-    completion: str | None
-    prompt: str | None = None
-
-
-class Status(StrEnum):
-    """What became of an item."""
-
-    OK = "ok"
-    PROMPT = "prompt"  # the prompt is not the task's; the checker did not run
-    ERROR = "error"
-    TIMEOUT = "timeout"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """score in [0, 1] and reason when the checker ran; score None otherwise.
-
-    reason is None only for an item without completion. detail: one line for people; it is not
-    part of any verdict.
-    """
-
-    status: Status
-    score: float | None
-    reason: Reason | None
-    detail: str
 
 
 class CheckPool:
@@ -87,9 +55,10 @@ class CheckPool:
     One stream at a time; not for use from several threads at once.
 
     workers: how many processes check at the same time. factory: "module:name" of what makes an
-    environment out of a spec. chunk_items, chunk_chars: how much is sent to a worker at once.
-    assets: folder of what specs name by CID, filled by whoever uses the pool. hash_seed: of the
-    workers' Python; scores must not depend on it, which `env check` puts to the test.
+    environment out of a spec. chunk_items, chunk_chars: the most that is sent to a worker at once;
+    less where checks take long, so that no worker waits long for another at the end. assets: folder
+    of what specs name by CID, filled by whoever uses the pool. hash_seed: of the workers' Python;
+    scores must not depend on it, which `env check` puts to the test.
     """
 
     def __init__(
@@ -97,7 +66,7 @@ class CheckPool:
         workers: int = 1,
         *,
         factory: str = ENVIRONMENT,
-        chunk_items: int = 64,
+        chunk_items: int = 256,
         chunk_chars: int = 1 << 18,
         assets: Path | None = None,
         hash_seed: int = 0,
@@ -105,10 +74,10 @@ class CheckPool:
         if workers < 1 or chunk_items < 1:
             raise InvalidValue(f"workers is {workers}, chunk_items {chunk_items}: both from 1")
         self._factory = factory
-        self._hash_seed = hash_seed
+        self.hash_seed = hash_seed
         self.assets = assets
         self._chunk_items, self._chunk_chars = chunk_items, chunk_chars
-        self._workers: list[_Process | None] = [None] * workers
+        self._workers: list[WorkerProcess | None] = [None] * workers
         self._streaming = threading.Lock()
         self._closed = False
         self._finalizer = weakref.finalize(self, _end_all, self._workers)
@@ -146,91 +115,16 @@ class CheckPool:
                 "the check pool is in use by another stream", fix="use one pool per stream"
             )
         try:
-            yield from self._streamed(_Header(self._factory, spec, self.assets), items)
+            folder = None if self.assets is None else os.path.abspath(self.assets)
+            chunks = Chunks(items, self._chunk_items, self._chunk_chars)
+            with selectors.DefaultSelector() as selector:
+                crew = _Crew(self, Header(self._factory, spec, folder), selector)
+                yield from in_order(crew, spec, chunks)
         finally:
             for slot, process in enumerate(self._workers):
                 if process is not None and process.job is not None:
                     self._replace(slot)  # its answer belongs to a stream that nobody reads
             self._streaming.release()
-
-    # --- one stream ----------------------------------------------------------------
-
-    def _streamed(self, header: _Header, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
-        chunks = enumerate(_chunks(items, self._chunk_items, self._chunk_chars))
-        retry: deque[_Job] = deque()
-        done: dict[int, list[CheckResult]] = {}
-        next_out = 0
-        exhausted = False
-        with selectors.DefaultSelector() as selector:
-            while True:
-                for slot in range(len(self._workers)):
-                    if self._is_busy(slot):
-                        continue
-                    if retry:
-                        job = retry.popleft()
-                    elif exhausted or len(done) >= 2 * len(self._workers):
-                        break  # one slow chunk must not let the others pile up behind it
-                    elif (numbered := next(chunks, None)) is None:
-                        exhausted = True
-                        break
-                    else:
-                        job = _Job(*numbered)
-                    self._submit(slot, header, job, selector)
-                while next_out in done:  # after submitting: workers go on while these are used
-                    yield from done.pop(next_out)
-                    next_out += 1
-                if not selector.get_map():
-                    if exhausted and not retry:
-                        return
-                    continue
-                for slot, job, answer in self._answers(header, selector):
-                    if answer is not None:
-                        done[job.number] = _results(header, job, answer)
-                    elif job.failures < 1:
-                        retry.append(_Job(job.number, job.items, job.failures + 1))
-                    else:
-                        raise CheckerFailed(
-                            f"check worker {slot} failed twice on the same items",
-                            fix="look for the system's out-of-memory killer",
-                        )
-
-    def _is_busy(self, slot: int) -> bool:
-        process = self._workers[slot]
-        return process is not None and process.job is not None
-
-    def _submit(
-        self, slot: int, header: _Header, job: _Job, selector: selectors.BaseSelector
-    ) -> None:
-        process = self._workers[slot]
-        if process is None:
-            process = self._workers[slot] = _Process(self._hash_seed)
-        process.job = job
-        with contextlib.suppress(BrokenPipeError):  # shows as an end of file right after
-            process.send(header.message(job))
-        selector.register(process.answers, selectors.EVENT_READ, slot)
-
-    def _answers(
-        self, header: _Header, selector: selectors.BaseSelector
-    ) -> Iterator[tuple[int, _Job, dict[str, Any] | None]]:
-        """(slot, job, answer) of each worker that answered; answer None if it failed."""
-        longest = max(
-            header.longest_seconds(process.job)
-            for process in self._workers
-            if process is not None and process.job is not None
-        )
-        ready = [key.data for key, _ in selector.select(longest)]
-        slots = ready or [key.data for key in selector.get_map().values()]  # all are stuck
-        for slot in slots:
-            process = self._workers[slot]
-            assert process is not None
-            assert process.job is not None
-            job = process.job
-            answer = process.receive() if ready else None
-            selector.unregister(process.answers)
-            process.job = None
-            if answer is None:
-                self._replace(slot)
-            yield slot, job, answer
 
     def _replace(self, slot: int) -> None:
         process, self._workers[slot] = self._workers[slot], None
@@ -238,45 +132,53 @@ class CheckPool:
             process.end()
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    number: int
-    items: list[CheckItem]
-    failures: int = 0
+class _Crew:
+    """The pool's workers, in one stream."""
+
+    most_failures = 1
+
+    def __init__(self, pool: CheckPool, header: Header, selector: selectors.BaseSelector) -> None:
+        self._pool, self._header, self._selector = pool, header, selector
+        self._workers = pool._workers
+        self.size = len(self._workers)
+
+    def is_free(self, slot: int) -> bool:
+        process = self._workers[slot]
+        return process is None or process.job is None
+
+    def submit(self, slot: int, job: Job) -> None:
+        process = self._workers[slot]
+        if process is None:
+            process = self._workers[slot] = WorkerProcess(self._pool.hash_seed)
+        process.job = job
+        with contextlib.suppress(BrokenPipeError):  # shows as an end of file right after
+            process.send(self._header.message, packed(job.items))
+        self._selector.register(process.answers, selectors.EVENT_READ, slot)
+
+    def answers(self) -> Iterator[tuple[int, Job, bytes | None]]:
+        under_way = [one.job for one in self._workers if one is not None and one.job is not None]
+        if not under_way:
+            return
+        longest = max(map(self._header.longest_seconds, under_way))
+        ready = [key.data for key, _ in self._selector.select(longest)]
+        slots = ready or [key.data for key in self._selector.get_map().values()]  # all are stuck
+        for slot in slots:
+            process = self._workers[slot]
+            assert process is not None
+            assert process.job is not None
+            job = process.job
+            answer = process.receive() if ready else None
+            self._selector.unregister(process.answers)
+            process.job = None
+            if answer is None:
+                self._pool._replace(slot)
+            yield slot, job, answer
 
 
-class _Header:
-    """What all jobs of a stream have in common."""
-
-    def __init__(self, factory: str, spec: EnvironmentSpec, assets: Path | None) -> None:
-        self.spec = spec
-        folder = None if assets is None else os.path.abspath(assets)
-        self._common = {
-            "factory": factory,
-            "spec": spec_bytes(spec).decode("utf-8"),
-            "assets": folder if spec.to_fetch() else None,
-            "preload": [
-                *spec.source.PRELOAD,
-                *(["math_verify"] if spec.scoring.kind == "math_verify" else []),
-            ],
-            "seconds": spec.limits.seconds,
-            "memory_mb": spec.limits.memory_mb,
-        }
-
-    def message(self, job: _Job) -> dict[str, Any]:
-        items = [(item.seed.hex(), item.completion, item.prompt) for item in job.items]
-        return {**self._common, "items": items}
-
-    def longest_seconds(self, job: _Job) -> float:
-        """More than a working worker can take: each item in two runners, each one built."""
-        once = (self.spec.limits.seconds + BUILD_SECONDS) * WALL_FACTOR
-        return 60.0 + 2 * once * len(job.items)
-
-
-class _Process:
+class WorkerProcess:
     """A worker process, seen from the pool. job: what it is busy with, or None."""
 
-    __slots__ = ("_popen", "answers", "job")
+    __slots__ = ("_popen", "_told", "answers", "job")
 
     def __init__(self, hash_seed: int) -> None:
         path = [os.path.abspath(entry) for entry in sys.path]
@@ -301,16 +203,21 @@ class _Process:
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self.answers = self._popen.stdout
-        self.job: _Job | None = None
+        self.job: Job | None = None
+        self._told = b""  # the header that it has
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, header: bytes, items: bytes) -> None:
+        """header: of Header; sent only where it is another one. items: packed."""
         assert self._popen.stdin is not None
-        frames.send(self._popen.stdin.fileno(), message)
+        to = self._popen.stdin.fileno()
+        if self._told != header:
+            self._told = header
+            frames.send_bytes(to, HEADER, header)
+        frames.send_bytes(to, ITEMS, items)
 
-    def receive(self) -> dict[str, Any] | None:
+    def receive(self) -> bytes | None:
         """The answer, or None if the worker ended instead."""
-        answer = frames.receive(self.answers.fileno())
-        return None if answer is None else dict(answer)
+        return frames.receive_bytes(self.answers.fileno())
 
     def end(self) -> None:
         """Kills the worker with its runner and reaps it. Its results are lost."""
@@ -322,58 +229,8 @@ class _Process:
         self._popen.wait()
 
 
-def _end_all(workers: list[_Process | None]) -> None:
+def _end_all(workers: list[WorkerProcess | None]) -> None:
     for slot, process in enumerate(workers):
         workers[slot] = None
         if process is not None:
             process.end()
-
-
-def _chunks(
-    items: Iterable[CheckItem], most_items: int, most_chars: int
-) -> Iterator[list[CheckItem]]:
-    chunk: list[CheckItem] = []
-    chars = 0
-    for item in map(CheckItem._make, _padded(items)):
-        chars += len(item.completion or "") + len(item.prompt or "")
-        chunk.append(item)
-        if len(chunk) >= most_items or chars >= most_chars:
-            yield chunk
-            chunk, chars = [], 0
-    if chunk:
-        yield chunk
-
-
-def _padded(items: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    for item in items:
-        yield item if len(item) == 3 else (*item, None)
-
-
-def _results(header: _Header, job: _Job, answer: dict[str, Any]) -> list[CheckResult]:
-    if "refused" in answer:
-        refusal = answer["refused"]
-        raise _REFUSALS.get(refusal["kind"], SpecError)(
-            refusal["message"]
-            if refusal["kind"]
-            else f"environment {header.spec.name!r} can't be built: {refusal['message']}",
-            fix=refusal["fix"],
-        )
-    results = [_result(one) for one in answer["results"]]
-    if len(results) != len(job.items):
-        raise CheckerFailed(
-            f"a check worker gave {len(results)} results for {len(job.items)} items"
-        )
-    return results
-
-
-def _result(one: dict[str, Any]) -> CheckResult:
-    status = Status(one["status"])
-    if status is Status.OK:
-        reason = None if one["reason"] is None else Reason(one["reason"])
-        return CheckResult(status, one["score"], reason, one["detail"])
-    reason = {
-        Status.PROMPT: Reason.TAMPERED_PROMPT,
-        Status.ERROR: Reason.CHECKER_ERROR,
-        Status.TIMEOUT: Reason.CHECKER_TIMEOUT,
-    }[status]
-    return CheckResult(status, None, reason, one["detail"])

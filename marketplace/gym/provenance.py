@@ -3,7 +3,8 @@
 One teacher-forced pass over token trees gives the checkpoint's own log-probabilities of the
 claimed tokens. A trace is off policy if these differ from the claimed ones by more than a
 tolerance, if its tokens do not give its text, or if they end where a sampler would not have
-ended. What tier B can't prove is that nobody chose among several samples.
+ended, or if proofs of activations that it carries are false (toploc.py). What tier B can't prove is
+that nobody chose among several samples.
 
 Tier A proves that too: each token must be the one that the task's seed and the trace's place
 in its group pick (replay.py). Rounding differs between honest machines, so a token may be
@@ -138,7 +139,23 @@ class OffPolicyScorer:
         # By identity: a miner may hand in the same trace twice in a group.
         admitted = self._scorable(policy, [one for one in kept if one[2] is None])
         admitted |= self._replayable(policy, [one for one in kept if one[2] is not None])
+        admitted -= self._false_proofs(policy, kept, admitted)
         return [id(trace) not in admitted for group in groups for trace in group.traces]
+
+    def _false_proofs(self, policy: Policy, kept: list[_Kept], admitted: set[int]) -> set[int]:
+        """Of the admitted traces, those whose TOPLOC proofs other activations must have given."""
+        from marketplace.gym.toploc import activations_of, is_admitted
+
+        return {
+            id(trace)
+            for tokens, traces, _ in kept
+            for trace in traces
+            if trace.toploc is not None
+            and id(trace) in admitted
+            and not is_admitted(
+                activations_of(policy, tokens.prompt, trace.tokens or ()), trace.toploc
+            )
+        }
 
     def _scorable(self, policy: Policy, kept: list[_Kept]) -> set[int]:
         # Imported here, so that Tolerance needs no torch.

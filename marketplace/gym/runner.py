@@ -20,11 +20,11 @@ from typing import Any
 
 from marketplace.gym import frames
 from marketplace.gym.environment import Judgement, checked_score
+from marketplace.gym.records import MAX_DETAIL_CHARS, Answer, State, pack_answer, unpack_items
 from marketplace.gym.spec import parse_spec
 from marketplace.protocol.errors import CheckerTimeout, TracemarketError
 from marketplace.protocol.verdict import Reason
 
-MAX_DETAIL_CHARS = 500
 _PR_SET_PDEATHSIG = 1
 _RECURSION = 1000  # Python's own; some libraries raise it so far that the stack overflows first
 
@@ -38,45 +38,45 @@ def run(inbox: int, outbox: int, job: dict[str, Any]) -> None:
         frames.send(outbox, {"refused": refusal(error)})
         return
     frames.send(outbox, {"built": True})
-    checks = _Checks(environment)
-    while (items := frames.receive(inbox)) is not None:
-        for seed, completion, prompt in items:
-            frames.send(outbox, checks.check(bytes.fromhex(seed), completion, prompt))
+    checks = Checks(environment)
+    number = 0
+    while (items := frames.receive_bytes(inbox)) is not None:
+        for seed, completion, prompt in unpack_items(items):
+            answer = checks.check(seed, completion, prompt)
+            frames.write(outbox, pack_answer(number, answer, time.process_time()))
+            number += 1
 
 
-class _Checks:
+class Checks:
+    """One environment's checks, without any isolation."""
+
     def __init__(self, environment: Any) -> None:
         self._environment = environment
         self._last: tuple[bytes, Any] | None = None  # a group asks for the same task G times
 
-    def check(self, seed: bytes, completion: str | None, prompt: str | None) -> dict[str, Any]:
-        """The answer to one item. cpu: seconds this process has used so far."""
-        answer: dict[str, Any]
+    def check(self, seed: bytes, completion: str | None, prompt: str | None) -> Answer:
+        """The answer to one item. Raises nothing, whatever the checker does."""
         try:
-            answer = self._checked(seed, completion, prompt)
+            return self._checked(seed, completion, prompt)
         except BaseException as error:  # SystemExit too: whatever a checker does is its own state
-            status = "timeout" if isinstance(error, CheckerTimeout) else "error"
-            answer = {"status": status, "detail": _said(error)}
-            if isinstance(error, MemoryError):
-                answer["memory"] = True
-        answer["cpu"] = time.process_time()
-        return answer
+            state = State.ERROR
+            if isinstance(error, CheckerTimeout):
+                state = State.TIMEOUT
+            elif isinstance(error, MemoryError):
+                state = State.MEMORY
+            return Answer(state, 0, 0.0, _said(error))
 
-    def _checked(self, seed: bytes, completion: str | None, prompt: str | None) -> dict[str, Any]:
+    def _checked(self, seed: bytes, completion: str | None, prompt: str | None) -> Answer:
         if self._last is None or self._last[0] != seed:
             self._last = (seed, self._environment.task(seed))
         task = self._last[1]
         if prompt is not None and prompt != task.prompt:
-            return {"status": "prompt", "detail": _difference(prompt, task.prompt)}
+            return Answer(State.PROMPT, 0, 0.0, _difference(prompt, task.prompt))
         if completion is None:
-            return {"status": "ok", "score": None, "reason": None, "detail": ""}
+            return Answer(State.UNSCORED, 0, 0.0, "")
         judgement: Judgement = self._environment.judge(task, completion)
-        return {
-            "status": "ok",
-            "score": checked_score(judgement.score),
-            "reason": int(Reason(judgement.reason)),
-            "detail": judgement.detail[:MAX_DETAIL_CHARS],
-        }
+        score = checked_score(judgement.score)
+        return Answer(State.SCORED, int(Reason(judgement.reason)), score, judgement.detail)
 
 
 def _build(factory: str, spec: str, assets: str | None) -> Any:

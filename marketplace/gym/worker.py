@@ -1,14 +1,16 @@
-"""A check worker: a process of its own that keeps one runner at work and outlives all of them.
+"""A check worker: a process of its own that keeps runners at work and outlives all of them.
 
-The pool sends a job (a spec and some items) and gets the results in one answer. The worker
-watches the runner item by item: one that dies or runs over its time is killed, its item gets
-an error or a timeout, and a fresh runner takes the next item. A worker runs no checker and
+The pool says which environment it is about, then sends items and gets their answers in one frame.
+The worker watches the runner item by item: one that dies or runs over its time is killed, its item
+gets an error or a timeout, and a fresh runner takes the next item. A worker runs no checker and
 handles one thing at a time, so it has no reason to fail itself.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
+import json
 import os
 import select
 import signal
@@ -16,8 +18,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from marketplace.gym import frames, runner
-from marketplace.protocol.verdict import Reason
+from marketplace.gym import frames, records, runner
+from marketplace.gym.records import Answer, State
+
+HEADER: Final = b"H"
+ITEMS: Final = b"I"
+RESULTS: Final = b"R"
+REFUSAL: Final = b"N"
+"""How the bodies of frames between pool and worker begin. Only ITEMS get an answer."""
 
 BUILD_SECONDS: Final = 30.0
 """Time limit for building an environment."""
@@ -31,9 +39,12 @@ CPU time does not depend on how busy the machine is, so verifiers agree on what 
 RUNNER_ITEMS: Final = 4096
 """Items after which a runner is replaced: what libraries cache must not pile up."""
 
-_REASONS: Final = frozenset(int(reason) for reason in Reason)
-_MAX_ANSWER_BYTES = 1 << 16
+KEPT_RUNNERS: Final = 4
+"""Environments that a worker keeps ready: batches of some bounties come in turn."""
+
 _POLL_SECONDS = 0.05
+_SHORTEST_NAP, _LONGEST_NAP = 0.0003, 0.02
+_MAX_MESSAGE_BYTES = 1 << 16
 
 
 class _Died(Exception):
@@ -55,48 +66,75 @@ def main() -> NoReturn:
     for fd in (0, 1, 2):  # whatever a checker or library prints goes nowhere
         os.dup2(nothing, fd)
     worker = Worker(inbox, outbox)
-    while (job := frames.receive(inbox)) is not None:
-        frames.send(outbox, worker.answer(job))
-    worker.stop()
+    while (message := frames.receive_bytes(inbox)) is not None:
+        if message[:1] == HEADER:
+            worker.begin(json.loads(message[1:]))
+        else:
+            frames.send_bytes(outbox, *worker.answer(message[1:]))
+    worker.stop_all()
     os._exit(0)
 
 
 @dataclass(slots=True)
 class _Runner:
-    """A running runner. used: items it has answered. cpu: CPU seconds it last reported."""
+    """A running runner. used: items it has answered. cpu: CPU seconds it last reported. pace: such
+    seconds for an item, lately. since: when it was last heard of or sent something."""
 
-    key: tuple[str, str]
     pid: int
     to: int
     answers: int
     used: int = 0
     cpu: float = 0.0
+    pace: float = 0.0
+    since: float = field(default_factory=time.monotonic)
     buffer: bytearray = field(default_factory=bytearray)
 
 
 class Worker:
-    """The worker's state: at most one runner. inbox, outbox: pipes from and to the pool."""
+    """The worker's state: some runners, each of another environment, one at work. inbox, outbox:
+    pipes from and to the pool."""
 
     def __init__(self, inbox: int, outbox: int) -> None:
         self._inbox, self._outbox = inbox, outbox
-        self._runner: _Runner | None = None
+        self._runners: dict[tuple[str, str], _Runner] = {}  # the one used last comes last
+        self._job: dict[str, Any] = {}
+        self._key = ("", "")
+        self._loaded: set[str] = set()
 
-    def answer(self, job: dict[str, Any]) -> dict[str, Any]:
-        """{"results": [...]} with one result per item, or {"refused": ...}."""
+    def begin(self, job: dict[str, Any]) -> None:
+        """What the items that follow are of."""
+        self._job, self._key = job, (job["factory"], job["spec"])
+
+    def answer(self, items: bytes) -> tuple[bytes, ...]:
+        """RESULTS and the answers to all items, or REFUSAL and JSON."""
         try:
-            for module in job["preload"]:
-                importlib.import_module(module)  # before forking, so that runners start fast
-            return {"results": self._results(job)}
+            self._preload()
+            return (RESULTS, *self._results(items))
         except _Refused as refusal:
-            return {"refused": refusal.args[0]}
+            told = refusal.args[0]
         except ImportError as error:
-            return {"refused": {"kind": "", "message": f"{error}", "fix": None}}
+            told = _refusal(f"{error}")
+        return (REFUSAL, json.dumps(told).encode("ascii"))
 
-    def stop(self) -> str:
-        """Ends the runner, if there is one, and says how it had ended."""
-        if self._runner is None:
+    def stop_all(self) -> None:
+        """Ends every runner."""
+        for key in list(self._runners):
+            self._stop(key)
+
+    def _preload(self) -> None:
+        new = set(self._job["preload"]) - self._loaded
+        for module in sorted(new):
+            importlib.import_module(module)  # before forking, so that runners start fast
+        if new:
+            gc.collect()
+            gc.freeze()  # or the first collection of a runner copies all memory it shares
+        self._loaded |= new
+
+    def _stop(self, key: tuple[str, str]) -> str:
+        """Ends a runner, if there is one, and says how it had ended."""
+        gone = self._runners.pop(key, None)
+        if gone is None:
             return "was not running"
-        gone, self._runner = self._runner, None
         os.close(gone.to)
         os.close(gone.answers)
         os.kill(gone.pid, signal.SIGKILL)  # no effect on what has ended already
@@ -104,117 +142,136 @@ class Worker:
         code = os.waitstatus_to_exitcode(status)
         return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
 
-    def _results(self, job: dict[str, Any]) -> list[dict[str, Any]]:
-        items, seconds = job["items"], job["seconds"]
-        results: list[dict[str, Any]] = []
-        while len(results) < len(items):
-            active = self._ready_runner(job)
+    def _results(self, items: bytes) -> list[bytes]:
+        places, seconds = records.starts(items), self._job["seconds"]
+        results: list[bytes] = []
+        while len(results) < len(places):
+            active = self._ready_runner()
             try:
-                self._send(active, items[len(results) :])
-                while len(results) < len(items):
-                    result = _checked_result(self._receive(active, seconds))
-                    if result.get("memory") and active.used:
-                        raise _Died("ran out of memory")
-                    active.used += 1
-                    active.cpu = result["cpu"]
-                    results.append(result)
+                self._send(active, items[places[len(results)] :])
+                while (left := len(places) - len(results)) > 0:
+                    if not _take(active, results, left):
+                        self._wait(active, seconds, left)
             except _Overrun:
-                self.stop()
-                results.append({"status": "timeout", "detail": f"over {seconds:g} seconds"})
+                self._stop(self._key)
+                results.append(_failed(State.TIMEOUT, f"over {seconds:g} seconds"))
             except _Died as death:
                 worn = active.used > 0
-                how = death.args[0] if death.args else self.stop()
-                self.stop()
+                how = death.args[0] if death.args else self._stop(self._key)
+                self._stop(self._key)
                 # Earlier items may have left it in a bad state: only a fresh runner's word counts.
                 if not worn:
-                    results.append({"status": "error", "detail": f"the checker's process {how}"})
+                    results.append(_failed(State.ERROR, f"the checker's process {how}"))
         return results
 
-    def _ready_runner(self, job: dict[str, Any]) -> _Runner:
-        key = (job["factory"], job["spec"])
-        if self._runner is not None and (
-            self._runner.key != key or self._runner.used >= RUNNER_ITEMS
-        ):
-            self.stop()
-        if self._runner is None:
-            self._runner = self._fork(key, job)
-            try:
-                built = self._receive(self._runner, BUILD_SECONDS)
-            except _Overrun:
-                self.stop()
-                raise _Refused(_refusal(f"building it took over {BUILD_SECONDS:g} s")) from None
-            except _Died:
-                how = self.stop()
-                raise _Refused(_refusal(f"the process building it {how}")) from None
-            if "refused" in built:
-                self.stop()
-                raise _Refused(built["refused"])
-        return self._runner
+    def _ready_runner(self) -> _Runner:
+        key = self._key
+        if (known := self._runners.get(key)) is not None and known.used >= RUNNER_ITEMS:
+            self._stop(key)
+            known = None
+        if known is not None:
+            self._runners[key] = self._runners.pop(key)
+            return known
+        while len(self._runners) >= KEPT_RUNNERS:
+            self._stop(next(iter(self._runners)))
+        active = self._runners[key] = self._fork()
+        try:
+            while (built := _message(active)) is None:
+                self._wait(active, BUILD_SECONDS, 0)
+        except _Overrun:
+            self._stop(key)
+            raise _Refused(_refusal(f"building it took over {BUILD_SECONDS:g} s")) from None
+        except _Died:
+            raise _Refused(_refusal(f"the process building it {self._stop(key)}")) from None
+        if "refused" in built:
+            self._stop(key)
+            raise _Refused(built["refused"])
+        return active
 
-    def _fork(self, key: tuple[str, str], job: dict[str, Any]) -> _Runner:
+    def _fork(self) -> _Runner:
         inbox, to = os.pipe()
         answers, outbox = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                for fd in (to, answers, self._inbox, self._outbox):
+                others = [fd for one in self._runners.values() for fd in (one.to, one.answers)]
+                for fd in (to, answers, self._inbox, self._outbox, *others):
                     os.close(fd)
-                runner.run(inbox, outbox, job)
+                runner.run(inbox, outbox, self._job)
             finally:
                 os._exit(0)
         os.close(inbox)
         os.close(outbox)
-        return _Runner(key, pid, to, answers)
+        return _Runner(pid, to, answers)
 
-    def _send(self, active: _Runner, items: list[Any]) -> None:
+    def _send(self, active: _Runner, items: bytes) -> None:
+        if active.buffer:  # it answered more than it was asked
+            raise _Died(_UNREADABLE)
+        active.since = time.monotonic()
         try:
-            frames.send(active.to, items)
+            frames.send_bytes(active.to, items)
         except BrokenPipeError:
             raise _Died from None
 
-    def _receive(self, active: _Runner, seconds: float) -> Any:
-        """The runner's next message. Raises _Died or _Overrun; ends everything with the pool."""
+    def _wait(self, active: _Runner, seconds: float, left: int) -> None:
+        """Puts what the runner sends next into its buffer. left: answers that are still to come.
+        Raises _Died or _Overrun; ends everything with the pool."""
+        # Not to be woken up for every answer: half of the time that the rest should take.
+        nap = min(_LONGEST_NAP, left * active.pace / 2)
+        if nap >= _SHORTEST_NAP:
+            time.sleep(nap)
         poll = select.poll()
         poll.register(active.answers, select.POLLIN)
         poll.register(self._inbox, 0)  # reports only that the pool is gone
-        started = time.monotonic()
+        wait = 0.0
         while True:
-            try:
-                message = frames.take_frame(active.buffer, _MAX_ANSWER_BYTES)
-            except ValueError:
-                raise _Died("sent something unreadable") from None
-            if message is not None:
-                return message
-            waited = time.monotonic() - started
-            if waited >= seconds and _is_over(active, seconds, waited):
-                raise _Overrun
-            wait = _POLL_SECONDS if waited >= seconds else seconds - waited
-            for fd, _ in poll.poll(wait * 1000):
-                if fd == self._inbox:
-                    self.stop()
-                    os._exit(0)
+            ready = [fd for fd, _ in poll.poll(wait * 1000)]
+            if self._inbox in ready:
+                self.stop_all()
+                os._exit(0)
+            if ready:
                 piece = os.read(active.answers, 1 << 16)
                 if not piece:
                     raise _Died
                 active.buffer += piece
+                return
+            waited = time.monotonic() - active.since
+            if waited >= seconds and _is_over(active, seconds, waited):
+                raise _Overrun
+            wait = _POLL_SECONDS if waited >= seconds else seconds - waited
 
 
-def _checked_result(message: Any) -> dict[str, Any]:
-    """message, if it is a result as runner.py sends it: its process may be out of its mind."""
-    match message:
-        case {"status": "ok", "score": None, "reason": None, "detail": str(), "cpu": float()}:
-            return dict(message)
-        case {
-            "status": "ok",
-            "score": float(score),
-            "reason": int(reason),
-            "detail": str(),
-            "cpu": float(),
-        } if 0.0 <= score <= 1.0 and reason in _REASONS:
-            return dict(message)
-        case {"status": "error" | "prompt" | "timeout", "detail": str(), "cpu": float()}:
-            return dict(message)
-    raise _Died("sent something unreadable")
+_UNREADABLE: Final = "sent something unreadable"
+
+
+def _message(active: _Runner) -> Any:
+    """The runner's word on whether it could build the environment; None if it has not come."""
+    try:
+        return frames.take_frame(active.buffer, _MAX_MESSAGE_BYTES)
+    except ValueError:
+        raise _Died(_UNREADABLE) from None
+
+
+def _take(active: _Runner, results: list[bytes], most: int) -> bool:
+    """Moves whole answers, `most` at most, from the runner's buffer to results: True if there
+    were any."""
+    try:
+        taken, states, cpu = records.take_answers(active.buffer, active.used, active.cpu, most)
+    except ValueError:  # its process may be out of its mind
+        raise _Died(_UNREADABLE) from None
+    for record, state in zip(taken, states, strict=True):
+        if state == State.MEMORY and active.used:
+            raise _Died("ran out of memory")
+        results.append(record)
+        active.used += 1
+    if taken:
+        active.pace = (cpu - active.cpu) / len(taken)
+        active.cpu, active.since = cpu, time.monotonic()
+    return bool(taken)
+
+
+def _failed(state: State, detail: str) -> bytes:
+    return records.pack_answer(0, Answer(state, 0, 0.0, detail), 0.0)
 
 
 def _is_over(active: _Runner, seconds: float, waited: float) -> bool:

@@ -46,6 +46,7 @@ from marketplace.storage.unixfs import cid_of_bytes
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
+Screen = Callable[[Bounty, Environment, Assignment, Sequence[bytes]], Sequence[bytes]]
 
 _DECIDED = frozenset({RandomnessStatus.READY, RandomnessStatus.MISSED})
 
@@ -172,12 +173,15 @@ class Miner:
         checkpoint: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
+        screen: Screen | None = None,
     ) -> Mined:
         """Samples up to `groups` groups on the next assigned tasks, commits and publishes them.
 
         checkpoint: the registered checkpoint that the sampler samples from; None for a model
         that is not registered. seed: of the sampler; under tier A the tasks' seeds take its
-        place. progress: called with 1 after each group.
+        place. progress: called with 1 after each group. screen: chooses what of the sampled lines
+        is committed, whole groups from the first; what it raises ends this before anything is
+        spent.
 
         Raises InsufficientFunds where the bounty can't pay one group or the miner its bond,
         ConfigError for a bounty that can't be mined (so), SamplerError, StorageError, ChainError.
@@ -198,6 +202,8 @@ class Miner:
             seed=seed,
             progress=progress,
         )
+        if screen is not None:
+            lines = list(screen(bounty, environment, assignment, lines))
         entry = self.spool(bounty, assignment, lines)
         return self.commit_and_publish(entry)
 
@@ -445,4 +451,5 @@ def _trace(
         temperature=sampling.temperature,
         max_tokens=sampling.max_tokens,
         claimed_score=None,
+        toploc=completion.toploc,
     )

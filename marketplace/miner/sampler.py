@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 from marketplace.protocol.errors import InvalidValue, SamplerError
@@ -63,13 +63,15 @@ class SamplingRules:
 class Completion:
     """One sample. text: cut at the stop string. tokens: ids, the stop token included, or None.
 
-    logprobs: one per token, at the temperature sampled with, <= 0, or None if not known.
+    logprobs: one per token, at the temperature sampled with, <= 0, or None if not known. toploc:
+    proofs of the activations behind it, or None.
     """
 
     text: str
     tokens: tuple[int, ...] | None
     logprobs: tuple[float, ...] | None
     finish: Literal["stop", "length"]
+    toploc: tuple[str, ...] | None = None
 
 
 class Sampler(Protocol):
@@ -99,7 +101,11 @@ class ReplayableSampler(Sampler, Protocol):
 
 
 class TransformersSampler:
-    """Samples from a policy in this process. Same seed, prompts and machine: same samples."""
+    """Samples from a policy in this process. Same seed, prompts and machine: same samples.
+
+    toploc: also prove the activations behind every completion (gym/toploc.py), with one more pass
+    over each.
+    """
 
     def __init__(
         self,
@@ -108,8 +114,10 @@ class TransformersSampler:
         *,
         batch_rows: int = BATCH_ROWS,
         batch_tokens: int = BATCH_TOKENS,
+        toploc: bool = False,
     ) -> None:
         self.model = model
+        self._toploc = toploc
         self._policy = policy
         self._batch_rows = batch_rows
         self._batch_tokens = batch_tokens
@@ -153,7 +161,18 @@ class TransformersSampler:
             own = [b""] * len(rests) if seeds is None else seeds[start : start + size]
             with torch.inference_mode():  # not across a yield: the caller may train meanwhile
                 groups = _Decoding(self._policy, rules, choose, prefix, shared, rests, own).run()
-            yield from groups
+            for prompt, group in zip(encoded[start : start + size], groups, strict=True):
+                yield self._proven(prompt, group) if self._toploc else group
+
+    def _proven(
+        self, prompt: tuple[int, ...], group: tuple[Completion, ...]
+    ) -> tuple[Completion, ...]:
+        from marketplace.gym.toploc import activations_of, proofs_of
+
+        return tuple(
+            replace(one, toploc=proofs_of(activations_of(self._policy, prompt, one.tokens or ())))
+            for one in group
+        )
 
     def _encode(self, prompt: str, max_tokens: int) -> tuple[int, ...]:
         tokens = self._policy.codec.encode(prompt)

@@ -1,14 +1,19 @@
 """One trace as one JSON line: {"v":1,"task":...,...}, strict in both directions.
 
+"toploc" is the one key that may be left out: proofs of the model's activations (gym/toploc.py).
+
 The Merkle leaf hashes the raw line, so two lines that mean the same are two different
-leaves and no canonical form is needed. Strict: all keys present and known, none twice, exact
-types, finite numbers, valid UTF-8, no lone surrogates. Whatever breaks this is MalformedTrace.
+leaves and no canonical form is needed. Strict: all other keys present, none unknown, none
+twice, exact types, finite numbers, valid UTF-8, no lone surrogates. Whatever breaks this is
+MalformedTrace.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import IntEnum
@@ -21,6 +26,13 @@ TRACE_VERSION: Final = 1
 MAX_LINE_BYTES: Final = 1 << 20
 """A line without its newline is at most 1 MiB."""
 
+TOPLOC_TOKENS: Final = 32
+"""Tokens that one proof covers, the paper's choice."""
+
+MAX_PROOF_CHARS: Final = 344
+"""Base64 of a modulus and 128 coefficients, two bytes each."""
+
+_PROOF = re.compile(r"(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _DEPTH = 8  # a trace has two levels; a few more get a message that names the field
 _UINT32_MAX = 2**32 - 1
 _UINT64_MAX = 2**64 - 1
@@ -44,6 +56,7 @@ class Trace:
         over the full vocabulary; same length as tokens, finite, <= 0; or None.
     checkpoint: registered checkpoint id (from 1), or None for a model that is not registered.
     claimed_score: what the miner says the checker gives, in [0, 1]; or None.
+    toploc: base64 of one proof for every TOPLOC_TOKENS tokens, or None.
     """
 
     task: int
@@ -58,6 +71,7 @@ class Trace:
     temperature: float
     max_tokens: int
     claimed_score: float | None
+    toploc: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         _integer("task", self.task, 0, _UINT64_MAX)
@@ -84,9 +98,13 @@ class Trace:
             if self.temperature == 0.0:
                 raise MalformedTrace("logprobs are given but temperature is 0, which has none")
 
+        if self.toploc is not None:
+            put(self, "toploc", _proofs(self.toploc, len(self.tokens or ())))
+
 
 _FIELDS = tuple(field.name for field in fields(Trace))
-_KEYS = frozenset((*_FIELDS, "v"))
+_OPTIONAL = frozenset({"toploc"})
+_KEYS = frozenset((*_FIELDS, "v")) - _OPTIONAL
 
 
 def encode_line(trace: Trace) -> bytes:
@@ -96,7 +114,9 @@ def encode_line(trace: Trace) -> bytes:
     """
     record: dict[str, Any] = {"v": TRACE_VERSION}
     for name in _FIELDS:
-        record[name] = getattr(trace, name)
+        value = getattr(trace, name)
+        if value is not None or name not in _OPTIONAL:
+            record[name] = value
     line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     encoded = line.encode("utf-8")
     if len(encoded) > MAX_LINE_BYTES:
@@ -123,9 +143,14 @@ def decode_line(line: bytes) -> Trace:
         raise MalformedTrace(f"the line can't be read as JSON: {error}") from None
     if type(record) is not dict:
         raise MalformedTrace(f"the line holds a JSON {type(record).__name__}, not an object")
-    if record.keys() != _KEYS:
-        missing, unknown = sorted(_KEYS - record.keys()), sorted(record.keys() - _KEYS)
-        raise MalformedTrace(f"missing keys {missing}, unknown keys {_short(unknown)}")
+    if record.keys() - _OPTIONAL != _KEYS:
+        missing, unknown = _KEYS - record.keys(), record.keys() - _KEYS - _OPTIONAL
+        raise MalformedTrace(
+            f"missing keys {sorted(missing)}, unknown keys {_short(sorted(unknown))}"
+        )
+    for name in _OPTIONAL & record.keys():
+        if record[name] is None:
+            raise MalformedTrace(f"{name} is null: leave the key out")
     version = record.pop("v")
     if type(version) is not int or version != TRACE_VERSION:
         raise MalformedTrace(f"trace version is {_short(version)}, not {TRACE_VERSION}")
@@ -195,6 +220,23 @@ def _log_probabilities(value: object) -> tuple[float, ...]:
         for place, one in enumerate(logprobs):
             _number(f"logprobs[{place}]", one, -math.inf, 0.0)
     return logprobs
+
+
+def _proofs(value: object, tokens: int) -> tuple[str, ...]:
+    proofs = _sequence("toploc", value)
+    wanted = -(-tokens // TOPLOC_TOKENS)
+    if not proofs or len(proofs) != wanted:
+        raise MalformedTrace(f"{len(proofs)} toploc proofs for {tokens} tokens, not {wanted}")
+    for place, one in enumerate(proofs):
+        name = f"toploc[{place}]"
+        if type(one) is not str or len(one) > MAX_PROOF_CHARS or not _PROOF.fullmatch(one):
+            raise MalformedTrace(
+                f"{name} is {_short(one)}, not base64 of at most {MAX_PROOF_CHARS} characters"
+            )
+        # Else two texts would stand for the same proof.
+        if base64.b64encode(data := base64.b64decode(one)).decode() != one or len(data) % 2:
+            raise MalformedTrace(f"{name} is not canonical base64 of whole 16-bit numbers")
+    return proofs
 
 
 def _all_of(kind: type, values: Iterable[object]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from loop_kit import Loop
 
 from marketplace.chain.records import BatchPhase, PayRule
+from marketplace.cli.mining import screened
 from marketplace.gym.environment import Environment
 from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import environment_id, parse_spec, spec_bytes
+from marketplace.miner.originals import Screened
 from marketplace.protocol.seeds import task_seed
 from marketplace.protocol.trace import Trace, encode_line
 from marketplace.protocol.verdict import Reason
@@ -65,6 +68,15 @@ def test_copies_of_what_was_bought_are_worth_nothing(market, pool, tmp_path, acc
     reader = market.reader
     told: dict[str, str] = {}  # question to the original's text
 
+    def left_out(account, assignment, lines) -> Screened:
+        client, terms = market.client(account), reader.bounty(bounty)
+        sold = SoldIndex(tmp_path / f"miner-{account.address}.sqlite")
+        return screened(
+            client, loop.store, sold, pool, terms, environment, assignment, lines, fetch_seconds=0
+        )
+
+    screens: list[Screened] = []
+
     def sell(account, say, groups) -> tuple[int, list[str]]:
         miner = loop.miner(account)
         terms = reader.bounty(bounty)
@@ -95,6 +107,7 @@ def test_copies_of_what_was_bought_are_worth_nothing(market, pool, tmp_path, acc
                         )
                     )
                 )
+        screens.append(left_out(account, assignment, lines))
         mined = miner.commit_and_publish(miner.spool(terms, assignment, lines))
         return mined.batch, questions
 
@@ -117,9 +130,14 @@ def test_copies_of_what_was_bought_are_worth_nothing(market, pool, tmp_path, acc
         text = told[task.question]
         return text if sample == 0 else lightly_edited(text)
 
-    second, _ = sell(accounts.other_miner, copied, 16)
+    second, asked = sell(accounts.other_miner, copied, 16)
     assert loop.drive(nodes, second) is BatchPhase.SETTLED
     assert copies  # the miners met on some questions
+    # The miner could have known, before it paid for the check.
+    assert [one.copies for one in screens] == [screens[0].copies, len(copies)]
+    assert screens[1].left_out == SIZE * len(
+        list(takewhile(lambda question: question in told, reversed(asked)))
+    )
     batch = reader.batch(second)
     assert (batch.attestation.units, batch.attestation.faults) == (0, 0)
 

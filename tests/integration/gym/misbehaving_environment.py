@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
+import struct
 import sys
 import time
 from types import SimpleNamespace
@@ -28,15 +30,20 @@ _SCORES = {
     "half": (0.5, Reason.PARTIAL),
     "unreadable": (0.0, Reason.PARSE_FAILURE),
 }
-_ANSWER = '{"status":"ok","score":%s,"reason":%d,"detail":"","cpu":%s}'
+_ANSWER = struct.Struct(">HIBBdd")  # as records.py has it
 _FORGED = {
-    "forged reason": _ANSWER % (1.0, 99, 0.0),
-    "forged score": _ANSWER % (7.5, Reason.CORRECT, 0.0),
-    "forged NaN": _ANSWER % ("NaN", Reason.CORRECT, 0.0),
-    "forged clock": _ANSWER % (1.0, Reason.CORRECT, "NaN"),
-    "forged nesting": "[" * 60_000,
+    "forged reason": (0, 0, 99, 1.0, 1e6),
+    "forged score": (0, 0, Reason.CORRECT, 7.5, 1e6),
+    "forged NaN": (0, 0, Reason.CORRECT, math.nan, 1e6),
+    "forged clock": (0, 0, Reason.CORRECT, 1.0, math.nan),
+    "forged past": (0, 0, Reason.CORRECT, 1.0, -1.0),
+    "forged state": (0, 6, 0, 0.0, 1e6),
+    "forged length": (60_000, 0, Reason.CORRECT, 1.0, 1e6),
+    "forged text": (0, 0, Reason.WRONG, 0.0, 1e6),
+    "forged number": (0, 0, Reason.CORRECT, 1.0, 1e6),
 }
-"""What a hostile checker may send in place of its process's own answer."""
+"""What a hostile checker may send in place of its process's own answer: length, state, reason,
+score and clock."""
 _hoard: list[bytes] = []
 
 
@@ -91,11 +98,15 @@ class MisbehavingEnvironment:
                 sys.stderr.write("y" * (1 << 16))
                 os.write(1, b"z" * (1 << 16))
         if what in _FORGED:
-            body = _FORGED[what].encode("ascii")
+            length, *rest = _FORGED[what]
+            number = self.served - (what != "forged number")
+            record = _ANSWER.pack(length, number, *rest)
+            if what == "forged text":
+                record = _ANSWER.pack(1, number, *rest) + b"\xff"
             for fd in range(3, 64):
                 with contextlib.suppress(OSError):
                     if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
-                        os.write(fd, len(body).to_bytes(4, "big") + body)
+                        os.write(fd, record)
             time.sleep(3600)
         if what == "write":
             with open("/tmp/tracemarket-must-not-exist", "w") as file:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from marketplace.gym.environment import Environment
+from marketplace.gym.jobs import Chunks
 from marketplace.gym.pool import CheckItem, CheckPool, CheckResult, Status
 from marketplace.gym.spec import EnvironmentSpec, builtin_spec
 from marketplace.protocol.errors import EnvironmentMismatch, InvalidValue, SpecError
@@ -70,10 +71,12 @@ def test_a_dying_checker_costs_its_own_item(pool: CheckPool, what: str) -> None:
     assert statuses(results) == [Status.OK, Status.ERROR] * 2 + [Status.OK]
 
 
-@pytest.mark.parametrize("what", ["reason", "score", "NaN", "clock", "nesting"])
+@pytest.mark.parametrize(
+    "what", ["reason", "score", "NaN", "clock", "past", "state", "length", "text", "number"]
+)
 def test_a_forged_answer_costs_its_own_item(pool: CheckPool, what: str) -> None:
     before, bad, after = run(pool, "fine", f"forged {what}", "fine")
-    assert (before.status, bad.status, after.status) == (Status.OK, Status.ERROR, Status.OK)
+    assert statuses([before, bad, after]) == [Status.OK, Status.ERROR, Status.OK], before
     assert bad.detail == "the checker's process sent something unreadable"
 
 
@@ -133,7 +136,7 @@ def test_items_are_taken_as_they_are_needed(pool: CheckPool) -> None:
     results = pool.stream(small_spec(), items())
     for _ in range(10):
         next(results)
-    assert taken == 128  # what these came with, and what the worker has now
+    assert taken <= 32 + 64 + 1  # what these came with, what the worker has now, a look ahead
     with pytest.raises(InvalidValue, match="in use"):
         pool.check(small_spec(), [])
     results.close()
@@ -155,6 +158,30 @@ def test_a_slow_item_does_not_let_the_others_pile_up(monkeypatch: pytest.MonkeyP
         assert next(results).status is Status.TIMEOUT
         assert taken < 10
         assert statuses(list(results)) == [Status.OK] * 499
+
+
+def test_a_runner_is_kept_while_another_environment_is_checked(pool: CheckPool) -> None:
+    def pids(name: str) -> set[str]:
+        return {one.detail for one in pool.check(small_spec(name), [CheckItem(SEED, "fine")])}
+
+    names = ["a", "b", "c", "d"]
+    first = [pids(name) for name in names]
+    assert [pids(name) for name in names] == first
+    assert pids("e") not in first
+    assert pids("a") != first[0]  # the one that rested longest had to go
+    assert pids("d") == first[3]
+
+
+def test_a_tasks_items_are_kept_together() -> None:
+    seeds = [bytes([place // 10]) * 32 for place in range(100)]
+    chunks = Chunks([CheckItem(seed, "x") for seed in seeds], 64, 10_000)
+    first = chunks.take()
+    chunks.learn(len(first), 1.0)  # slow: smaller chunks from here on
+    rest = [chunks.take() for _ in range(9)]
+    assert [len(one) for one in (first, *rest)] == [20, *[10] * 8, 0]
+    assert chunks.taken == 9
+    big = Chunks([CheckItem(SEED, "x" * 600)] * 5, 64, 1000)
+    assert [len(big.take()) for _ in range(4)] == [2, 2, 1, 0]
 
 
 @pytest.mark.parametrize(

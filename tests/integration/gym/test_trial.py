@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from package_kit import install, package_spec
 
-from marketplace.gym.drawing import guesses
+from marketplace.gym import frames
+from marketplace.gym.drawing import _received, guesses
 from marketplace.gym.sources.reasoning_gym import REFUSED
 from marketplace.gym.spec import builtin_spec
 from marketplace.gym.trial import Trial, TrialBench, examine
@@ -119,3 +122,14 @@ def test_a_reference_over_the_limit_is_named(bench: TrialBench) -> None:
     limits = {"seconds": 0.3, "memory_mb": 128, "max_chars": 3}
     failed = {check.name: check.detail for check in tried(bench, "Doubles", limits=limits).failures}
     assert "over limits.max_chars, 3" in failed["references"]
+
+
+def test_half_a_frame_is_not_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, frames.encode_frame({"tasks": []})[:9])
+    with pytest.raises(TimeoutError):
+        _received(reading, time.monotonic() + 0.05)
+    os.close(writing)
+    with pytest.raises(EOFError):
+        _received(reading, time.monotonic() + 60)
+    os.close(reading)

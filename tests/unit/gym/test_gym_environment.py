@@ -292,3 +292,22 @@ def test_answers_are_compared_as_mathematics(completion: str, reason: Reason) ->
     top, bottom = task.answer.split("/")
     said = completion.replace("A", top).replace("B", bottom)
     assert environment.judge(task, said).reason is reason
+
+
+def test_what_is_wrong_with_this_machine_changes_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = Environment(builtin_spec("chain_sum"))
+
+    def draw(number: int) -> None:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(environment._source, "draw", draw)
+    with pytest.raises(OSError, match="too many open files"):
+        environment.task(bytes(32))
+
+
+def test_openenv_is_installed_without_what_it_asks_for() -> None:
+    spec = builtin_spec("openenv_guess")
+    pinned = {**spec.packages, "openenv": "0.0.9"}
+    with pytest.raises(EnvironmentMismatch) as caught:
+        Environment(spec.model_copy(update={"packages": pinned}))
+    assert caught.value.fix == "pip install --no-deps openenv==0.0.9"

@@ -67,3 +67,12 @@ def test_an_environment_in_which_nothing_was_sold_is_not_looked_for() -> None:
     store = Nothing()
     following(store, sold_by(None)).follow()
     assert store.looked == []
+
+
+def test_an_index_that_can_not_be_read_does_not_end_the_pass(caplog) -> None:
+    store = Nothing()
+    index = sold_by(SAID)
+    checker = following(store, index)
+    index._db.close()
+    checker.follow()
+    assert "the index of earlier texts can't be used" in caplog.text
