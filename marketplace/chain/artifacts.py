@@ -26,6 +26,7 @@ MARKET_CONTRACTS: Final[dict[str, str]] = {
     "evidence": "Evidence",
     "court": "Court",
     "audits": "Audits",
+    "sheets": "ScoreSheets",
 }
 """Short name -> contract, in the order in which they are deployed (the market checks what came
 before it)."""

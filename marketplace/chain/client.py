@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from marketplace.chain.paying import Payment, SigningClient
+from marketplace.chain.paying import Payment
 from marketplace.chain.records import BountyTerms, ContentAddress, Sent
+from marketplace.chain.sheet_calls import SheetSigner
 from marketplace.protocol.beacons import signature_halves
 from marketplace.protocol.disputes import Children, Claim, LeafVerdict, Opened, node_tuple
 from marketplace.protocol.errors import InvalidValue
@@ -45,7 +46,7 @@ class Reveal:
     verdicts: ContentAddress
 
 
-class MarketClient(SigningClient):
+class MarketClient(SheetSigner):
     """Reads and writes of one deployment with one key; made as a SigningClient is."""
 
     # --- money -----------------------------------------------------------------------

@@ -75,6 +75,7 @@ _LINKS: Final = {
         "evidence": "evidence",
     },
     "audits": {"market": "market", "evidence": "evidence"},
+    "sheets": {"market": "market", "rounds": "rounds", "escrow": "escrow"},
 }
 """contract -> its getter -> the contract it must name."""
 
@@ -315,6 +316,7 @@ def _arguments(
             numbers,
         ),
         "audits": (where["market"], where["evidence"]),
+        "sheets": (where["market"],),
     }
 
 

@@ -172,6 +172,7 @@ class _AddressesFile(_Strict):
     evidence: Address
     court: Address
     audits: Address
+    sheets: Address
 
 
 class _BeaconFile(_Strict):

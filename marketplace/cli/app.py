@@ -20,6 +20,7 @@ from marketplace.cli import (
     disputes,
     economics,
     environments,
+    juries,
     mining,
     models,
     randomness,
@@ -51,6 +52,7 @@ app.add_typer(randomness.app, name="randomness")
 app.command("watch")(watching.watch)
 app.add_typer(disputes.app, name="dispute")
 app.add_typer(audits.app, name="audit")
+app.add_typer(juries.app, name="jury")
 app.command("train")(models.train)
 app.add_typer(models.app, name="model")
 app.command("balance")(accounts.balance)

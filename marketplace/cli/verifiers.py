@@ -8,6 +8,13 @@ import typer
 
 from marketplace.chain.reads import MarketReader
 from marketplace.cli.context import of
+from marketplace.cli.judging import (
+    JudgeEndpoint,
+    JudgeFolder,
+    JudgeKey,
+    JudgeModel,
+    make_judge,
+)
 from marketplace.cli.options import AsJson
 from marketplace.cli.output import emit_json, facts, say, table
 from marketplace.cli.watching import (
@@ -194,6 +201,10 @@ def run(
     collect_above: Annotated[
         str | None, typer.Option(help="withdraw fees to your address above so many tokens")
     ] = None,
+    judge: JudgeFolder = None,
+    judge_endpoint: JudgeEndpoint = None,
+    judge_model: JudgeModel = None,
+    judge_key_env: JudgeKey = None,
 ) -> None:
     """Run the node: join committees and juries it is drawn in, check, commit, reveal, defend what
     it signed, collect. The journal in the home directory holds its salts: keep it, and run one
@@ -201,6 +212,7 @@ def run(
     context = of(ctx)
     client, store = context.client(), context.store()
     journal = Journal(context.folder("verifier", f"{client.address}.sqlite"))
+    grader = make_judge(judge, judge_endpoint, judge_model, judge_key_env)
     with CheckPool(workers=workers, assets=context.assets) as pool:
         checker = make_checker(context, client, store, pool, fetch_seconds)
         tower = None
@@ -217,6 +229,7 @@ def run(
             collect_above=None if collect_above is None else client.token.parse(collect_above),
             watchtower=tower,
             beacons=context.beacons_if_any(client),
+            judge=grader,
         )
         if once:
             tell(node.run_once())

@@ -12,6 +12,7 @@ import {ICheckpointRegistry} from "../../../contracts/src/interfaces/ICheckpoint
 import {IEnvironmentRegistry} from "../../../contracts/src/interfaces/IEnvironmentRegistry.sol";
 import {ILedger} from "../../../contracts/src/interfaces/ILedger.sol";
 import {IRandomness} from "../../../contracts/src/interfaces/IRandomness.sol";
+import {IScoreSheets} from "../../../contracts/src/interfaces/IScoreSheets.sol";
 import {IRounds} from "../../../contracts/src/interfaces/IRounds.sol";
 import {IVerifierStake} from "../../../contracts/src/interfaces/IVerifierStake.sol";
 import {Parameters} from "../../../contracts/src/libraries/Types.sol";
@@ -46,6 +47,7 @@ abstract contract Deployment is Test {
     IEvidence internal evidence;
     ICourt internal court;
     IAudits internal audits;
+    IScoreSheets internal sheets;
 
     uint96 internal constant SEAT = 100e6;
     uint64 internal constant DELAY = 2;
@@ -134,6 +136,7 @@ abstract contract Deployment is Test {
         create("Evidence.sol:Evidence", "");
         create("Court.sol:Court", abi.encode(market, escrow, ledger, rounds, openings, evidence, parameters));
         audits = IAudits(create("Audits.sol:Audits", abi.encode(market, evidence)));
+        sheets = IScoreSheets(create("ScoreSheets.sol:ScoreSheets", abi.encode(market)));
 
         vm.label(address(token), "token");
         vm.label(address(ledger), "ledger");
