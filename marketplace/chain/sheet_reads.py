@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from marketplace.chain.connection import Connection
 from marketplace.chain.records import SheetPhase
-from marketplace.protocol.hashing import ZERO32, bytes32, uint
-
-_ZERO_ADDRESS: Final = "0x" + "00" * 20
+from marketplace.protocol.hashing import ZERO32, uint
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +58,6 @@ class SheetReader(Connection):
     def sheet_phase(self, batch: int) -> SheetPhase:
         return SheetPhase(self._read("sheets", "phaseOf", uint(batch, 64, "batch")))
 
-    def sheet_phase_seconds(self) -> int:
-        """How long one of the phases lasts at most."""
-        return int(self._read("sheets", "phaseSeconds"))
-
     def panel(self, batch: int) -> Panel:
         per_sheet, seats, committed, revealed, _, closed = self._read(
             "sheets", "panelOf", uint(batch, 64, "batch")
@@ -107,10 +100,6 @@ class SheetReader(Connection):
             )
             for event in self.events(first, to_block, names=["GoldOpened"])
         )
-
-    def gold_planted(self, commitment: bytes) -> bool:
-        planter, _ = self._read("sheets", "plantingOf", bytes32(commitment, "commitment"))
-        return str(planter) != _ZERO_ADDRESS
 
     def pot(self, bounty: int) -> Pot:
         per_trace, available, open_ = self._read("sheets", "potOf", uint(bounty, 64, "bounty"))

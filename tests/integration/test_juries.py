@@ -45,6 +45,7 @@ FIVE = replace(
 )
 GROUP = 2
 RATE = 1_000
+REAL = Path(__file__).parents[2] / "build" / "models" / "smollm2-135m"
 REPLIES = (
     "Thank you, but I am sorry: it can't be done. May I offer something else?",
     "I am sorry, it can't be done.",
@@ -110,6 +111,21 @@ def pool(tmp_path_factory) -> Iterator[CheckPool]:
         yield pool
 
 
+class Forewarned:
+    """A miner's client that tells of a batch's root before it is committed."""
+
+    def __init__(self, client: object, tell: Callable[[bytes], None] | None) -> None:
+        self._client, self._tell = client, tell
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._client, name)
+
+    def commit_batch(self, bounty: int, *, root: bytes, **rest: object) -> object:
+        if self._tell is not None:
+            self._tell(root)
+        return self._client.commit_batch(bounty, root=root, **rest)
+
+
 @dataclass(slots=True)
 class Jury:
     """A market with five-seat committees, and the steps of a batch in it."""
@@ -132,10 +148,12 @@ class Jury:
         poster.fund_pot(bounty, 1_000_000)
         return bounty
 
-    def mine(self, bounty: int, groups: int) -> int:
-        account = self.market.accounts.miner
+    def mine(
+        self, bounty: int, groups: int, *, before_commit: Callable[[bytes], None] | None = None
+    ) -> int:
+        client = Forewarned(self.market.client(self.market.accounts.miner), before_commit)
         miner = Miner(
-            self.market.client(account),
+            client,
             self.loop.store,
             Spool(self.loop.folder / "spool"),
             fetch_seconds=0,
@@ -220,6 +238,7 @@ def test_medians_are_attested_and_judges_paid(jury):
     assert reader.token_balance(client.address) == before + RATE * 8
 
 
+@pytest.mark.deep
 def test_a_withheld_sheet_counts_nothing_and_a_crash_changes_no_sheet(jury):
     bounty = jury.open_bounty(builtin_spec("polite_refusal"))
     batch = jury.mine(bounty, 2)
@@ -272,6 +291,7 @@ def test_too_few_sheets_void_the_batch_and_charge_nobody(jury):
     assert (panel.grades, panel.counted, panel.needed) == (None, 2, 3)
 
 
+@pytest.mark.deep
 def test_gold_lowers_a_bad_judges_weight(jury):
     accounts = jury.market.accounts
     calibrator = jury.market.client(accounts.poster)
@@ -287,17 +307,9 @@ def test_gold_lowers_a_bad_judges_weight(jury):
     # The calibrator knows the right grades of its own batch, and commits to them beforehand.
     gold = pack([4, 3, 2, 0, 4, 3, 2, 0, UNKNOWN, UNKNOWN, 2, 0], gold=True)
     salt = b"\x07" * 32
-    account = accounts.miner
-    miner = jury.loop.miner(account)
-    miner = Miner(
-        jury.market.client(account),
-        jury.loop.store,
-        Spool(jury.loop.folder / "gold"),
-        fetch_seconds=0,
-        assets=jury.pool.assets,
-        sleep=lambda _: jury.market.anvil.mine(),
+    planted = jury.mine(
+        bounty, 6, before_commit=lambda root: plant(jury, calibrator, root, gold, salt)
     )
-    planted = _plant_then_mine(jury, miner, bounty, 6, calibrator, gold, salt)
     run(jury, nodes, planted)
     calibrator.open_gold(planted, gold, salt)
     jury.market.anvil.mine(1)
@@ -323,15 +335,10 @@ def test_gold_lowers_a_bad_judges_weight(jury):
     assert unpack(gold, 12, gold=True)[8] == UNKNOWN
 
 
-def _plant_then_mine(jury, miner, bounty, groups, calibrator, gold, salt) -> int:
-    """As a calibrator that is the miner too: spool, plant, and only then commit."""
+def plant(jury, calibrator, root: bytes, gold: bytes, salt: bytes) -> None:
     deployment = jury.market.deployment
-    spooled = {}
-
-    real = miner._client.commit_batch
-
-    def commit(bounty, *, root, **rest):
-        commitment = gold_commitment(
+    calibrator.plant_gold(
+        gold_commitment(
             deployment.chain_id,
             deployment.address("sheets"),
             root,
@@ -339,14 +346,26 @@ def _plant_then_mine(jury, miner, bounty, groups, calibrator, gold, salt) -> int
             gold,
             salt,
         )
-        calibrator.plant_gold(commitment)
-        jury.market.anvil.mine(1)
-        jury.market.pass_time(2)
-        spooled["root"] = root
-        return real(bounty, root=root, **rest)
+    )
+    jury.market.pass_time(2)
 
-    miner._client.commit_batch = commit
-    try:
-        return miner.mine(bounty, groups, Replies()).batch
-    finally:
-        del miner._client.commit_batch
+
+@pytest.mark.model
+@pytest.mark.deep
+@pytest.mark.skipif(not REAL.is_dir(), reason="the base model is not made (make setup)")
+def test_the_real_model_sits_in_a_jury(jury):
+    from marketplace.gym.policy import Policy
+    from verifier_node.judges import ModelJudge
+
+    bounty = jury.open_bounty(builtin_spec("polite_refusal"))
+    batch = jury.mine(bounty, 2)
+    model = ModelJudge(Policy.load(REAL), "smollm2-135m", most_tokens=128)
+    run(jury, jury.nodes([model, fair(), fair(), fair(), Toy("by words", by_words)]), batch)
+    settled = jury.market.reader.batch(batch)
+    assert settled.phase is BatchPhase.SETTLED
+    panel = jury.checker().panel(settled)
+    assert len(panel.sheets) == 5
+    sheet = next(one for one in panel.sheets if one.verifier == jury.keys[0].address)
+    # What it gives is its own affair; of five sheets, three that agree are the median.
+    assert len(sheet.grades) == 4
+    assert panel.grades == (4, 3, 2, 0)
