@@ -150,7 +150,7 @@ contract ScoreSheets is IScoreSheets, ReentrancyGuardTransient {
         amount = balanceOf[msg.sender];
         require(amount != 0, ScoreSheets_ZeroAmount());
         balanceOf[msg.sender] = 0;
-        emit Withdrawn(msg.sender, to, amount);
+        emit EarningsWithdrawn(msg.sender, to, amount);
         token.safeTransfer(to, amount);
     }
 

@@ -56,7 +56,7 @@ interface IScoreSheets {
     event SheetRevealed(uint64 indexed batch, address indexed verifier, uint8 seat, bytes sheet);
     event JudgesPaid(uint64 indexed batch, uint256 perSheet, uint256 paidSheets);
     event SheetsReleased(uint64 indexed batch, uint256 amount);
-    event Withdrawn(address indexed account, address indexed to, uint256 amount);
+    event EarningsWithdrawn(address indexed account, address indexed to, uint256 amount);
     event GoldPlanted(bytes32 indexed commitment, address indexed planter);
     event GoldOpened(uint64 indexed batch, address indexed planter, bytes sheet);
 
