@@ -129,11 +129,7 @@ def show(ctx: typer.Context, bounty: BountyId, as_json: AsJson = False) -> None:
     reader = of(ctx).reader()
     found = reader.bounty(bounty)
     if as_json:
-        pot = reader.pot(bounty)
-        judging = {"judge_pay": str(pot.per_trace), "judge_pot": str(pot.available)}
-        emit_json(
-            {**_record(found), "class": class_of(of(ctx), found.terms.environment), **judging}
-        )
+        emit_json(_record(reader, found, class_of(of(ctx), found.terms.environment)))
         return
     money, terms = reader.token.format, found.terms
     facts(
@@ -161,7 +157,10 @@ def list_bounties(ctx: typer.Context, as_json: AsJson = False) -> None:
     reader = of(ctx).reader()
     found = [reader.bounty(number) for number in range(1, reader.bounty_count() + 1)]
     if as_json:
-        emit_json([_record(bounty) for bounty in found])
+        classes: dict[bytes, str | None] = {}
+        for ident in {bounty.terms.environment for bounty in found}:
+            classes[ident] = class_of(of(ctx), ident)
+        emit_json([_record(reader, one, classes[one.terms.environment]) for one in found])
         return
     table(
         "bounties",
@@ -182,12 +181,15 @@ def list_bounties(ctx: typer.Context, as_json: AsJson = False) -> None:
     )
 
 
-def _record(bounty: Bounty) -> dict[str, object]:
-    terms = bounty.terms
+def _record(reader: MarketReader, bounty: Bounty, kind: str | None) -> dict[str, object]:
+    terms, pot = bounty.terms, reader.pot(bounty.id)
     return {
         "id": bounty.id,
         "poster": bounty.poster,
         "environment": terms.environment,
+        "class": kind,
+        "judge_pay": str(pot.per_trace),
+        "judge_pot": str(pot.available),
         "tier": Tier(terms.tier).name,
         "pay_rule": PayRule(terms.pay_rule).name.lower(),
         "trainer": terms.trainer,
