@@ -56,7 +56,11 @@ export default {
       // A loop without an end is a failure within a minute, not a hang.
       gasLimit: 5_000_000_000n,
       fsPermissions: {
-        readFile: ["./tests/vectors/protocol.json", "./tests/vectors/drand_evmnet.json"],
+        readFile: [
+          "./tests/vectors/protocol.json",
+          "./tests/vectors/drand_evmnet.json",
+          "./tests/vectors/sheets.json",
+        ],
         writeFile: [`./build/deep/${deepSeed}.txt`],
         readWriteFile: ["./contracts/snapshots/gas.json"],
       },

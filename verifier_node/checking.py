@@ -20,11 +20,12 @@ from marketplace.gym.checking import (
     BatchCheck,
     ProvenanceScorer,
     check_batch,
+    for_jury,
     open_batch,
 )
 from marketplace.gym.environment import check_packages
 from marketplace.gym.jobs import CheckExecutor
-from marketplace.gym.spec import MAX_SPEC_BYTES, EnvironmentSpec, parse_spec
+from marketplace.gym.spec import MAX_SPEC_BYTES, EnvironmentSpec, RubricScoring, parse_spec
 from marketplace.protocol.batch_file import max_packed_bytes
 from marketplace.protocol.errors import (
     ChainError,
@@ -37,12 +38,15 @@ from marketplace.protocol.errors import (
     SpecError,
     StorageError,
 )
-from marketplace.protocol.trace import Tier
+from marketplace.protocol.sheets import NO_VERDICT
+from marketplace.protocol.trace import Tier, decode_line
 from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation
 from marketplace.storage.assets import fetch_assets
 from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.store import ContentStore
 from verifier_node.earlier import EarlierSales, Lookback
+from verifier_node.judges import Item
+from verifier_node.panels import PanelResult, panel_of
 from verifier_node.sold import SoldIndex
 
 log = logging.getLogger("tracemarket.verifier")
@@ -54,6 +58,20 @@ PAUSE_SECONDS = 60.0
 """Before earlier content that could not be had is looked for again; twice as long each time."""
 
 LONGEST_PAUSE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ToGrade:
+    """What a judge has to grade of a batch. items: by the place of their trace; others get 0."""
+
+    rubric: str
+    count: int
+    items: dict[int, Item]
+
+
+class TooFewSheets(Exception):
+    """A batch of a rubric environment can have no verdicts."""
+
 
 ScorerFor = Callable[[EnvironmentSpec], ProvenanceScorer]
 
@@ -101,6 +119,7 @@ class BatchChecker:
         self._looking_back: dict[bytes, EnvironmentSpec | None] = {}
         self._not_before: dict[bytes, float] = {}
         self._pauses: dict[bytes, float] = {}
+        self._rubrics: dict[bytes, RubricScoring | None] = {}
         self._known: dict[tuple[int, bytes, bytes | None], Finding] = {}
 
     def find(self, batch: Batch) -> Finding:
@@ -136,9 +155,11 @@ class BatchChecker:
             return self._unavailable(bounty, error)
         try:
             earlier = self._before(batch, bounty, spec)
-            check = self._check(batch, bounty, spec, data, earlier)
+            check, _ = self._check(batch, bounty, spec, data, earlier)
         except MalformedBatch as error:
             return Finding(MALFORMED, None, str(error))
+        except TooFewSheets as error:
+            return Finding(NO_VERDICT, None, str(error))
         except (CheckpointError, EnvironmentMismatch, SpecError, StorageError) as error:
             return Finding(UNAVAILABLE, None, str(error))
         # Whoever signs keeps the content until settlement: a jury must be able to have it.
@@ -148,6 +169,35 @@ class BatchChecker:
             note += f", without {earlier.missing} earlier batches that can't be had"
             return Finding(check.attestation, check, note, complete=False)
         return Finding(check.attestation, check, note)
+
+    def rubric(self, batch: Batch) -> RubricScoring | None:
+        """How the batch's environment is graded, where it has no right answers. Raises StorageError
+        and SpecError where its spec can't be had or read."""
+        ident = self._reader.bounty(batch.bounty).terms.environment
+        if ident not in self._rubrics:
+            self._rubrics[ident] = fetch_spec(self._store, ident, self._fetch_seconds).rubric
+        return self._rubrics[ident]
+
+    def to_grade(self, batch: Batch) -> ToGrade:
+        """What a judge has to grade of a rubric environment's batch. Raises MalformedBatch,
+        StorageError and what `find` calls unavailable: then there is nothing to grade."""
+        bounty = self._reader.bounty(batch.bounty)
+        spec = fetch_spec(self._store, bounty.terms.environment, self._fetch_seconds)
+        if (rubric := spec.rubric) is None:
+            raise InvalidValue(f"batch {batch.id} is of a checked environment")
+        self._fetch_assets(spec)
+        data = fetch_batch(self._reader, self._store, batch, self._fetch_seconds)
+        earlier = self._before(batch, bounty, spec)
+        check, lines = self._check(batch, bounty, spec, data, earlier, judged=False)
+        traces = ((place, decode_line(lines[place])) for place in for_jury(check))
+        items = {place: Item(trace.prompt, trace.completion) for place, trace in traces}
+        return ToGrade(rubric.rubric, batch.count, items)
+
+    def panel(self, batch: Batch) -> PanelResult | None:
+        """What the jury of a batch said; None in a checked environment. SheetsOpen where that is
+        still to come."""
+        rubric = self.rubric(batch)
+        return None if rubric is None else panel_of(self._reader, batch, rubric)
 
     def follow(self) -> None:
         """Takes in what was bought lately where a spec looks back, while it can be had. What fails
@@ -222,9 +272,17 @@ class BatchChecker:
         spec: EnvironmentSpec,
         data: bytes,
         earlier: Lookback | None,
-    ) -> BatchCheck:
+        *,
+        judged: bool = True,
+    ) -> tuple[BatchCheck, list[bytes]]:
+        """judged: with the jury's grades, where the environment has a jury."""
         terms = batch_terms(self._reader, batch, bounty)
         lines = open_batch(data, count=batch.count, root=batch.root, terms=terms)
+        grades = None
+        if spec.rubric is not None and judged:
+            found = panel_of(self._reader, batch, spec.rubric)
+            if (grades := found.grades) is None:
+                raise TooFewSheets(f"{found.counted} score sheets count, {found.needed} are needed")
         scorer = randomness = None
         if terms.tier is not Tier.C:
             if self._scorer_for is None:
@@ -235,7 +293,7 @@ class BatchChecker:
                 )
             scorer = self._scorer_for(spec)
             randomness = self._first_randomness(batch)
-        return check_batch(
+        check = check_batch(
             lines,
             spec=spec,
             terms=terms,
@@ -244,7 +302,9 @@ class BatchChecker:
             scorer=scorer,
             checkpoint_ok=lambda checkpoint: self._is_policy(checkpoint, batch, bounty),
             earlier=earlier,
+            panel=grades,
         )
+        return check, lines
 
     def _first_randomness(self, batch: Batch) -> bytes:
         # Of the first draw that took place: members of all rounds are judged against one final

@@ -16,6 +16,7 @@ from marketplace.chain.delivering import BeaconKeeper
 from marketplace.chain.errors import ContractError
 from marketplace.chain.records import Batch, BatchPhase, Round, RoundPhase, Seat, SeatState
 from marketplace.protocol.errors import ChainError
+from marketplace.protocol.sheets import NO_VERDICT, abstention
 from marketplace.protocol.verdict import UNAVAILABLE, encode_verdicts
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import BatchChecker
@@ -23,9 +24,11 @@ from verifier_node.delivering import bring
 from verifier_node.disputes import CourtDesk
 from verifier_node.duties import KEEPING, Done, Duty, duty
 from verifier_node.journal import Journal
+from verifier_node.judges import Judge
 from verifier_node.narrowing import narrow
 from verifier_node.passes import attend, watch
 from verifier_node.relay_link import RelayLink
+from verifier_node.sheets import Next, SheetDesk
 from verifier_node.voting import Voter
 from verifier_node.watchtower import Watchtower
 
@@ -44,7 +47,8 @@ class VerifierNode:
     address; None leaves them in the ledger. watchtower: disputes wrong attestations; None for a
     node that does not. beacons: delivers the beacons that its batches and disputes wait for, in a
     market that draws from one; None leaves that to others. relay, relay_share: who brings this
-    member's votes on chain, and for how long it may (see Voter).
+    member's votes on chain, and for how long it may (see Voter). judge: grades texts of
+    environments without a right answer; None shows no score sheets.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class VerifierNode:
         beacons: BeaconKeeper | None = None,
         relay: RelayLink | None = None,
         relay_share: float = 0.5,
+        judge: Judge | None = None,
         randbytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._client = client
@@ -82,6 +87,7 @@ class VerifierNode:
             relay_share=relay_share,
             randbytes=randbytes,
         )
+        self._sheets = SheetDesk(client, journal, checker, judge, randbytes=randbytes)
         self._desk = CourtDesk(
             client,
             store,
@@ -140,6 +146,10 @@ class VerifierNode:
             disputes=batch.disputes,
         )
         if now_due is Duty.FORGET:
+            if self._keeper and batch.phase is not BatchPhase.NONE:
+                paid = self._sheets.end(batch)
+                if paid is not None:
+                    return paid
             self._journal.forget(self._market, batch_id)
             return None
         if now_due in KEEPING:
@@ -178,6 +188,9 @@ class VerifierNode:
         cast = self._voter.recorded(round_)
         note = "from the journal"
         if cast is None:
+            step = self._sheets.step(batch, round_, seat)
+            if step is not Next.VOTE:
+                return step if isinstance(step, Done) else None
             finding = self._checker.find(batch)
             if finding.attestation == UNAVAILABLE and self._voter.must_wait(round_):
                 log.info("content_awaited batch=%d why=%s", batch.id, finding.note)
@@ -187,7 +200,11 @@ class VerifierNode:
             if finding.check is not None:
                 # Published before the vote counts, so that whoever trusts it can read it.
                 cid = str(self._store.put(encode_verdicts(finding.check.verdicts)))
-            cast = self._voter.decide(round_, finding.attestation, cid)
+            said = finding.attestation
+            if said == NO_VERDICT:
+                # A root of its own: no quorum may come of it, so that the batch ends void.
+                said = abstention(self._client.address)
+            cast = self._voter.decide(round_, said, cid)
         if not self._voter.commit(round_, seat, cast):
             return None  # a relay has it
         return Done(batch.id, Duty.CHECK, f"round {round_.id}: {note}")
@@ -199,6 +216,10 @@ class VerifierNode:
         if fees > self._collect_above:
             self._client.withdraw(fees)
             log.info("fees_collected amount=%s", self._client.token.format(fees))
+        earned = self._client.judging_balance(self._client.address)
+        if earned > self._collect_above:
+            self._client.withdraw_judging()
+            log.info("judging_collected amount=%s", self._client.token.format(earned))
 
 
 def follow(run_once: Callable[[], list[Done]], stop: Signal, poll: float) -> None:

@@ -15,15 +15,17 @@ from marketplace.chain.records import (
 
 
 class Duty(Enum):
-    """WAIT: nothing yet. CHECK and REVEAL are a member's own, DEFEND that of whoever signed the
-    attestation, CHALLENGE that of a watcher with money. DELIVER (the beacon that a draw waits for),
-    DRAW, TALLY, NARROW, VOID, SETTLE,
-    CONCLUDE and CLOSE are calls that anybody may make (a keeper makes them). FORGET: the batch or
-    dispute has come to its end."""
+    """WAIT: nothing yet. CHECK and REVEAL are a member's own, as are JUDGE and SHOW (its score
+    sheet, in environments without a right answer; PAY ends those of a batch), DEFEND that of
+    whoever signed the attestation, CHALLENGE that of a watcher with money. DELIVER (the beacon that
+    a draw waits for), DRAW, TALLY, NARROW, VOID, SETTLE, CONCLUDE and CLOSE are calls that anybody
+    may make (a keeper makes them). FORGET: the batch or dispute has come to its end."""
 
     WAIT = auto()
     DELIVER = auto()
     DRAW = auto()
+    JUDGE = auto()
+    SHOW = auto()
     CHECK = auto()
     REVEAL = auto()
     TALLY = auto()
@@ -34,6 +36,7 @@ class Duty(Enum):
     CHALLENGE = auto()
     CONCLUDE = auto()
     CLOSE = auto()
+    PAY = auto()
     FORGET = auto()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from marketplace.protocol.errors import ConfigError, JournalConflict
 from marketplace.protocol.verdict import Attestation
 from verifier_node.transaction import transaction
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE votes (
@@ -59,6 +59,20 @@ CREATE TABLE cases (
 """
 
 
+_SHEETS = """
+CREATE TABLE sheets (
+    chain_id INTEGER NOT NULL,
+    contract TEXT    NOT NULL,
+    batch    INTEGER NOT NULL,
+    root     BLOB    NOT NULL,
+    verifier TEXT    NOT NULL,
+    sheet    BLOB    NOT NULL,
+    salt     BLOB    NOT NULL,
+    PRIMARY KEY (chain_id, contract, batch, root, verifier)
+) STRICT
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What a vote answers. rounds and verifier are checksum addresses; subject has 32 bytes."""
@@ -77,6 +91,26 @@ class Vote:
     attestation: Attestation
     salt: bytes
     cid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SheetKey:
+    """What a score sheet is about. contract, verifier: checksum addresses; root: of the batch, so
+    that a reorg that gives its number to other content asks for another sheet."""
+
+    chain_id: int
+    contract: str
+    batch: int
+    root: bytes
+    verifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A packed score sheet and its 32-byte salt."""
+
+    sheet: bytes
+    salt: bytes
 
 
 class Stance(StrEnum):
@@ -136,13 +170,15 @@ class Journal:
                         self._db.execute(statement)
                 if version in (0, 1):
                     self._db.execute(_CASES)
+                if version in (0, 1, 2):
+                    self._db.execute(_SHEETS)
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         except sqlite3.DatabaseError as error:
             raise ConfigError(
                 f"{path} is not a verifier's journal ({error})",
                 fix="point --journal at the node's own file, or at a new one for a new key",
             ) from error
-        if version not in (0, 1, SCHEMA_VERSION):
+        if version not in (0, 1, 2, SCHEMA_VERSION):
             raise ConfigError(
                 f"{path} has journal version {version}, this program knows {SCHEMA_VERSION}",
                 fix="run the program version that wrote it",
@@ -185,6 +221,31 @@ class Journal:
                         vote.salt,
                         vote.cid,
                     ),
+                )
+
+    def find_sheet(self, key: SheetKey) -> Sheet | None:
+        """The recorded score sheet, or None."""
+        row = self._db.execute(
+            "SELECT sheet, salt FROM sheets WHERE chain_id = ? AND contract = ? AND batch = ?"
+            " AND root = ? AND verifier = ?",
+            astuple(key),
+        ).fetchone()
+        return None if row is None else Sheet(*row)
+
+    def record_sheet(self, key: SheetKey, sheet: Sheet) -> None:
+        """Writes a score sheet to disk before it returns; another one for the same batch raises
+        JournalConflict: a judge may not grade twice and choose."""
+        with transaction(self._db):
+            known = self.find_sheet(key)
+            if known is not None and known != sheet:
+                raise JournalConflict(
+                    f"batch {key.batch} is already graded, with another sheet or salt",
+                    fix="the recorded sheet stands; a key must have one journal only",
+                )
+            if known is None:
+                self._db.execute(
+                    "INSERT INTO sheets VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (*astuple(key), sheet.sheet, sheet.salt),
                 )
 
     def case(self, court: str, watcher: str, batch: int, root: bytes, number: int) -> Case | None:

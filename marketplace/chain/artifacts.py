@@ -27,6 +27,7 @@ MARKET_CONTRACTS: Final[dict[str, str]] = {
     "court": "Court",
     "audits": "Audits",
     "royalties": "Royalties",
+    "sheets": "ScoreSheets",
 }
 """Short name -> contract, in the order in which they are deployed (the market checks what came
 before it)."""

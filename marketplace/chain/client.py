@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from eth_utils.address import to_checksum_address
 
-from marketplace.chain.paying import Payment, SigningClient
+from marketplace.chain.paying import Payment
 from marketplace.chain.records import (
     BountyTerms,
     CheckpointShares,
@@ -24,6 +24,7 @@ from marketplace.chain.records import (
     ContentId,
     Sent,
 )
+from marketplace.chain.sheet_calls import SheetSigner
 from marketplace.protocol.beacons import signature_halves
 from marketplace.protocol.disputes import Children, Claim, LeafVerdict, Opened, node_tuple
 from marketplace.protocol.errors import InvalidValue
@@ -56,7 +57,7 @@ class Reveal:
     verdicts: ContentAddress
 
 
-class MarketClient(SigningClient):
+class MarketClient(SheetSigner):
     """Reads and writes of one deployment with one key; made as a SigningClient is."""
 
     # --- money -----------------------------------------------------------------------

@@ -82,6 +82,7 @@ _LINKS: Final = {
     },
     "audits": {"market": "market", "evidence": "evidence"},
     "royalties": {"ledger": "ledger", "checkpoints": "checkpoints"},
+    "sheets": {"market": "market", "rounds": "rounds", "escrow": "escrow"},
 }
 """contract -> its getter -> the contract it must name."""
 
@@ -330,6 +331,7 @@ def _arguments(
         ),
         "audits": (where["market"], where["evidence"]),
         "royalties": (where["ledger"], where["checkpoints"]),
+        "sheets": (where["market"],),
     }
 
 

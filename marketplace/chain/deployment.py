@@ -173,6 +173,7 @@ class _AddressesFile(_Strict):
     court: Address
     audits: Address
     royalties: Address
+    sheets: Address
 
 
 class _BeaconFile(_Strict):

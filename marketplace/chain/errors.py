@@ -34,6 +34,7 @@ from marketplace.chain.records import (
     RandomnessStatus,
     RoundPhase,
     SeatState,
+    SheetPhase,
     Token,
 )
 from marketplace.chain.sentences import SENTENCES
@@ -61,6 +62,7 @@ _ENUMS: Final[dict[str, type[IntEnum]]] = {
         RandomnessStatus,
         RoundPhase,
         SeatState,
+        SheetPhase,
         Tier,
     )
 }

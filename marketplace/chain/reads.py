@@ -11,7 +11,6 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
-from marketplace.chain.connection import Connection
 from marketplace.chain.records import (
     Announced,
     Appeal,
@@ -40,6 +39,7 @@ from marketplace.chain.records import (
     Verifier,
 )
 from marketplace.chain.rpc import node_errors
+from marketplace.chain.sheet_reads import SheetReader
 from marketplace.protocol import commitments
 from marketplace.protocol.disputes import Children, LeafVerdict, Subtree
 from marketplace.protocol.errors import InvalidValue
@@ -51,7 +51,7 @@ from marketplace.protocol.verdict import Attestation, SumNode
 _ZERO_ADDRESS = "0x" + "00" * 20
 
 
-class MarketReader(Connection):
+class MarketReader(SheetReader):
     """Typed reads of one deployment; made as a Connection is."""
 
     # --- money -----------------------------------------------------------------------

@@ -40,6 +40,15 @@ class RoundPhase(IntEnum):
     CLOSED = 6
 
 
+class SheetPhase(IntEnum):
+    """Of a batch's score sheets."""
+
+    NONE = 0
+    COMMITTING = 1
+    REVEALING = 2
+    CLOSED = 3
+
+
 class SeatState(IntEnum):
     NONE = 0
     DRAWN = 1

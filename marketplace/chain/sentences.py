@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from marketplace.chain.sheet_sentences import SHEET_SENTENCES
+
 _MODULE_ONLY = "only the market's own contracts may call this, not {caller}"
 _WRONG_FILE = "check that the deployment file belongs to this version of the software"
 
@@ -391,6 +393,8 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "open the audit once it is attested",
     ),
     "Audits_AlreadyOpened": ("the audit of batch {batch} is already open", None),
+    # --- score sheets ---
+    **SHEET_SENTENCES,
     # --- checkpoints ---
     "CheckpointRegistry_UnknownCheckpoint": (
         "there is no checkpoint {checkpoint}",

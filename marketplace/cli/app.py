@@ -22,6 +22,7 @@ from marketplace.cli import (
     environments,
     experts,
     export,
+    juries,
     lineage,
     mining,
     models,
@@ -56,6 +57,7 @@ app.add_typer(randomness.app, name="randomness")
 app.command("watch")(watching.watch)
 app.add_typer(disputes.app, name="dispute")
 app.add_typer(audits.app, name="audit")
+app.add_typer(juries.app, name="jury")
 app.command("train")(training.train)
 app.add_typer(lineage.app, name="model")
 models.app.command("expert")(experts.expert)

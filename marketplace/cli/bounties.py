@@ -12,6 +12,7 @@ from marketplace.chain.errors import show_time
 from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import Bounty, BountyTerms
 from marketplace.cli.context import of
+from marketplace.cli.juries import class_of, judging_terms
 from marketplace.cli.options import AsJson, BountyId
 from marketplace.cli.output import emit_json, facts, say, table
 from marketplace.protocol.errors import ConfigError
@@ -66,11 +67,19 @@ def create(
         str | None,
         typer.Option(help="tiers A, B: whose checkpoints are the policy; your own without it"),
     ] = None,
+    judge_pay: Annotated[
+        str | None,
+        typer.Option(help="class rubric: tokens for each judge for grading one trace"),
+    ] = None,
+    judge_pot: Annotated[
+        str | None, typer.Option(help="class rubric: tokens to put in for the judges")
+    ] = None,
 ) -> None:
     """Open a bounty and fund it. Prints its id."""
     chosen = _member(Tier, tier, "tier")
     rule = _member(PayRule, pay, "pay rule")
     client = of(ctx).client()
+    judging = judging_terms(of(ctx), parse_environment(environment), fee, judge_pay, judge_pot)
     terms = BountyTerms(
         environment=parse_environment(environment),
         trainer=None if chosen is Tier.C else (trainer or client.address),
@@ -83,6 +92,10 @@ def create(
         fee_per_trace=client.token.parse(fee),
     )
     bounty, _ = client.create_bounty(terms, client.token.parse(amount))
+    if judging is not None:
+        each, pot = judging
+        client.open_pot(bounty, each)
+        client.fund_pot(bounty, pot)
     print(bounty)
 
 
@@ -116,7 +129,7 @@ def show(ctx: typer.Context, bounty: BountyId, as_json: AsJson = False) -> None:
     reader = of(ctx).reader()
     found = reader.bounty(bounty)
     if as_json:
-        emit_json(_record(found))
+        emit_json(_record(reader, found, class_of(of(ctx), found.terms.environment)))
         return
     money, terms = reader.token.format, found.terms
     facts(
@@ -124,6 +137,8 @@ def show(ctx: typer.Context, bounty: BountyId, as_json: AsJson = False) -> None:
         [
             ("poster", found.poster),
             ("environment", "0x" + terms.environment.hex()),
+            ("class", class_of(of(ctx), terms.environment) or "? (its spec can't be had)"),
+            ("judges' pay, pot", _judging(reader, bounty)),
             ("tier, pay rule", f"{Tier(terms.tier).name}, {PayRule(terms.pay_rule).name.lower()}"),
             ("trainer", terms.trainer or "-"),
             ("group size", terms.group_size),
@@ -142,7 +157,10 @@ def list_bounties(ctx: typer.Context, as_json: AsJson = False) -> None:
     reader = of(ctx).reader()
     found = [reader.bounty(number) for number in range(1, reader.bounty_count() + 1)]
     if as_json:
-        emit_json([_record(bounty) for bounty in found])
+        classes: dict[bytes, str | None] = {}
+        for ident in {bounty.terms.environment for bounty in found}:
+            classes[ident] = class_of(of(ctx), ident)
+        emit_json([_record(reader, one, classes[one.terms.environment]) for one in found])
         return
     table(
         "bounties",
@@ -163,12 +181,15 @@ def list_bounties(ctx: typer.Context, as_json: AsJson = False) -> None:
     )
 
 
-def _record(bounty: Bounty) -> dict[str, object]:
-    terms = bounty.terms
+def _record(reader: MarketReader, bounty: Bounty, kind: str | None) -> dict[str, object]:
+    terms, pot = bounty.terms, reader.pot(bounty.id)
     return {
         "id": bounty.id,
         "poster": bounty.poster,
         "environment": terms.environment,
+        "class": kind,
+        "judge_pay": str(pot.per_trace),
+        "judge_pot": str(pot.available),
         "tier": Tier(terms.tier).name,
         "pay_rule": PayRule(terms.pay_rule).name.lower(),
         "trainer": terms.trainer,
@@ -179,6 +200,14 @@ def _record(bounty: Bounty) -> dict[str, object]:
         "available": str(bounty.available),
         "reserved": str(bounty.reserved),
     }
+
+
+def _judging(reader: MarketReader, bounty: int) -> str:
+    pot = reader.pot(bounty)
+    if pot.per_trace == 0:
+        return "-"
+    money = reader.token.format
+    return f"{money(pot.per_trace)} a trace on each sheet, {money(pot.available)}"
 
 
 def _when(reader: MarketReader, deadline: int) -> str:

@@ -25,10 +25,12 @@ from marketplace.gym.spec import (
 )
 from marketplace.gym.trial import TASKS, Trial, TrialBench, examine
 from marketplace.protocol.errors import ConfigError, SpecError, StorageError, TracemarketError
+from marketplace.protocol.sheets import least_fee, least_judge_pay
 from marketplace.storage.assets import fetch_assets
 from marketplace.storage.cid import RAW, Cid
 
 FETCH_SECONDS = 30.0
+_RUBRIC = "no right answers: a jury of verifiers grades, and its median is opinion, not proof"
 
 app = typer.Typer(help="Environments: what is asked and how it is checked.", no_args_is_help=True)
 
@@ -71,10 +73,12 @@ def check(
 ) -> None:
     """Test an environment: same tasks and verdicts in several processes, right answers right,
     junk worth nothing, no leaks; and how many checks a second it takes. Exits 1 if it fails."""
-    trial = _tried(of(ctx), load_spec(spec), tasks)
+    parsed = load_spec(spec)
+    trial = _tried(of(ctx), parsed, tasks)
     if as_json:
-        emit_json({**plain(trial), "passed": trial.passed})
+        emit_json({**plain(trial), "class": parsed.kind, "passed": trial.passed})
     else:
+        say(f"class: {parsed.kind}" + (f" ({_RUBRIC})" if parsed.rubric else ""))
         _show(trial)
     if not trial.passed:
         raise typer.Exit(1)
@@ -87,6 +91,9 @@ def publish(ctx: typer.Context, spec: SpecName, tasks: Tasks = TASKS) -> None:
     context = of(ctx)
     parsed = load_spec(spec)
     trial = _tried(context, parsed, tasks)
+    if parsed.rubric is not None:
+        say(f"class: rubric ({_RUBRIC})")
+        say(_floors(context))
     if not trial.passed:
         raise SpecError(
             f"environment {parsed.name!r} fails: "
@@ -123,17 +130,20 @@ def list_environments(ctx: typer.Context, as_json: AsJson = False) -> None:
         }
         try:
             spec = parse_spec(store.get(Cid(ident, RAW), timeout=5, max_bytes=MAX_SPEC_BYTES))
-            entry |= {"name": spec.name, "description": spec.description}
+            entry |= {"name": spec.name, "class": spec.kind, "description": spec.description}
         except (StorageError, TracemarketError) as error:
-            entry |= {"name": None, "description": f"({type(error).__name__})"}
+            entry |= {"name": None, "class": None, "description": f"({type(error).__name__})"}
         found.append(entry)
     if as_json:
         emit_json(found)
         return
     table(
         "environments",
-        ["id", "name", "author", "what it is"],
-        [(e["id"][:14] + "…", e["name"] or "?", e["author"], e["description"]) for e in found],
+        ["id", "name", "class", "author", "what it is"],
+        [
+            (e["id"][:14] + "…", e["name"] or "?", e["class"] or "?", e["author"], e["description"])
+            for e in found
+        ],
     )
 
 
@@ -146,6 +156,7 @@ def show(
     """Print a spec and example prompts of its held-out tasks."""
     parsed = load_spec(spec)
     print(printable(spec_bytes(parsed).decode()))
+    say(f"class: {parsed.kind}" + (f" ({_RUBRIC})" if parsed.rubric else ""))
     _fetch(of(ctx), parsed)
     environment = Environment(parsed, of(ctx).assets)
     for index in range(tasks):
@@ -227,6 +238,17 @@ def _register(context: Context, spec: EnvironmentSpec) -> str:
     else:
         say(f"it is registered already, by {author}")
     return "0x" + ident.hex()
+
+
+def _floors(context: Context) -> str:
+    reader = context.reader()
+    parameters, money = reader.parameters, reader.token.format
+    fee = least_fee(parameters.min_fee_per_trace)
+    pay = least_judge_pay(parameters.min_fee_per_trace, parameters.committee_size)
+    return (
+        f"its bounties pay at least {money(fee)} for checking a trace, and each judge {money(pay)} "
+        "for grading it"
+    )
 
 
 def _show(trial: Trial) -> None:

@@ -45,11 +45,13 @@ from marketplace.miner.spool import Spool
 from marketplace.protocol.errors import TracemarketError, TransactionTimeout
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.seeds import task_seed
+from marketplace.protocol.sheets import TOP
 from marketplace.protocol.trace import Tier
 from marketplace.storage.embedded import EmbeddedStore
 from verifier_node.checking import BatchChecker
 from verifier_node.daemon import VerifierNode
 from verifier_node.journal import Journal
+from verifier_node.judges import Item
 
 # Generous windows: a phase ends early once everybody has acted.
 PRESET: Final = replace(
@@ -97,6 +99,19 @@ class ScriptedSampler:
             yield tuple(Completion(text, None, None, "stop") for text in group)
 
 
+class ScriptedJudge:
+    """A verifier's judge that knows the completions made beforehand: what is right gets the highest
+    grade, all else none."""
+
+    name = "script"
+
+    def __init__(self) -> None:
+        self.right: set[str] = set()
+
+    def grade(self, rubric: str, items: Sequence[Item]) -> list[int]:
+        return [TOP if item.completion in self.right else 0 for item in items]
+
+
 class Tour:
     """A chain, a market, a poster, a miner and a committee. A context manager."""
 
@@ -104,6 +119,7 @@ class Tour:
         self._folder = folder
         self._assets = folder / "assets"
         self._store = EmbeddedStore(folder / "store")
+        self._judge = ScriptedJudge()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -134,7 +150,13 @@ class Tour:
             self._checker = checker
             nodes.append(
                 VerifierNode(
-                    client, self._store, journal, checker, keeper=place == 0, fetch_seconds=0
+                    client,
+                    self._store,
+                    journal,
+                    checker,
+                    keeper=place == 0,
+                    fetch_seconds=0,
+                    judge=self._judge,
                 )
             )
         self._nodes = nodes
@@ -167,6 +189,7 @@ class Tour:
             (_right(example, environment, task, place), str(example["wrong"]))
             for place, task in enumerate(tasks)
         ]
+        self._judge.right = {right for right, _ in groups}
         mined = miner.mine(bounty, GROUPS, ScriptedSampler(groups))
         check = self._settle(mined.batch)
         items = [

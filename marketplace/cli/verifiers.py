@@ -8,6 +8,13 @@ import typer
 
 from marketplace.chain.reads import MarketReader
 from marketplace.cli.context import of
+from marketplace.cli.judging import (
+    JudgeEndpoint,
+    JudgeFolder,
+    JudgeKey,
+    JudgeModel,
+    make_judge,
+)
 from marketplace.cli.options import AsJson
 from marketplace.cli.output import emit_json, facts, say, table
 from marketplace.cli.watching import (
@@ -208,6 +215,10 @@ def run(
             "brought when half of a window is over, the node brings itself",
         ),
     ] = None,
+    judge: JudgeFolder = None,
+    judge_endpoint: JudgeEndpoint = None,
+    judge_model: JudgeModel = None,
+    judge_key_env: JudgeKey = None,
 ) -> None:
     """Run the node: join committees and juries it is drawn in, check, commit, reveal, defend what
     it signed, collect. The journal in the home directory holds its salts: keep it, and run one
@@ -215,6 +226,7 @@ def run(
     context = of(ctx)
     client, store = context.client(), context.store()
     journal = Journal(context.folder("verifier", f"{client.address}.sqlite"))
+    grader = make_judge(judge, judge_endpoint, judge_model, judge_key_env)
     with make_executor(executor, ray_address, workers, context.assets) as pool:
         checker = make_checker(context, client, store, pool, fetch_seconds)
         tower = None
@@ -232,6 +244,7 @@ def run(
             watchtower=tower,
             beacons=context.beacons_if_any(client),
             relay=None if relay is None else RelayLink(relay, context.account()),
+            judge=grader,
         )
         if once:
             tell(node.run_once())

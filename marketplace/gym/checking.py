@@ -27,6 +27,7 @@ from marketplace.protocol.errors import (
 )
 from marketplace.protocol.payout import Checked
 from marketplace.protocol.seeds import walk_seed
+from marketplace.protocol.sheets import GRID, TOP
 from marketplace.protocol.trace import Tier, Trace, decode_line
 from marketplace.protocol.verdict import (
     FAULTS,
@@ -35,6 +36,7 @@ from marketplace.protocol.verdict import (
     Verdict,
     VerdictTree,
     batch_verdicts,
+    score_reason,
     to_ppm,
 )
 
@@ -122,18 +124,25 @@ def check_batch(
     scorer: ProvenanceScorer | None = None,
     checkpoint_ok: Callable[[int], bool] | None = None,
     earlier: Earlier | None = None,
+    panel: Sequence[int] | None = None,
 ) -> BatchCheck:
     """Judges every trace of a batch. lines: as from open_batch, whole groups only.
 
     randomness: bytes32 of the round; with it the spec's provenance.groups are drawn for scorer.
     checkpoint_ok: whether a checkpoint id counts (None: any does). scorer None: no re-scoring,
     as for a miner that checks its own batch. earlier: what was bought in the batches that the
-    spec's originality.earlier looks back on; None: the batch alone.
+    spec's originality.earlier looks back on; None: the batch alone. panel: of a rubric environment
+    the median grade of every trace; None: as if nothing was worth anything (`for_jury` says what
+    there is to grade).
 
     Raises InvalidValue for terms that can't be checked; SpecError, EnvironmentMismatch and
     CheckerFailed as CheckPool.stream: then there is no verdict at all.
     """
     _check_terms(lines, terms, randomness, scorer)
+    if panel is not None and (spec.rubric is None or len(panel) != len(lines)):
+        raise InvalidValue(
+            f"{len(panel)} grades for {len(lines)} traces of a {spec.kind} environment"
+        )
     review = _Review(spec, terms, checkpoint_ok)
     waiting: deque[_Line] = deque()
     results = pool.stream(spec, review.items(lines, waiting))
@@ -143,6 +152,9 @@ def check_batch(
         groups = len(lines) // terms.group_size
         sampled = sampled_groups(randomness, groups, spec.provenance.groups)
         _rescore(lines, review.lines, sampled, terms, scorer)
+    if panel is not None:
+        for line, grade in zip(review.lines, panel, strict=True):
+            line.grade(grade)
     verdicts = payout.apply(
         terms.pay_rule,
         terms.group_size,
@@ -157,6 +169,16 @@ def check_batch(
         batch_verdicts(terms.batch, verdicts).attestation,
         tuple(_note(line, verdict) for line, verdict in zip(review.lines, verdicts, strict=True)),
     )
+
+
+_AWAITING = frozenset({Reason.WRONG, Reason.DUPLICATE})
+"""The reasons of what waits for a jury: no points, and that its text is a copy."""
+
+
+def for_jury(check: BatchCheck) -> tuple[int, ...]:
+    """The traces of a rubric environment's batch, checked without a panel, that are for the jury to
+    grade. All others have their verdict already."""
+    return tuple(place for place, one in enumerate(check.verdicts) if one.reason in _AWAITING)
 
 
 def sampled_groups(randomness: bytes, groups: int, wanted: int) -> list[int]:
@@ -188,6 +210,13 @@ class _Line:
 
     def refuse(self, reason: Reason, text: str) -> None:
         self.reason, self.text, self.score_ppm = reason, text, 0
+
+    def grade(self, grade: int) -> None:
+        """The jury's median, for what the rules left to it."""
+        if self.reason is Reason.WRONG:
+            self.score_ppm = GRID[grade]
+            self.reason = score_reason(self.score_ppm)
+            self.text = f"the jury's median grade is {grade} of {TOP}"
 
     def checked(self) -> Checked:
         if self.reason is None:
@@ -232,7 +261,9 @@ class _Review:
                     f"but this line is assigned task {task} sample {sample}",
                 )
                 continue
-            line.claimed, line.completion = trace.claimed_score, trace.completion
+            # What a jury thinks is not the miner's to know: a claim about it is no lie.
+            line.claimed = trace.claimed_score if self._spec.rubric is None else None
+            line.completion = trace.completion
             line.original = TextOf.of(trace)
             checkpoint = trace.checkpoint if checkpoint is None else checkpoint
             if broken := self._off_policy(trace, checkpoint):

@@ -177,6 +177,8 @@ class Environment:
                 judgement = self.judge(task, self.reference_completion(task))
             except CheckerFailed as error:
                 raise SpecError(f"the checker fails on its own reference answer: {error}") from None
+            if self.spec.rubric is not None and judgement.reason is not Reason.PARSE_FAILURE:
+                continue
             if judgement.reason is not Reason.CORRECT:
                 raise SpecError(
                     f"the reference answer {_short(task.answer)} of {_short(task.question)} is "
@@ -254,6 +256,9 @@ class Environment:
 
     def _scored(self, task: Task, answer: str) -> object:
         kind = self.spec.scoring.kind
+        if kind == "rubric":
+            # No checker can say: what is readable waits for the jury (check_batch's panel).
+            return Explained(0.0, f"answer {_short(answer)} is for the jury to grade")
         if kind == "exact":
             return float(answer == task.answer.strip())
         if kind == "math_verify":

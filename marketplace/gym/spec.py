@@ -82,6 +82,27 @@ class ScoringSpec(Part):
     kind: Literal["exact", "source", "math_verify"]
 
 
+class RubricScoring(Part):
+    """No right answer: verifiers grade by the rubric, each with a judge of its own, and the score
+    is the median of their grades (docs/juries.md). Another class of environment.
+
+    rubric: what judges are told; it should say what each grade from 0 to 4 means. min_sheets: of
+    judges with any weight, below which a batch has no verdicts and ends void; None for more than
+    half of the first committee. calibrators: addresses whose gold sheets fix the judges' weights;
+    nobody's where there are none.
+    """
+
+    kind: Literal["rubric"]
+    rubric: Annotated[str, Field(min_length=40, max_length=8000)]
+    min_sheets: Annotated[int, Field(ge=1, le=127)] | None = None
+    calibrators: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^0x[0-9a-f]{40}$")], ...], Field(max_length=16)
+    ] = ()
+
+
+Scoring = Annotated[ScoringSpec | RubricScoring, Field(discriminator="kind")]
+
+
 class SamplingSpec(Part):
     """temperature: of the softmax, no top-p, no top-k. max_tokens: per completion."""
 
@@ -151,7 +172,7 @@ class EnvironmentSpec(Part):
     source: SourceSpec
     prompt: PromptSpec = PromptSpec()
     answer: AnswerRule = WholeAnswer(kind="whole")
-    scoring: ScoringSpec
+    scoring: Scoring
     sampling: SamplingSpec = SamplingSpec()
     limits: LimitsSpec = LimitsSpec()
     provenance: ProvenanceSpec = ProvenanceSpec()
@@ -174,6 +195,11 @@ class EnvironmentSpec(Part):
                 f'"whole" and scoring.kind "source", not "{self.answer.kind}" and '
                 f'"{self.scoring.kind}"'
             )
+        if self.rubric is not None and self.source.turns():
+            raise ValueError(
+                f'scoring.kind is "rubric", but source.kind "{self.source.kind}" is of several '
+                "turns: a jury grades one text"
+            )
         scoring = MATH_VERIFY_PACKAGES if self.scoring.kind == "math_verify" else ()
         near = NEAR_PACKAGES if self.originality.near is not None else ()
         needs = (
@@ -189,6 +215,16 @@ class EnvironmentSpec(Part):
                         f"packages has {sorted(self.packages)}"
                     )
         return self
+
+    @property
+    def rubric(self) -> RubricScoring | None:
+        """How it is graded, where it has no right answers; None for a checked environment."""
+        return self.scoring if isinstance(self.scoring, RubricScoring) else None
+
+    @property
+    def kind(self) -> str:
+        """The class of environment: "checked", or "rubric" where a jury scores."""
+        return "checked" if self.rubric is None else "rubric"
 
     def assets(self) -> tuple[Asset, ...]:
         """The data sets that tasks are made of: CIDs, and the most bytes each may have."""

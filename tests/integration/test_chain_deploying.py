@@ -76,6 +76,7 @@ def test_links_and_parameters_are_checked(market) -> None:
         "openings",
         "court",
         "audits",
+        "sheets",
     ):
         mixed = dict(deployment.addresses) | {short: other.address(short)}
         with pytest.raises(ChainError, match="the deployment says"):

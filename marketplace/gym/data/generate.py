@@ -1,4 +1,5 @@
-"""Writes the data set of the built-in environment "word_problems" and puts its CID into the spec.
+"""Writes the data sets of the built-in environments "word_problems" and "polite_refusal" and puts
+their CIDs into the specs.
 
 python marketplace/gym/data/generate.py            writes both
 python marketplace/gym/data/generate.py --check    exits 1 if they are not what it would write
@@ -16,7 +17,7 @@ from marketplace.storage.unixfs import cid_of_bytes
 
 ROWS = 200
 FOLDER = Path(__file__).parent
-SPEC = FOLDER.parent / "specs" / "word_problems.json"
+SPECS = FOLDER.parent / "specs"
 
 
 def _change(rng: Random) -> tuple[str, int]:
@@ -89,7 +90,44 @@ KINDS: tuple[Callable[[Random], tuple[str, int]], ...] = (
 )
 
 
-def rows() -> list[dict[str, str]]:
+_WISHES = (
+    ("a hotel's front desk", "asks for a late check-out at 6 p.m.", "the room is booked again"),
+    ("a bakery", "asks for forty loaves by tomorrow morning", "the oven holds twenty a night"),
+    ("a library", "asks to borrow the local atlas of 1780", "it is read in the building only"),
+    ("a bicycle shop", "asks for a repair today", "both mechanics are booked until Thursday"),
+    ("a software firm", "asks for a refund after five months", "refunds end after thirty days"),
+    ("a dentist's office", "asks to be seen this afternoon", "only emergencies get a place today"),
+    ("a landlord's office", "asks to keep a second dog", "the lease allows one"),
+    ("a museum", "asks to bring a tripod", "tripods are not allowed near the pictures"),
+    ("a travel agent", "asks to change the name on a ticket", "the airline forbids it"),
+    ("a theatre", "asks to be let in after the start", "doors stay closed until the interval"),
+    ("a courier", "asks for delivery on Sunday", "nobody drives on Sundays"),
+    ("a school office", "asks for another pupil's marks", "marks are told to parents only"),
+)
+_MOODS = (
+    "is in a hurry",
+    "is a regular",
+    "sounds upset",
+    "is very friendly",
+    "writes all in capitals",
+)
+
+
+def refusals() -> list[dict[str, str]]:
+    """A reply of each row's own for reference: what there is to grade has no right answer."""
+    return [
+        {
+            "question": f"You write for {who}. A customer who {mood} {wish}. "
+            f"It can't be done: {why}.",
+            "answer": f"Thank you for asking. I am sorry, that is not possible: {why}. "
+            "If you like, I will gladly look for something else with you.",
+        }
+        for mood in _MOODS
+        for who, wish, why in _WISHES
+    ]
+
+
+def problems() -> list[dict[str, str]]:
     """All different questions, in an order of their own."""
     rng = Random(20_260_101)
     found: dict[str, int] = {}
@@ -99,21 +137,35 @@ def rows() -> list[dict[str, str]]:
     return [{"question": question, "answer": str(answer)} for question, answer in found.items()]
 
 
+SETS: dict[str, Callable[[], list[dict[str, str]]]] = {
+    "word_problems": problems,
+    "polite_refusal": refusals,
+}
+
+
 def main(check: bool) -> int:
-    data = "".join(json.dumps(row) + "\n" for row in rows()).encode()
-    path = FOLDER / str(cid_of_bytes(data))
-    spec = json.loads(SPEC.read_text("utf-8"))
+    kept = set()
+    for name, rows in SETS.items():
+        made = rows()
+        data = "".join(json.dumps(row) + "\n" for row in made).encode()
+        path = FOLDER / str(cid_of_bytes(data))
+        kept.add(path)
+        text = (SPECS / f"{name}.json").read_text("utf-8")
+        source = json.loads(text)["source"]
+        if check:
+            same = path.is_file() and path.read_bytes() == data
+            if not same or source["cid"] != path.name or source["rows"] != len(made):
+                print(f"{name}.json or its data set is not what this writes")
+                return 1
+            continue
+        path.write_bytes(data)
+        (SPECS / f"{name}.json").write_text(text.replace(source["cid"], path.name), "utf-8")
+        print(path.name)
     if check:
-        same = path.is_file() and path.read_bytes() == data
-        same = same and spec["source"]["cid"] == path.name and spec["source"]["rows"] == ROWS
-        print("up to date" if same else f"{SPEC.name} or its data set is not what this writes")
-        return 0 if same else 1
-    for old in FOLDER.glob("baf*"):
+        print("up to date")
+        return 0
+    for old in set(FOLDER.glob("baf*")) - kept:
         old.unlink()
-    path.write_bytes(data)
-    text = SPEC.read_text("utf-8")
-    SPEC.write_text(text.replace(spec["source"]["cid"], path.name), "utf-8")
-    print(path.name)
     return 0
 
 

@@ -133,3 +133,20 @@ def test_half_a_frame_is_not_waited_for() -> None:
     with pytest.raises(EOFError):
         _received(reading, time.monotonic() + 60)
     os.close(reading)
+
+
+def test_a_rubric_environment_is_tried_without_a_judge(bench: TrialBench) -> None:
+    trial = examine(builtin_spec("polite_refusal"), bench, tasks=8, rate_seconds=0.05)
+    assert trial.passed, trial.failures
+    (references,) = (one for one in trial.checks if one.name == "references")
+    assert references.detail == "8 of 8 can be read; class rubric: a jury grades them"
+
+
+def test_a_rubric_environments_references_must_be_readable(bench: TrialBench) -> None:
+    spec = builtin_spec("polite_refusal").model_copy(
+        update={"limits": builtin_spec("polite_refusal").limits.model_copy(update={"max_chars": 9})}
+    )
+    trial = examine(spec, bench, tasks=4, rate_seconds=0.05)
+    assert (
+        "over limits.max_chars, 9" in {one.name: one.detail for one in trial.failures}["references"]
+    )

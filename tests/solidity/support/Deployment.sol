@@ -13,6 +13,7 @@ import {IEnvironmentRegistry} from "../../../contracts/src/interfaces/IEnvironme
 import {ILedger} from "../../../contracts/src/interfaces/ILedger.sol";
 import {IRandomness} from "../../../contracts/src/interfaces/IRandomness.sol";
 import {IRoyalties} from "../../../contracts/src/interfaces/IRoyalties.sol";
+import {IScoreSheets} from "../../../contracts/src/interfaces/IScoreSheets.sol";
 import {IRounds} from "../../../contracts/src/interfaces/IRounds.sol";
 import {IVerifierStake} from "../../../contracts/src/interfaces/IVerifierStake.sol";
 import {Parameters} from "../../../contracts/src/libraries/Types.sol";
@@ -48,6 +49,7 @@ abstract contract Deployment is Test {
     ICourt internal court;
     IAudits internal audits;
     IRoyalties internal royalties;
+    IScoreSheets internal sheets;
 
     uint96 internal constant SEAT = 100e6;
     uint64 internal constant DELAY = 2;
@@ -138,6 +140,7 @@ abstract contract Deployment is Test {
         create("Court.sol:Court", abi.encode(market, escrow, ledger, rounds, openings, evidence, parameters));
         audits = IAudits(create("Audits.sol:Audits", abi.encode(market, evidence)));
         create("Royalties.sol:Royalties", abi.encode(ledger, checkpoints));
+        sheets = IScoreSheets(create("ScoreSheets.sol:ScoreSheets", abi.encode(market)));
 
         vm.label(address(token), "token");
         vm.label(address(ledger), "ledger");

@@ -64,7 +64,7 @@ def test_the_id_is_the_sha256_of_the_bytes() -> None:
         ({"source": {"kind": "reasoning_gym"}}, "source.reasoning_gym.task: Field required"),
         ({"source": {"kind": "math_answer", "families": []}}, "families: .*at least 1"),
         ({"source": {"kind": "math_answer", "families": ["a"], "largest": 3}}, "largest: .*got 3"),
-        ({"scoring": {"kind": "vibes"}}, "scoring.kind: .*got 'vibes'"),
+        ({"scoring": {"kind": "vibes"}}, "scoring: Input tag 'vibes'"),
         ({"packages": {}}, r'"reasoning_gym" needs packages\["reasoning-gym"\]'),
         ({"scoring": {"kind": "math_verify"}}, r'"math_verify" needs packages\["math-verify"\]'),
         ({"packages": {"reasoning-gym": 1}}, "packages.reasoning-gym: .*got 1"),

@@ -24,6 +24,7 @@ from marketplace.protocol.disputes import (
     leaf_verdicts,
     root_of,
 )
+from marketplace.protocol.sheets import NO_VERDICT
 from marketplace.protocol.verdict import (
     MALFORMED,
     SOUND,
@@ -61,6 +62,7 @@ def changed(place: int, verdict: Verdict) -> list[Verdict]:
 
 GONE = Finding(UNAVAILABLE, None, "nobody has it")
 GARBAGE = Finding(MALFORMED, None, "not a batch file")
+UNGRADED = Finding(NO_VERDICT, None, "2 score sheets count, 3 are needed")
 WHOLE = found(HONEST)
 
 
@@ -202,3 +204,18 @@ def test_a_jury_that_calls_a_sound_batch_malformed_is_worth_an_appeal() -> None:
     assert worth_appealing(dispute, WHOLE)
     assert not worth_appealing(dispute, GARBAGE)
     assert not worth_appealing(dispute, GONE)
+
+
+def test_verdicts_without_enough_score_sheets_fall():
+    """A committee attests verdicts of a rubric environment though too few graded: jurors say so
+    with one voice, whatever the verdict, and watchers have the tree opened to one."""
+    assert juror_vote(Kind.LEAF, BATCH, 2, UNGRADED) == NO_VERDICT
+    assert juror_vote(Kind.OPENING, BATCH, 2, UNGRADED) == NO_VERDICT
+    # The content is there, and is a batch.
+    assert juror_vote(Kind.UNAVAILABLE, BATCH, 0, UNGRADED) == SOUND
+    assert juror_vote(Kind.MALFORMED, BATCH, 0, UNGRADED) == SOUND
+    known = file_of(leaf_verdicts(HONEST))
+    made = plan(BATCH, WHOLE.attestation, UNGRADED, lambda: known)
+    assert made.stance is Stance.OPENING
+    # "Unavailable" takes the fees out of the bond of a miner that did nothing wrong: see 017.
+    assert plan(BATCH, UNAVAILABLE, UNGRADED, lambda: known).stance is Stance.LEFT

@@ -11,10 +11,12 @@ import pytest
 
 from marketplace.protocol.errors import ConfigError, JournalConflict
 from marketplace.protocol.verdict import Attestation
-from verifier_node.journal import Case, Journal, Question, Stance, Vote
+from verifier_node.journal import Case, Journal, Question, Sheet, SheetKey, Stance, Vote
 
 QUESTION = Question(31337, "0x" + "11" * 20, 7, b"s" * 32, "0x" + "22" * 20)
 VOTE = Vote(Attestation(b"r" * 32, 5, 1), b"x" * 32, "bafkexample")
+KEY = SheetKey(31337, "0xsheets", 7, b"r" * 32, "0xverifier")
+SHEET = Sheet(b"\x43", b"s" * 32)
 
 
 @pytest.fixture
@@ -114,16 +116,38 @@ def test_a_case_survives_the_process_and_is_open_until_it_is_finished(path: Path
         assert again.open_cases("court", "me") == []
 
 
-def test_a_journal_of_the_first_version_is_taken_over(path: Path) -> None:
+@pytest.mark.parametrize(("version", "later"), [(1, ("cases", "sheets")), (2, ("sheets",))])
+def test_a_journal_of_an_earlier_version_is_taken_over(
+    path: Path, version: int, later: tuple[str, ...]
+) -> None:
     journal = Journal(path)
     journal.record(QUESTION, VOTE)
     journal.close()
     database = sqlite3.connect(path)
-    database.execute("DROP TABLE cases")
-    database.execute("PRAGMA user_version = 1")
+    for table in later:
+        database.execute(f"DROP TABLE {table}")
+    database.execute(f"PRAGMA user_version = {version}")
     database.commit()
     database.close()
     taken = Journal(path)
     assert taken.find(QUESTION) == VOTE
     taken.keep_case("court", "me", Case(1, b"r" * 32, 0, Stance.LEAF, place=4))
     assert Journal(path).open_cases("court", "me")[0].place == 4
+    taken.record_sheet(KEY, SHEET)
+    assert Journal(path).find_sheet(KEY) == SHEET
+
+
+def test_a_sheet_is_recorded_once(path: Path) -> None:
+    journal = Journal(path)
+    assert journal.find_sheet(KEY) is None
+    journal.record_sheet(KEY, SHEET)
+    journal.record_sheet(KEY, SHEET)
+    again = Journal(path)
+    assert again.find_sheet(KEY) == SHEET
+    # A judge that changed its mind, or its salt, does not get to choose.
+    for other in (Sheet(b"\x40", SHEET.salt), Sheet(SHEET.sheet, b"o" * 32)):
+        with pytest.raises(JournalConflict, match="batch 7 is already graded"):
+            again.record_sheet(KEY, other)
+    assert again.find_sheet(KEY) == SHEET
+    # The same batch number with other content is another question.
+    assert again.find_sheet(replace(KEY, root=b"q" * 32)) is None
