@@ -261,7 +261,7 @@ def _verdicts_committed(rows: Rows, event: LogEvent) -> None:
         _commit(rows, event, seat, commitment)
 
 
-def _commit(rows: Rows, event: LogEvent, place: int, commitment: bytes) -> None:
+def _commit(rows: Rows, event: LogEvent, place: int, commitment: str) -> None:
     row = rows.need(ROUNDS, event.args["round"])
     seat = rows.need(SEATS, row.id, place)
     rows.put(
