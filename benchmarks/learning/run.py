@@ -39,7 +39,7 @@ SEEDS = (1, 2, 3)
 TUNING_SEEDS = (101, 102)
 TURNS = 8
 GROUPS = 96
-TEACHING = 300
+TEACHING = 800
 HELD_OUT = 250
 LEARNING_RATES: dict[Method, float] = {"ours": 1e-3, "trl": 1e-3, "sft": 1e-3}
 """Of each method. Choose them with --tune, whose seeds are not those of the results."""
