@@ -3,7 +3,7 @@
 A step moves most weights by less than half a unit in the last place of bf16, so rounding to the
 nearest would undo it. Rounding at random, up with the chance that the weight lies on its way
 up, is right on average: a few weights in a hundred move by a whole unit, the others stay as
-they were in the parent. Then a checkpoint is half as large, and its delta small (trainer docs).
+they were in the parent. Then a checkpoint is half as large (docs/training.md).
 
 Source: Gupta et al., "Deep Learning with Limited Numerical Precision", arXiv 1502.02551.
 """

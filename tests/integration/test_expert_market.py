@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from test_replayed_market import SPEC, Replaying, policy  # noqa: F401  (a fixture)
-from tiny_policy import tiny_policy
 
 from marketplace.chain.deployment import save_deployment
 from marketplace.chain.keystore import create_keystore
@@ -110,11 +109,6 @@ def test_experts_from_traces_to_a_composed_module(
     opened = loop.judged(mined.batch)
     assert opened.attestation.faults == 0
     assert opened.attestation.units > 0
-    # Another model's traces are not what the expert would have written.
-    other = TransformersSampler(tiny_policy(1, context=512), "t")
-    lied = loop.miner().mine(bounty, GROUPS, other, checkpoint=first)
-    assert loop.judged(lied.batch).attestation.faults > 0
-
     # The second turn starts where the first ended.
     folder = tmp_path / "second"
     start = Start(cache.folder(base), str(_cid(market, base)), cache.folder(first))
