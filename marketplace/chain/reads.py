@@ -32,12 +32,12 @@ from marketplace.chain.records import (
     RandomnessStatus,
     Round,
     RoundPhase,
-    RoyaltySums,
     Seat,
     SeatState,
     Standing,
     Verifier,
 )
+from marketplace.chain.royalty_reads import RoyaltyReader
 from marketplace.chain.rpc import node_errors
 from marketplace.chain.sheet_reads import SheetReader
 from marketplace.protocol import commitments
@@ -51,7 +51,7 @@ from marketplace.protocol.verdict import Attestation, SumNode
 _ZERO_ADDRESS = "0x" + "00" * 20
 
 
-class MarketReader(SheetReader):
+class MarketReader(RoyaltyReader, SheetReader):
     """Typed reads of one deployment; made as a Connection is."""
 
     # --- money -----------------------------------------------------------------------
@@ -463,22 +463,6 @@ class MarketReader(SheetReader):
     def latest_checkpoint(self, trainer: str) -> int | None:
         """A trainer's newest checkpoint; None where it has none."""
         return self._read("checkpoints", "latestOf", _address(trainer)) or None
-
-    # --- royalties -------------------------------------------------------------------
-
-    def royalties(self, checkpoint: int) -> RoyaltySums:
-        """What came in for a checkpoint and where it went."""
-        sums = self._read("royalties", "accountOf", _id(checkpoint, "checkpoint"))
-        return RoyaltySums(*sums)
-
-    def royalty_collected(self, checkpoint: int, index: int) -> int:
-        """What share `index` has collected in all."""
-        place = uint(index, 256, "index")
-        return int(self._read("royalties", "collectedOf", _id(checkpoint, "checkpoint"), place))
-
-    def royalty_due_to_parent(self, checkpoint: int) -> int:
-        """What could be passed on to the parent now."""
-        return int(self._read("royalties", "passOnDue", _id(checkpoint, "checkpoint")))
 
 
 def _place(content: Mapping[str, Any]) -> ContentId:
