@@ -24,6 +24,10 @@ class Weights(Protocol):
         """The environment's turn is done, and its checkpoint is in the folder."""
         ...
 
+    def roll_back(self) -> None:
+        """The turn that was just trained is not kept: the next one starts where it started."""
+        ...
+
     def needs(self, folder: Path) -> bool:
         """Whether a checkpoint folder of the run is still wanted."""
         ...
@@ -54,6 +58,9 @@ class WholeModel:
         # Trained in place: what is in memory is what the folder holds. Where the turn was done
         # by an earlier process, nothing is in memory yet.
         self._folder = folder
+
+    def roll_back(self) -> None:
+        self._loaded = None
 
     def needs(self, folder: Path) -> bool:
         return folder == self._folder
@@ -86,6 +93,9 @@ class AdapterEach:
 
     def advance(self, environment: str, folder: Path) -> None:
         self._folders[environment] = folder
+
+    def roll_back(self) -> None:
+        self._loaded = None
 
     def needs(self, folder: Path) -> bool:
         return folder in self._folders.values()

@@ -14,8 +14,8 @@ def rolls_back(before: Evaluation, after: Evaluation, settings: TrainSettings) -
     """Whether to go on from the parent: pass@1 on the same tasks fell by more than
     `rollback_sigmas` paired standard errors. before: the parent's. after: the child's.
 
-    A child that is rolled back stays registered; the next turn starts from the parent, and the
-    batches that were trained on are not used again.
+    A child that is rolled back is not registered, so that miners go on with the parent; the next
+    turn starts from there too.
     """
     return fell(paired_gain(before, after), settings.rollback_sigmas)
 

@@ -33,6 +33,7 @@ from trainer.measured import write_evaluation
 from trainer.metrics import Streams, step_values
 from trainer.recipe import Plan, Recipe, plans
 from trainer.report import spending_rows, write_report
+from trainer.rollback import rolls_back
 from trainer.state import TrainState, load_state, save_state, write_atomically
 from trainer.turn import Trained, train_on_batches
 from trainer.verify import PolicyOf
@@ -189,9 +190,13 @@ def run_recipe(
                     told,
                     options,
                     parent=weights.number(plan.environment, first, records),
+                    before=_kept_evaluation(plan.environment, start, records),
                     steps=steps,
                 )
-            weights.advance(plan.environment, folder.turn(plan.turn) / "checkpoint")
+            if record["rolled_back"]:
+                weights.roll_back()
+            else:
+                weights.advance(plan.environment, folder.turn(plan.turn) / "checkpoint")
             records.append(record)
             _forget(folder, weights, plan.turn)
             # Drawing takes seconds: not after every turn of a quick run.
@@ -216,6 +221,7 @@ def _turn(
     options: Options,
     *,
     parent: int,
+    before: dict[str, Any] | None,
     steps: int,
 ) -> dict[str, Any]:
     place = folder.turn(plan.turn)
@@ -257,7 +263,14 @@ def _turn(
         options.say(f"turn {plan.turn}: evaluating {plan.environment}")
         found[plan.environment] = evaluate(policy, plan.environment)
         write_evaluation(made, _id(found[plan.environment]), found[plan.environment])
-    checkpoint = trader.publish(plan, trained)
+    rolled_back = (
+        before is not None
+        and evaluate is not None
+        and rolls_back(evaluation_of(before), evaluation_of(found[plan.environment]), plan.settings)
+    )
+    if rolled_back:
+        options.say(f"turn {plan.turn}: worse on held-out tasks; going on from {parent}")
+    checkpoint = parent if rolled_back else trader.publish(plan, trained)
     metrics = trained.metrics
     record = {
         "turn": plan.turn,
@@ -265,6 +278,7 @@ def _turn(
         "environment": plan.environment,
         "parent": parent,
         "checkpoint": checkpoint,
+        "rolled_back": rolled_back,
         "traces": trained.dataset.traces,
         "groups": metrics.groups,
         "tokens": metrics.tokens,
@@ -284,6 +298,15 @@ def _turn(
     told.tell(steps + len(metrics.steps), values)
     folder.finish(plan.turn, record)
     return record
+
+
+def _kept_evaluation(
+    name: str, start: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """The newest evaluation on an environment of what the next turn starts from, or before it."""
+    seen = [start, *(one for one in records if not one["rolled_back"])]
+    found = [one["evaluations"][name] for one in seen if name in one["evaluations"]]
+    return found[-1] if found else None
 
 
 def weights_hash(folder: Path) -> str:
@@ -336,7 +359,7 @@ def _report(
     if trader.unit is not None:
         # By the first environment: money per point is of one accuracy.
         name = recipe.environments[0]
-        seen = [(0, start), *((one["turn"], one) for one in records)]
+        seen = [(0, start), *((one["turn"], one) for one in records if not one["rolled_back"])]
         accuracy = {
             turn: one["evaluations"][name]["pass_at_1"]
             for turn, one in seen
@@ -373,7 +396,9 @@ def _compared(
     """Before and after on one environment."""
     before = start["evaluations"].get(name)
     seen = [
-        (one["turn"], one["evaluations"][name]) for one in records if name in one["evaluations"]
+        (one["turn"], one["evaluations"][name])
+        for one in records
+        if name in one["evaluations"] and not one["rolled_back"]
     ]
     if before is None or not seen:
         return None

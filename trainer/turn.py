@@ -147,6 +147,7 @@ def publish(
     parent: int,
     root: bytes,
     parent_folder: Path | None = None,
+    stored: Cid | None = None,
     split: Split = USUAL_SPLIT,
     pass_on_ppm: int = USUAL_PASS_ON,
 ) -> tuple[int, Cid]:
@@ -154,9 +155,10 @@ def publish(
     that follow from the dataset. Returns its id and CID.
 
     parent_folder: the parent as it was fetched; whoever has it too need only fetch what changed
-    since. pass_on_ppm: what the parent gets of the royalties; nothing where there is no parent.
-    Content first: whoever sees the registration can fetch it. Raises CheckpointError where the
-    folder's record does not lead to `root`.
+    since. stored: the folder's CID where it is in the store already. pass_on_ppm: what the parent
+    gets of the royalties; nothing where there is no parent. Content first: whoever sees the
+    registration can fetch it. Raises CheckpointError where the folder's record does not lead to
+    `root`.
     """
     contributions = []
     if root != ZERO32:
@@ -170,7 +172,7 @@ def publish(
         contributions = contributions_of(client, entries)
     shares = derive_shares(client.address, contributions, split)
     listed = store.put(encode_shares(shares))
-    cid = put_checkpoint(store, folder, parent=parent_folder)
+    cid = stored or put_checkpoint(store, folder, parent=parent_folder)
     passed_on = pass_on_ppm if parent else 0
     terms = CheckpointShares(shares.root, len(shares.shares), passed_on, listed)
     checkpoint, _ = client.register_checkpoint(parent, cid, root, terms)

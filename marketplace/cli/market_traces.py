@@ -133,7 +133,7 @@ class MarketTrader:
             trained.folder,
             parent=trained.parent,
             root=trained.dataset_root,
-            parent_folder=parent_folder,
+            stored=cid,
             split=self.split,
             pass_on_ppm=self.pass_on_ppm,
         )

@@ -255,7 +255,7 @@ class _Run:
         identity = {"v": 1, "recipe": recipe.model_dump(mode="json"), **identity}
         todo = list(plans(recipe))
         results = self._results(todo)
-        if all(place.exists() for place in results.values()) or self._out.is_file():
+        if (results and all(place.exists() for place in results.values())) or self._out.is_file():
             self._finished(results)
             return
         if recipe.adapter is None and self._out.exists():
@@ -282,17 +282,21 @@ class _Run:
                 options(self._save_every),
                 first=first,
             )
-        for turn, place in results.items():
+        for turn, place in self._results(todo).items():
             if not place.exists():
                 _move(folder.turn(turn) / "checkpoint", place)
             shutil.rmtree(folder.turn(turn), ignore_errors=True)
         _tell(report, folder, self._out, registered=trader.unit is not None)
 
     def _results(self, todo: Sequence[Plan]) -> dict[int, Path]:
-        """Where the checkpoints of which turns end up: the last one, or each adapter's last."""
+        """Where the checkpoints of which turns end up: the last one, or each adapter's last, of
+        those that were not rolled back."""
+        kept = [
+            plan for plan in todo if not (self._folder.done(plan.turn) or {}).get("rolled_back")
+        ]
         if self._recipe.adapter is None:
-            return {todo[-1].turn: self._out}
-        last = {plan.environment: plan.turn for plan in todo}
+            return {kept[-1].turn: self._out} if kept else {}
+        last = {plan.environment: plan.turn for plan in kept}
         return {turn: self._out / Path(name).stem[:64] for name, turn in last.items()}
 
     def _finished(self, results: Mapping[int, Path]) -> None:
@@ -468,6 +472,12 @@ def _move(made: Path, out: Path) -> None:
 
 def _tell(report: dict[str, Any], folder: RunFolder, out: Path, *, registered: bool) -> None:
     last = report["turns"][-1]
+    if all(turn["rolled_back"] for turn in report["turns"]):
+        say(
+            "no turn was kept: each did worse on held-out tasks than what it started from "
+            f"(settings.rollback_sigmas); the report is {folder.path / 'report.html'}"
+        )
+        return
     say(
         f"trained checkpoint {last['parent']} on {last['groups']} groups; "
         f"left out: {report['left_out'] or 'nothing'}"

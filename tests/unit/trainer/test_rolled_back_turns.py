@@ -1,0 +1,135 @@
+"""A run whose turns do better and worse: which of them are kept, registered and built on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+import trainer.run
+from trainer.curves import evaluation_record
+from trainer.evaluate import Evaluation
+from trainer.metrics import open_streams
+from trainer.recipe import EvaluationPolicy, Recipe, Stage
+from trainer.run import Bought, Options, RunFolder, run_recipe
+
+SOLVED = {"base": 4, "turn-1": 6, "turn-2": 1, "turn-3": 7}
+"""Of ten tasks with one sample each."""
+
+
+class Weights:
+    """Names of weights instead of weights. `trained`: what a turn has made of them, in place."""
+
+    def __init__(self) -> None:
+        self.kept = self.trained = "base"
+        self.started: list[str] = []
+
+    def policy(self, environment):
+        return self
+
+    def advance(self, environment, folder):
+        self.kept = folder.parent.name
+
+    def roll_back(self):
+        self.trained = self.kept
+
+    def needs(self, folder):
+        return folder.parent.name == self.kept
+
+    def number(self, environment, first, records):
+        return records[-1]["checkpoint"] if records else first
+
+    def saving(self, environment):
+        return {}
+
+
+class Trader:
+    unit = None
+
+    def __init__(self) -> None:
+        self.registered: list[int] = []
+
+    def spec(self, environment):
+        return None
+
+    def buy(self, plan, policy, parent):
+        return Bought([], None)
+
+    def publish(self, plan, trained):
+        self.registered.append(plan.turn)
+        return 10 + plan.turn
+
+
+def train(policy, parent, batches, spec, settings, folder, **_):
+    policy.started.append(policy.trained)
+    folder.mkdir(parents=True)
+    policy.trained = folder.parent.name
+    (folder / "model.safetensors").write_text(policy.trained)
+    return SimpleNamespace(
+        dataset=SimpleNamespace(traces=8, mean_score=0.5, mean_tokens=3.0, skipped={}),
+        metrics=SimpleNamespace(groups=2, tokens=16, steps=(), dropped={}, stopped_early=False),
+    )
+
+
+def evaluate(policy, environment):
+    scores = tuple((float(task < SOLVED[policy.trained]),) for task in range(10))
+    return evaluation_record(Evaluation(scores), environment="0x01")
+
+
+@pytest.fixture
+def play(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer.run, "train_on_batches", train)
+    monkeypatch.setattr(trainer.run, "write_report", lambda *_: None)
+
+    def run(**settings):
+        recipe = Recipe(
+            v=1,
+            name="three",
+            environments=("sums",),
+            evaluation=EvaluationPolicy(tasks=10, samples=1),
+            settings=settings,
+            stages=(Stage(name="rl", kind="rl", turns=3),),
+        )
+        weights, trader, folder = Weights(), Trader(), RunFolder(tmp_path)
+        report = run_recipe(
+            recipe,
+            weights,
+            folder,
+            trader,
+            evaluate,
+            lambda steps: open_streams([], tmp_path, steps=steps, run="run", config={}),
+            Options(),
+            first=10,
+        )
+        return weights, trader, report
+
+    return run
+
+
+def test_a_turn_that_did_worse_is_neither_registered_nor_built_on(play, tmp_path):
+    weights, trader, report = play()
+    assert weights.started == ["base", "turn-1", "turn-1"]
+    assert trader.registered == [1, 3]
+    turns = report["turns"]
+    assert [turn["rolled_back"] for turn in turns] == [False, True, False]
+    assert [(turn["parent"], turn["checkpoint"]) for turn in turns] == [
+        (10, 11),
+        (11, 11),
+        (11, 13),
+    ]
+    assert (tmp_path / "turn-3" / "checkpoint").exists()
+    assert not (tmp_path / "turn-2").exists()
+
+
+def test_a_run_that_goes_on_knows_what_was_rolled_back(play, tmp_path):
+    play()
+    (tmp_path / "turn-3.json").unlink()  # killed before the last turn was done
+    weights, trader, report = play()
+    assert (weights.kept, trader.registered) == ("turn-3", [3])
+    assert [turn["parent"] for turn in report["turns"]] == [10, 11, 11]
+
+
+def test_how_much_worse_is_a_setting(play):
+    _, trader, report = play(rollback_sigmas=100.0)
+    assert trader.registered == [1, 2, 3]
+    assert not any(turn["rolled_back"] for turn in report["turns"])
