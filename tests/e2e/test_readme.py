@@ -14,7 +14,7 @@ BASE_MODEL = ROOT / "build" / "models" / "smollm2-135m"
 @pytest.mark.model
 def test_the_readmes_commands_run_as_they_stand(tmp_path):
     blocks = commands("README.md")
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     # Ports that others may use, and the base model that set-up has made already: nothing else
     # is changed.
     story = "\n".join(blocks).replace("8545", free_port()).replace("8600", free_port())
