@@ -416,11 +416,13 @@ contract MarketHandler is PublicSteps {
         }
     }
 
-    /// An answer by somebody who has the tree, a question, or the end.
+    /// An answer by somebody who has the tree, a question or, now and then, none in time, or the end.
     function _move(uint64 dispute, uint256 seed) private {
         IOpenings.Status status = openings.statusOf(dispute);
         if (status == IOpenings.Status.Asked) {
             if (_storyDisputed[dispute] != 0) _answer(dispute, Story(_storyDisputed[dispute] - 1));
+        } else if (status == IOpenings.Status.Answered && _dice(seed, "tired") % 12 == 0) {
+            _pass(_parameters().openingWindow + 1);
         } else if (status == IOpenings.Status.Answered) {
             vm.prank(court.get(dispute).challenger);
             openings.ask(dispute, _dice(seed, "side") % 2 == 0);
