@@ -3,9 +3,9 @@ pragma solidity 0.8.37;
 
 import {Permit} from "../libraries/Types.sol";
 
-/// The only contract that holds tokens. Double entry: every token belongs to an account's withdrawable balance or is
-/// held for one of the modules (escrow, stake, market, court, royalties). Modules move entries; only an account's own call moves
-/// tokens out. There is no owner.
+/// Holds the market's tokens, all but what judges are paid (IScoreSheets). Double entry: every token belongs to an account's
+/// withdrawable balance or is held for one of the modules (escrow, stake, market, court, royalties). Modules move entries;
+/// only an account's own call moves tokens out. There is no owner.
 interface ILedger {
     event Collected(address indexed module, address indexed from, uint256 amount, uint256 fromBalance);
     event Deposited(address indexed account, uint256 amount);

@@ -18,12 +18,12 @@ import {ParameterRules} from "../../../contracts/src/libraries/ParameterRules.so
 import {Attestation, BountyTerms, ContentId, Parameters, Verdict} from "../../../contracts/src/libraries/Types.sol";
 import {VerdictFaults} from "../../../contracts/src/libraries/VerdictFaults.sol";
 import {Action} from "./Actions.sol";
-import {PublicSteps} from "./PublicSteps.sol";
+import {Picks} from "./Picks.sol";
 import {SmallTrees} from "./SmallTrees.sol";
 
 /// Plays every role of a small market, one action a call, each chosen by a seed from what is possible now (and nothing
 /// where nothing is). No action may revert. `done` counts the actions that did something.
-contract MarketHandler is PublicSteps {
+contract MarketHandler is Picks {
     uint256 public constant ACTIONS = uint256(type(Action).max) + 1;
     uint256 internal constant POSTERS = 2;
     uint256 internal constant MINERS = 3;
@@ -416,11 +416,13 @@ contract MarketHandler is PublicSteps {
         }
     }
 
-    /// An answer by somebody who has the tree, a question, or the end.
+    /// An answer by somebody who has the tree, a question or, now and then, none in time, or the end.
     function _move(uint64 dispute, uint256 seed) private {
         IOpenings.Status status = openings.statusOf(dispute);
         if (status == IOpenings.Status.Asked) {
             if (_storyDisputed[dispute] != 0) _answer(dispute, Story(_storyDisputed[dispute] - 1));
+        } else if (status == IOpenings.Status.Answered && _dice(seed, "tired") % 12 == 0) {
+            _pass(_parameters().openingWindow + 1);
         } else if (status == IOpenings.Status.Answered) {
             vm.prank(court.get(dispute).challenger);
             openings.ask(dispute, _dice(seed, "side") % 2 == 0);
@@ -963,85 +965,5 @@ contract MarketHandler is PublicSteps {
         if (_disputed[key]) return false;
         _disputed[key] = true;
         return true;
-    }
-
-    function _pickBounty(uint256 seed) private view returns (uint64) {
-        return uint64(1 + seed % escrow.count());
-    }
-
-    /// @return a bounty before its deadline; zero where there is none, and for one seed in four
-    function _openBounty(uint256 seed) private view returns (uint64) {
-        uint64 number = escrow.count();
-        for (uint64 i; i < number && seed % 4 != 0; ++i) {
-            uint64 bounty = 1 + (uint64(seed % 1e9) + i) % number;
-            if (_now() <= escrow.get(bounty).terms.deadline) return bounty;
-        }
-        return 0;
-    }
-
-    /// @return one in this phase, zero where there is none
-    function _pickBatch(uint256 seed, IBatchMarket.Phase phase) private view returns (uint64) {
-        for (uint256 i; i < _liveBatches.length; ++i) {
-            uint64 batch = _liveBatches[(seed % 1e9 + i) % _liveBatches.length];
-            if (market.phaseOf(batch) == phase) return batch;
-        }
-        return 0;
-    }
-
-    /// @return batch an attested one that can be disputed; mostly one that deserves it
-    /// @return story the story attested, plus one
-    function _pickAttested(uint256 seed) private view returns (uint64 batch, uint8 story) {
-        for (uint256 i; i < _liveBatches.length; ++i) {
-            uint64 candidate = _liveBatches[(seed % 1e9 + i) % _liveBatches.length];
-            if (market.phaseOf(candidate) != IBatchMarket.Phase.Challengeable) continue;
-            (batch, story) = (candidate, _storyOf[candidate][rounds.voteOf(market.get(candidate).attestation)]);
-            if (story != uint8(Story.Truth) + 1 || seed % 3 == 0) return (batch, story);
-        }
-    }
-
-    /// @return one that can be settled beside `batch`, zero where there is none
-    function _anotherBatch(uint64 batch) private view returns (uint64) {
-        for (uint256 i; i < _liveBatches.length; ++i) {
-            if (_liveBatches[i] != batch && market.phaseOf(_liveBatches[i]) == IBatchMarket.Phase.Settleable) {
-                return _liveBatches[i];
-            }
-        }
-        return 0;
-    }
-
-    function _pickDispute(uint256 seed, ICourt.Phase phase) private view returns (uint64) {
-        for (uint256 i; i < _liveDisputes.length; ++i) {
-            uint64 dispute = _liveDisputes[(seed % 1e9 + i) % _liveDisputes.length];
-            if (court.phaseOf(dispute) == phase) return dispute;
-        }
-        return 0;
-    }
-
-    function _pickRound(uint256 seed, function(IRounds.Phase) internal pure returns (bool) fits)
-        private
-        view
-        returns (uint64)
-    {
-        for (uint256 i; i < _liveRounds.length; ++i) {
-            uint64 round = _liveRounds[(seed % 1e9 + i) % _liveRounds.length];
-            if (fits(rounds.phaseOf(round))) return round;
-        }
-        return 0;
-    }
-
-    function _undrawn(IRounds.Phase phase) private pure returns (bool) {
-        return phase == IRounds.Phase.AwaitingRandomness || phase == IRounds.Phase.Drawable;
-    }
-
-    function _committing(IRounds.Phase phase) private pure returns (bool) {
-        return phase == IRounds.Phase.Committing;
-    }
-
-    function _revealing(IRounds.Phase phase) private pure returns (bool) {
-        return phase == IRounds.Phase.Revealing;
-    }
-
-    function _unfinished(IRounds.Phase phase) private pure returns (bool) {
-        return _undrawn(phase) || _drawn(phase);
     }
 }
