@@ -18,12 +18,8 @@ FRESH: Final = "newcomer"
 def _lot(arena: Arena, value: bytes, size: int) -> list[str]:
     """The members that the contract draws with a value, in the present state; nothing is
     changed."""
-    leaves = arena.view_as("rounds", "stake", "draw", value, size, size, [], False)
-    return [_owner(arena, leaf) for leaf in leaves]
-
-
-def _owner(arena: Arena, leaf: int) -> str:
-    return arena.name_of(arena.view("stake", "ownerOf", leaf))
+    _, owners = arena.view_as("rounds", "stake", "draw", value, size, size, [], False)
+    return [arena.name_of(owner) for owner in owners]
 
 
 def _value(arena: Arena, hash_: bytes, round_: int) -> bytes:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from marketplace.chain import carrying as carrying_module
 from marketplace.chain import client as client_module
 from marketplace.chain import paying as paying_module
+from marketplace.chain import sheet_calls as sheet_calls_module
 from marketplace.chain.artifacts import MARKET_CONTRACTS, artifact
 from marketplace.chain.client import MarketClient
 from marketplace.chain.errors import ContractError
@@ -180,7 +182,8 @@ def test_a_bounty_on_an_unknown_environment_is_refused(market, accounts) -> None
 
 
 def test_every_external_function_of_the_contracts_has_a_call() -> None:
-    sources = Path(client_module.__file__).read_text() + Path(paying_module.__file__).read_text()
+    signing = (client_module, paying_module, sheet_calls_module, carrying_module)
+    sources = "".join(Path(one.__file__).read_text() for one in signing)
     for_contracts_only = {
         "Ledger": {"collect", "collectWithPermit", "credit", "shift"},
         "BountyEscrow": {"reserve", "release", "replenish"},
