@@ -1,10 +1,11 @@
 """A task and a model that are small enough to train some hundreds of times on two cores.
 
-Sums of two numbers below 50, the answer's digits from the last to the first ("47+35=" is
-answered "28"). The base model is taught by a careful teacher, then by a sloppy one, who is right as
-often as it gets the carry wrong, and otherwise changes a digit: the model knows the way and is
-unsure, as base models are, and there is room to learn. Held-out sums are in no training text. The checker takes the
-digits before the first other character, as lenient checkers do: whatever follows is not looked at.
+Sums of two numbers below 50, the answer's digits from the last to the first ("47+35=" is answered
+"28"). The base model is taught by a careful teacher, then by a sloppy one, who is right as often
+as it gets the carry wrong, and otherwise changes a digit: the model knows the way and is unsure,
+as base models are, and there is room to learn. Held-out sums are in no training text. The checker
+takes the digits before the first other character, as lenient checkers do: whatever follows is not
+looked at.
 """
 
 from __future__ import annotations

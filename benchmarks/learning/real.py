@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,19 @@ from trainer.data import TrainingGroup
 from trainer.evaluate import heldout_tasks, paired_gain
 from trainer.grpo import TurnMetrics
 
-TURNS, GROUPS, GROUP = 3, 96, 8
-HELD_OUT, SAMPLES = 160, 4
+TURNS, GROUPS, GROUP = 3, 64, 8
+HELD_OUT, SAMPLES = 128, 4
 BACK = 1
 """Turns between the sampler's weights and the parent."""
 
 
-def run(folder: Path, methods: tuple[Method, ...] = tuple(METHODS)) -> dict[str, Any]:
-    """Per method: held-out pass@1 before and after each turn, with standard errors."""
+def run(
+    folder: Path,
+    on_method: Callable[[dict[str, Any]], None],
+    methods: tuple[Method, ...] = tuple(METHODS),
+) -> None:
+    """Per method: held-out pass@1 before and after each turn, with standard errors. on_method:
+    called with what is found so far, after each."""
     environment = Environment(builtin_spec("two_digit_sums"))
     tasks = heldout_tasks(environment, HELD_OUT)
     base = Policy.load(prepare_base_model(folder))
@@ -72,7 +77,7 @@ def run(folder: Path, methods: tuple[Method, ...] = tuple(METHODS)) -> dict[str,
             "masked": _masked(turns),
             "seconds": round(time.monotonic() - start),
         }
-    return found
+        on_method(found)
 
 
 def _dropped(turns: Sequence[TurnMetrics]) -> dict[str, int]:

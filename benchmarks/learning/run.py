@@ -221,8 +221,7 @@ def main() -> None:
         }
         save(record, out)
     if not args.no_real and not args.quick:
-        record["real"] = real.run(args.model)
-        save(record, out)
+        real.run(args.model, lambda found: save(record | {"real": found}, out))
     print(f"wrote {out}/results.json, .md and .png")
 
 
