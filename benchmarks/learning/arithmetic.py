@@ -1,17 +1,18 @@
 """A task and a model that are small enough to train some hundreds of times on two cores.
 
-Sums of two numbers below 50, the answer's digits from the last to the first ("47+35=" is
-answered "28"). The base model is taught by a sloppy teacher, whose answers are right in about
-half of all cases, and otherwise miss a carry or a digit: it knows the way, and is unsure, as base
-models are. Held-out sums are in no training text. The checker takes the digits before the first
-other character, as lenient checkers do: whatever follows is not looked at.
+Sums of two numbers below 50, the answer's digits from the last to the first ("47+35=" is answered
+"28"). The base model is taught by a careful teacher, then by a sloppy one, who is right as often
+as it gets the carry wrong, and otherwise changes a digit: the model knows the way and is unsure,
+as base models are, and there is room to learn. Held-out sums are in no training text. The checker
+takes the digits before the first other character, as lenient checkers do: whatever follows is not
+looked at.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from marketplace.gym.policy import Policy
@@ -27,6 +28,8 @@ STOP = ("\n",)
 MAX_TOKENS = 8
 LIMIT = 50
 HELD_OUT = 5  # one question in so many
+CAREFUL = 0.7
+"""Share of the teaching that the careful teacher has, before the sloppy one."""
 
 
 def questions(*, held_out: bool) -> list[tuple[int, int]]:
@@ -63,14 +66,18 @@ def sampling(samples: int) -> SamplingRules:
     return SamplingRules(group_size=samples, temperature=1.0, max_tokens=MAX_TOKENS, stop=STOP)
 
 
+def careful_answer(question: tuple[int, int], draw: random.Random) -> str:
+    return answer_of(question)
+
+
 def sloppy_answer(question: tuple[int, int], draw: random.Random) -> str:
-    a, b = question
-    right = draw.random()
-    if right < 0.5:
-        return answer_of(question)
-    if right < 0.75:  # forgets the carry
-        return str((a // 10 + b // 10) * 10 + (a % 10 + b % 10) % 10)[::-1]
+    kind = draw.random()
     answer = list(answer_of(question))
+    if kind < 0.35:
+        return "".join(answer)
+    if kind < 0.7:  # forgets the carry, or carries where there is nothing to carry
+        tens, units = (sum(divmod(one, 10)[place] for one in question) for place in (0, 1))
+        return str((tens + (units < 10)) * 10 + units % 10)[::-1]
     place = draw.randrange(len(answer))
     answer[place] = draw.choice("0123456789")
     return "".join(answer)
@@ -98,9 +105,9 @@ def new_policy(seed: int, *, width: int = 64, layers: int = 2) -> Policy:
     return Policy.of(LlamaForCausalLM(config), wrapped)
 
 
-@cache
+@lru_cache(maxsize=2)
 def base_policy(seed: int, *, steps: int) -> Policy:
-    """A model after `steps` steps of the sloppy teacher's texts. Not to be changed: see copy_of."""
+    """A model after `steps` steps of the teachers' texts. Not to be changed: see copy_of."""
     policy, draw = new_policy(seed), random.Random(seed)
     pool = questions(held_out=False)
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=4e-3, weight_decay=0.01)
@@ -108,8 +115,9 @@ def base_policy(seed: int, *, steps: int) -> Policy:
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 4e-3 * min(1.0, (step + 1) / 50) * (1 - 0.9 * step / steps)
+        answer = careful_answer if step < CAREFUL * steps else sloppy_answer
         texts = [
-            (prompt_of(one), prompt_of(one) + sloppy_answer(one, draw) + "\n")
+            (prompt_of(one), prompt_of(one) + answer(one, draw) + "\n")
             for one in draw.choices(pool, k=128)
         ]
         ids, labels = _padded(texts)

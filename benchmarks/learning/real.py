@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +22,21 @@ from marketplace.protocol.hashing import keccak
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
 from trainer.evaluate import heldout_tasks, paired_gain
+from trainer.grpo import TurnMetrics
 
-TURNS, GROUPS, GROUP = 3, 96, 8
-HELD_OUT, SAMPLES = 160, 4
+TURNS, GROUPS, GROUP = 3, 64, 8
+HELD_OUT, SAMPLES = 128, 4
 BACK = 1
 """Turns between the sampler's weights and the parent."""
 
 
-def run(folder: Path, methods: tuple[Method, ...] = tuple(METHODS)) -> dict[str, Any]:
-    """Per method: held-out pass@1 before and after each turn, with standard errors."""
+def run(
+    folder: Path,
+    on_method: Callable[[dict[str, Any]], None],
+    methods: tuple[Method, ...] = tuple(METHODS),
+) -> None:
+    """Per method: held-out pass@1 before and after each turn, with standard errors. on_method:
+    called with what is found so far, after each."""
     environment = Environment(builtin_spec("two_digit_sums"))
     tasks = heldout_tasks(environment, HELD_OUT)
     base = Policy.load(prepare_base_model(folder))
@@ -41,14 +49,15 @@ def run(folder: Path, methods: tuple[Method, ...] = tuple(METHODS)) -> dict[str,
     for method in methods:
         start = time.monotonic()
         weights = [_weights(base)]
-        curve = [before]
+        curve, turns, sizes = [before], [], []
         for turn in range(TURNS):
             back = min(BACK, len(weights) - 1)
             sampler, parent = Policy.load(folder), Policy.load(folder)
             sampler.model.load_state_dict(weights[-1 - back])
             parent.model.load_state_dict(weights[-1])
             sold = _sold(sampler, environment, turn, age=back)
-            train(method, parent, sampler, sold, TrainSettings(seed=turn))
+            turns.append(train(method, parent, sampler, sold, TrainSettings(seed=turn)))
+            sizes.append(sum(len(one.completions) for one in sold))
             weights = [
                 *weights[-BACK:],
                 {n: w.clone() for n, w in parent.model.state_dict().items()},
@@ -63,9 +72,31 @@ def run(folder: Path, methods: tuple[Method, ...] = tuple(METHODS)) -> dict[str,
             "errors": [one.pass_at_1().error for one in curve],
             "gain": gain.value,
             "gain_error": gain.error,
+            "traces": sum(sizes),
+            "dropped": _dropped(turns),
+            "masked": _masked(turns),
             "seconds": round(time.monotonic() - start),
         }
-    return found
+        on_method(found)
+
+
+def _dropped(turns: Sequence[TurnMetrics]) -> dict[str, int]:
+    """Honest traces that were left out, by reason."""
+    found: Counter[str] = Counter()
+    for turn in turns:
+        found.update(turn.dropped)
+    return dict(sorted(found.items()))
+
+
+def _masked(turns: Sequence[TurnMetrics]) -> dict[str, float]:
+    """Share of the tokens of all steps without any weight, by reason."""
+    steps = [step for turn in turns for step in turn.steps]
+    whole = sum(step.tokens for step in steps)
+    found: Counter[str] = Counter()
+    for step in steps:
+        for reason, share in step.masked.items():
+            found[reason] += share * step.tokens / whole
+    return dict(sorted(found.items()))
 
 
 def _weights(policy: Policy) -> dict[str, Any]:
