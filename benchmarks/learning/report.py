@@ -73,10 +73,10 @@ def _tiny(tiny: Results) -> str:
         f"{size['updates']} updates; {size['held_out']} held-out questions, twice each. A cell is "
         "the accuracy after the last turn, ± its standard error over seeds (each seed has a base "
         "model of its own). Right answers that end in junk don't count as right. Learning rates: "
-        + ", ".join(f"{METHODS[name]} {rate:g}" for name, rate in tiny["learning_rates"].items())
-        + f" (`--tune`: the best of {', '.join(f'{one:g}' for one in tiny['tuned_over'])} on two "
-        f"other seeds, fresh and 64 updates stale), {tiny['warmup_steps']} steps of warm-up a turn "
-        f"for all. {tiny['seconds'] / 60:.0f} minutes on one core of a shared machine. The "
+        + ", ".join(f"{METHODS[name]} {_rate(tiny['learning_rates'][name])}" for name in METHODS)
+        + f" (chosen among {', '.join(map(_rate, tiny['tuned_over']))} on seeds of their "
+        f"own, fresh and 64 updates stale), {tiny['warmup_steps']} steps of warm-up a turn for "
+        f"all. {tiny['seconds'] / 60:.0f} minutes on one core of a shared machine. The "
         "default `max_staleness` is 2 checkpoints, which would refuse the traces that are 64 "
         "updates (8 checkpoints) old: they are trained on here to see what the loss makes of them.",
         "",
@@ -170,6 +170,10 @@ def _real(found: Results) -> str:
     return "\n".join(lines)
 
 
+def _rate(value: float) -> str:
+    return f"{value:.0e}".replace("e-0", "e-")
+
+
 def _shown(found: tuple[float, float], *, sign: bool = False) -> str:
     value, error = found
     return f"{value:+.3f} ± {error:.3f}" if sign else f"{value:.3f} ± {error:.3f}"
@@ -190,11 +194,13 @@ def _plot(tiny: Results, file: Path) -> None:
             axes.fill_between(range(len(middle)), low, high, color=_COLOURS[method], alpha=0.15)
         axes.set_title(scenario.name, fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_ylim(0, 1)
+        axes.set_ylim(0.15, 0.7)
     for axes in panels[3:]:
         axes.set_xlabel("turn")
     panels[0].set_ylabel("held-out accuracy")
     panels[3].set_ylabel("held-out accuracy")
     panels[0].legend(frameon=False, fontsize=8, loc="lower right")
-    figure.suptitle("Held-out accuracy; bands: two standard errors over seeds", fontsize=10)
+    figure.suptitle(
+        "Held-out accuracy (axis from 0.15); bands: two standard errors over seeds", fontsize=10
+    )
     figure.savefig(file, dpi=110, metadata={"Software": None})
