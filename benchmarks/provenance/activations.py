@@ -133,7 +133,7 @@ def markdown(results: dict[str, Any]) -> str:
         f"Written by `python {results['written_by']}`; do not edit. {results['model']}, torch "
         f"{results['torch']}, {results['date']}: {results['texts']} texts of "
         f"{results['tokens']} tokens in all, one proof for every 32 tokens, judged in fp32 with "
-        f"the published thresholds (at most {results['thresholds'][0]} of 128 exponents differ, "
+        f"the thresholds (at most {results['thresholds'][0]} of 128 exponents differ, "
         f"mean mantissa error {results['thresholds'][1]:g}, median {results['thresholds'][2]:g}). "
         f"Proving and judging takes {results['cpu_seconds_per_trace']} CPU seconds a trace.",
         "",
