@@ -143,8 +143,9 @@ def _real(found: Results) -> str:
         "",
         f"One seed; {size['turns']} turns of {size['groups']} groups of 8, traces one turn stale "
         f"from the second turn on; {size['held_out']} held-out tasks, {size['samples']} samples; "
-        "the demo's settings for all three. Standard errors are clustered by task, that of the "
-        "gain is paired; one seed says nothing of the spread between runs.",
+        "the demo's learning rate and gates for all three, 8 steps a turn. Standard "
+        "errors are clustered by task, that of the gain is paired; one seed says nothing of the "
+        "spread between runs.",
         "",
         "| method | before | " + " | ".join(f"turn {n + 1}" for n in range(size["turns"]))
         + " | gain | seconds |",
@@ -164,8 +165,8 @@ def _real(found: Results) -> str:
         lines += [
             "",
             f"All of these traces are honest. Of {own['traces']} in informative groups ours left "
-            f"out: {left_out or 'none'}. Of the tokens that it trained on it masked: "
-            f"{masked or 'none'}.",
+            f"out: {left_out or 'none'}. Of the tokens of its steps these shares had no weight "
+            f"(for the caps: of |advantage| x tokens): {masked or 'none'}.",
         ]
     return "\n".join(lines)
 
