@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from marketplace.gym import records
 from marketplace.gym.records import Answer, State
 from marketplace.gym.spec import EnvironmentSpec, spec_bytes
 from marketplace.gym.worker import BUILD_SECONDS, REFUSAL, WALL_FACTOR
-from marketplace.protocol.errors import CheckerFailed, EnvironmentMismatch, SpecError
+from marketplace.protocol.errors import CheckerFailed, EnvironmentMismatch, InvalidValue, SpecError
 from marketplace.protocol.verdict import Reason
 
 ENVIRONMENT: Final = "marketplace.gym.environment:Environment"
@@ -86,6 +90,50 @@ class CheckExecutor(Protocol):
     def close(self) -> None:
         """Ends what it started. May be called twice."""
         ...
+
+
+class StreamingPool(ABC):
+    """What the pools share: a context manager whose end is `close`, and one stream at a time."""
+
+    def __init__(self) -> None:
+        self._streaming = threading.Lock()
+        self._closed = False
+
+    @abstractmethod
+    def stream(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
+        """As CheckExecutor.stream."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """As CheckExecutor.close."""
+
+    def check(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> list[CheckResult]:
+        """The results of all items, in order. Errors as `stream`."""
+        return list(self.stream(spec, items))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _one_stream(self) -> Iterator[None]:
+        if self._closed:
+            raise InvalidValue("the check pool is closed")
+        if not self._streaming.acquire(blocking=False):
+            raise InvalidValue(
+                "the check pool is in use by another stream", fix="use one pool per stream"
+            )
+        try:
+            yield
+        finally:
+            self._streaming.release()
 
 
 @dataclass(slots=True)

@@ -16,12 +16,9 @@ import selectors
 import signal
 import subprocess
 import sys
-import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from marketplace.gym import frames
 from marketplace.gym.jobs import (
@@ -32,6 +29,7 @@ from marketplace.gym.jobs import (
     Header,
     Job,
     Status,
+    StreamingPool,
     in_order,
     packed,
     result_of,
@@ -49,7 +47,7 @@ _START = (
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
-class CheckPool:
+class CheckPool(StreamingPool):
     """Some worker processes. A context manager: leaving it ends and reaps every one of them.
 
     One stream at a time; not for use from several threads at once.
@@ -78,29 +76,13 @@ class CheckPool:
         self.assets = assets
         self._chunk_items, self._chunk_chars = chunk_items, chunk_chars
         self._workers: list[WorkerProcess | None] = [None] * workers
-        self._streaming = threading.Lock()
-        self._closed = False
+        super().__init__()
         self._finalizer = weakref.finalize(self, _end_all, self._workers)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends every worker and its runner and waits for them. May be called twice."""
         self._closed = True
         _end_all(self._workers)
-
-    def check(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> list[CheckResult]:
-        """The results of all items, in order. Errors as `stream`."""
-        return list(self.stream(spec, items))
 
     def stream(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
         """The results in order, as they come; items are only taken as workers get free.
@@ -108,23 +90,17 @@ class CheckPool:
         Raises SpecError or EnvironmentMismatch if the environment can't be built here, and
         CheckerFailed if a worker itself fails repeatedly. Plain (seed, completion) pairs do too.
         """
-        if self._closed:
-            raise InvalidValue("the check pool is closed")
-        if not self._streaming.acquire(blocking=False):
-            raise InvalidValue(
-                "the check pool is in use by another stream", fix="use one pool per stream"
-            )
-        try:
-            folder = None if self.assets is None else os.path.abspath(self.assets)
-            chunks = Chunks(items, self._chunk_items, self._chunk_chars)
-            with selectors.DefaultSelector() as selector:
-                crew = _Crew(self, Header(self._factory, spec, folder), selector)
-                yield from in_order(crew, spec, chunks)
-        finally:
-            for slot, process in enumerate(self._workers):
-                if process is not None and process.job is not None:
-                    self._replace(slot)  # its answer belongs to a stream that nobody reads
-            self._streaming.release()
+        with self._one_stream():
+            try:
+                folder = None if self.assets is None else os.path.abspath(self.assets)
+                chunks = Chunks(items, self._chunk_items, self._chunk_chars)
+                with selectors.DefaultSelector() as selector:
+                    crew = _Crew(self, Header(self._factory, spec, folder), selector)
+                    yield from in_order(crew, spec, chunks)
+            finally:
+                for slot, process in enumerate(self._workers):
+                    if process is not None and process.job is not None:
+                        self._replace(slot)  # its answer belongs to a stream that nobody reads
 
     def _replace(self, slot: int) -> None:
         process, self._workers[slot] = self._workers[slot], None

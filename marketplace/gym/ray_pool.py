@@ -16,11 +16,9 @@ import json
 import logging
 import os
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import marketplace
 from marketplace.gym.jobs import (
@@ -30,6 +28,7 @@ from marketplace.gym.jobs import (
     Chunks,
     Header,
     Job,
+    StreamingPool,
     in_order,
     packed,
 )
@@ -50,7 +49,7 @@ _ASSETS: Final = "its own"
 """Stands for the folder that each actor has for itself."""
 
 
-class RayPool:
+class RayPool(StreamingPool):
     """Actors on a Ray cluster. A context manager: leaving it ends them, and the cluster if it was
     started here.
 
@@ -78,8 +77,7 @@ class RayPool:
         self.assets = assets
         self._factory, self._hash_seed = factory, hash_seed
         self._chunk_items, self._chunk_chars = chunk_items, chunk_chars
-        self._streaming = threading.Lock()
-        self._closed = False
+        super().__init__()
         self._ray, self._started = _connected(address, workers)
         count = workers or int(self._ray.cluster_resources().get("CPU", 1))
         self._actor_class = self._ray.remote(num_cpus=1, max_restarts=0)(RemoteWorker)
@@ -92,17 +90,6 @@ class RayPool:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Ends every actor with its processes. May be called twice."""
         if self._closed:
@@ -113,26 +100,16 @@ class RayPool:
         if self._started:
             self._ray.shutdown()
 
-    def check(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> list[CheckResult]:
-        """The results of all items, in order. Errors as `stream`."""
-        return list(self.stream(spec, items))
-
     def stream(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
         """As CheckPool.stream."""
-        if self._closed:
-            raise InvalidValue("the check pool is closed")
-        if not self._streaming.acquire(blocking=False):
-            raise InvalidValue(
-                "the check pool is in use by another stream", fix="use one pool per stream"
-            )
-        try:
-            chunks = Chunks(items, self._chunk_items, self._chunk_chars, RAY_CHUNK_SECONDS)
-            yield from in_order(_Crew(self, spec), spec, chunks)
-        finally:
-            for slot in self._slots:
-                if slot.job is not None:
-                    self._restart(slot)  # its answer belongs to a stream that nobody reads
-            self._streaming.release()
+        with self._one_stream():
+            try:
+                chunks = Chunks(items, self._chunk_items, self._chunk_chars, RAY_CHUNK_SECONDS)
+                yield from in_order(_Crew(self, spec), spec, chunks)
+            finally:
+                for slot in self._slots:
+                    if slot.job is not None:
+                        self._restart(slot)  # its answer belongs to a stream that nobody reads
 
     # --- actors --------------------------------------------------------------------
 
