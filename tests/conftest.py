@@ -18,6 +18,7 @@ def test_example(market, accounts):
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -226,6 +227,11 @@ def _session_market(accounts: Accounts) -> Iterator[tuple[AnvilNode, Deployment]
 def anvil(_session_market: tuple[AnvilNode, Deployment]) -> Iterator[AnvilNode]:
     node, _ = _session_market
     snapshot = node.snapshot()
+    # A revert takes the chain's clock back too; what reads both clocks wants them side by side.
+    head = node.rpc("eth_getBlockByNumber", "latest", False)
+    behind = int(time.time()) - int(head["timestamp"], 16)
+    if behind > 0:
+        node.increase_time(behind)
     yield node
     node.revert(snapshot)
 
