@@ -59,7 +59,7 @@ print(json.dumps({
     "thread": tried(lambda: __import__("_thread").start_new_thread(print, ())),
     "kill": tried(lambda: os.kill(%(starter)d, 0)),
     "proc": tried(lambda: open("/proc/%(starter)d/environ", "rb").read(10)),
-    "environment": sorted(set(os.environ) - {"PYTHONHASHSEED", "LC_CTYPE", "PWD"}),
+    "environment": sorted(set(os.environ) - {"PYTHONHASHSEED", "LC_CTYPE"}),
     "uid": tried(lambda: os.getuid()),
     "setuid": tried(lambda: os.setuid(0)),
     "memory": tried(lambda: len(bytearray(1 << 33))),
@@ -90,10 +90,10 @@ def native_guarantees(backend: ProcessSandbox) -> Mapping[P, Guarantee]:
         found = attempted(backend)
     except (TracemarketError, RuntimeError, ValueError, OSError) as error:
         return nothing_held(str(error))
-    namespaces = backend.name == "bubblewrap"
+    namespaces = backend.namespaces
     means = "seccomp" if seccomp_filter() is not None else "no seccomp (PyPI pyseccomp, libseccomp)"
     means += " and namespaces" if namespaces else ""
-    dropped = namespaces or os.geteuid() != 0 or _refused(found, "setuid")
+    dropped = bool(namespaces) or os.geteuid() != 0 or _refused(found, "setuid")
     return {
         P.OWN_PROCESS: Guarantee(True, "fork and exec"),
         P.NO_NETWORK: _by(found, means, "socket"),
@@ -109,12 +109,10 @@ def native_guarantees(backend: ProcessSandbox) -> Mapping[P, Guarantee]:
         ),
         P.BOUNDED: _by(found, "RLIMIT_AS, RLIMIT_CPU, clock, pipes read to a limit", "memory"),
         P.NOTHING_LEFT: Guarantee(
-            namespaces or (_refused(found, "fork") and _refused(found, "write")),
+            bool(namespaces) or (_refused(found, "fork") and _refused(found, "write")),
             "its pid namespace ends with it" if namespaces else "it can't start or write anything",
         ),
-        P.NAMESPACES: Guarantee(
-            namespaces, "user, mount, pid, net, ipc, uts, cgroup" if namespaces else "none"
-        ),
+        P.NAMESPACES: Guarantee(bool(namespaces), namespaces or "none"),
         P.DETERMINISTIC: Guarantee(False, "clock, addresses and CPU time differ between runs"),
     }
 

@@ -5,28 +5,43 @@ that no library has to be found here. Whatever fails here ends the process befor
 """
 
 import ctypes
+import mmap
 import os
 import resource
 import signal
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 _MODE_FILTER = 2
+_MOST_PAGES = 1 << 22  # more than any interpreter takes
 
 
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def _space(guess):  # type: ignore[no-untyped-def]
-    """Bytes of address space in use: what the interpreter takes is not the program's."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return guess
+def _space():  # type: ignore[no-untyped-def]
+    """Bytes of address space in use: what the interpreter takes is not the program's.
+
+    The least limit under which one more page can be had, for not every back end shows /proc.
+    """
+    page = mmap.PAGESIZE
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    low, high = 0, _MOST_PAGES if hard == resource.RLIM_INFINITY else hard // page
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (middle * page, hard))
+            mmap.mmap(-1, page).close()
+            high = middle
+        except (OSError, MemoryError):
+            low = middle
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    return low * page
 
 
 def CONFINE(job):  # type: ignore[no-untyped-def]
+    for name in set(os.environ) - {"PYTHONHASHSEED", "LC_CTYPE"}:
+        del os.environ[name]  # PWD and HOME, which runtimes set: the same everywhere
     limits = job["limits"]
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,7 +50,7 @@ def CONFINE(job):  # type: ignore[no-untyped-def]
             raise OSError(ctypes.get_errno(), f"prctl{arguments[0]}")
 
     prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    space = _space(limits["base"]) + limits["memory"]
+    space = _space() + limits["memory"]
     for name, bound in (
         ("AS", space),
         ("CORE", 0),
@@ -49,7 +64,8 @@ def CONFINE(job):  # type: ignore[no-untyped-def]
         hard = resource.getrlimit(kind)[1]
         bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
         resource.setrlimit(kind, (bound, bound))
-    resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu"], limits["cpu"] + 1))
+    # Both limits at once: SIGXCPU, of the lower, does nothing to the first process of a namespace.
+    resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu"], limits["cpu"]))
     if job["uid"] is not None:
         os.setgroups([])
         os.setresgid(job["uid"], job["uid"], job["uid"])

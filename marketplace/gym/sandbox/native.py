@@ -4,7 +4,7 @@
 
 seccomp lets a program compute, read the stdin it has and write to stdout and stderr; every other
 system call fails with EPERM, so that it can open, start, signal and connect to nothing. The same
-filter holds inside bubblewrap, which is why a program can't tell the two apart.
+filter and limits hold inside bubblewrap and inside crun (crun.py), so outcomes are the same.
 """
 
 from __future__ import annotations
@@ -41,39 +41,38 @@ _ALLOWED: Final = (
     *("getpid", "gettid", "getuid", "geteuid", "getgid", "getegid", "getrusage", "times"),
     *("getrandom", "exit", "exit_group"),
 )
-_INTERPRETER_BYTES = 48 << 20  # where there is no /proc to ask
 _CHUNK = 1 << 16
-_BY_BWRAP = 128  # it exits with this and the signal's number
-_ENDED_BY_LIMIT = frozenset(
-    status
-    for number in (signal.SIGXCPU, signal.SIGKILL)
-    for status in (-number, _BY_BWRAP + number)
-)
-"""RLIMIT_CPU's signals; SIGKILL is the out-of-memory killer's too. Either way the machine ended it,
-not the program. (One that exits with such a status itself only does without a score.)"""
+_BY_STARTER = 128  # bwrap and crun exit with this and the signal's number
+_ENDED_BY_LIMIT = frozenset((-signal.SIGKILL, _BY_STARTER + signal.SIGKILL))
+"""RLIMIT_CPU's signal, and the out-of-memory killer's. Either way the machine ended it, not the
+program. (One that exits with such a status itself only does without a score.)"""
 
 
 class ProcessSandbox:
     """The floor: what Linux gives every process, with nothing installed but libseccomp."""
 
     name = "process"
+    namespaces = ""
+    """Those that a program is alone in, as a text for people; without any it is tied down more."""
 
     def run(self, program: Program, stdin: bytes, limits: Limits) -> Outcome:
         """One Python process per run."""
         ready, ready_in = os.pipe()
         try:
-            running = _Running(self._command(), ready_in, self._job(program, limits, ready_in))
+            command, job = self._command(ready_in), self._job(program, limits, ready_in)
+            running = _Running(command, ready_in, job)
         finally:
             os.close(ready_in)
         try:
             outcome = running.finish(stdin, limits)
-            if not os.read(ready, 1):
+            marks = os.read(ready, 8)
+            if not marks:
                 said = (outcome.stderr or outcome.stdout).decode("utf-8", "replace").strip()
                 raise CheckerFailed(
                     f"the {self.name} sandbox can't be set up here: {said[-300:] or outcome.ended}",
                     fix="see `tracemarket env sandbox`",
                 )
-            return outcome
+            return self._settled(outcome, marks)
         finally:
             os.close(ready)
 
@@ -86,60 +85,50 @@ class ProcessSandbox:
     def close(self) -> None:
         """Keeps no process."""
 
-    def _command(self) -> list[str]:
-        # -I would ignore the hash seed too. -S: no site-packages.
-        return [_python(), "-P", "-s", "-S", "-B", "-c", _code()]
+    def _command(self, ready: int) -> list[str]:
+        """What to start. ready: the descriptor that the program has to inherit."""
+        return interpreter()
+
+    def _settled(self, outcome: Outcome, marks: bytes) -> Outcome:
+        """The outcome in the light of what was written to `ready`: 1 by the program's start."""
+        return outcome
 
     def _job(self, program: Program, limits: Limits, ready: int) -> bytes:
         code = seccomp_filter()
-        drops = self._namespaced() is False and os.geteuid() == 0
+        drops = not self.namespaces and os.geteuid() == 0
         job = {
             "files": dict(program.files),
             "limits": {
                 "memory": limits.memory_mb << 20,
                 "cpu": max(1, math.ceil(limits.cpu_seconds)),
-                "base": _INTERPRETER_BYTES,
             },
             "uid": NOBODY if drops else None,
-            "parent": None if self._namespaced() else os.getpid(),
+            "parent": None if self.namespaces else os.getpid(),
             "filter": None if code is None else code.hex(),
             "ready": ready,
         }
         body = json.dumps(job).encode("ascii")
         return len(body).to_bytes(8, "big") + body
 
-    def _namespaced(self) -> bool:
-        return False
-
 
 class BubblewrapSandbox(ProcessSandbox):
     """The floor inside user, mount, pid, network, IPC, UTS and cgroup namespaces."""
 
     name = "bubblewrap"
+    namespaces = "user, mount, pid, net, ipc, uts, cgroup"
 
-    def _command(self) -> list[str]:
+    def _command(self, ready: int) -> list[str]:
         bwrap = shutil.which("bwrap")
         if bwrap is None:
             raise CheckerFailed("bwrap is not installed", fix="apt-get install bubblewrap")
         command = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
         command += ["--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY)]
         command += ["--cap-drop", "ALL", "--setenv", "PYTHONHASHSEED", "0"]
-        for name in ("/usr", os.path.realpath(sys.base_prefix)):
+        for name in interpreter_paths():
             command += ["--ro-bind", name, name]
-        for name in ("/lib", "/lib64", "/bin"):
-            if os.path.islink(name):
-                command += ["--symlink", os.readlink(name), name]
-            elif os.path.isdir(name):
-                command += ["--ro-bind", name, name]
-        for name in ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"):
-            if os.path.exists(name):
-                command += ["--ro-bind", name, name]
         # An empty directory to work in; then nothing can be written any more, not even there.
         command += ["--dir", "/work", "--remount-ro", "/", "--chdir", "/work", "--"]
-        return command + super()._command()
-
-    def _namespaced(self) -> bool:
-        return True
+        return command + interpreter()
 
 
 class _Running:
@@ -251,9 +240,18 @@ def _code() -> str:
     return f"MODULES = {MODULES!r}\n{confine}\n{bootstrap}"
 
 
-def _python() -> str:
-    """The interpreter itself, not a link in a virtual environment."""
-    return os.path.realpath(sys.executable)
+def interpreter() -> list[str]:
+    """The command of a program: the interpreter itself, not a link in a virtual environment."""
+    # -I would ignore the hash seed too. -S: no site-packages.
+    return [os.path.realpath(sys.executable), "-P", "-s", "-S", "-B", "-c", _code()]
+
+
+def interpreter_paths() -> list[str]:
+    """What of this machine's files the interpreter needs: all that a mount namespace shows."""
+    base = os.path.realpath(sys.base_prefix)
+    loader = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
+    names = ("/usr", base, "/lib", "/lib64", "/bin", *loader)
+    return [name for name in dict.fromkeys(names) if os.path.exists(name)]
 
 
 def _used_by_children() -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Set
 from functools import cache
 from typing import Final
 
+from marketplace.gym.sandbox.crun import CrunSandbox
 from marketplace.gym.sandbox.guest import GuestSandbox
 from marketplace.gym.sandbox.native import BubblewrapSandbox, ProcessSandbox
 from marketplace.gym.sandbox.outcome import Backend, Guarantee, Property
@@ -16,13 +17,15 @@ BACKENDS: Final[dict[str, Callable[[], Backend]]] = {
     "wasm": GuestSandbox,
     "process": ProcessSandbox,
     "bubblewrap": BubblewrapSandbox,
+    "crun": CrunSandbox,
 }
-_NATIVE: Final = ("bubblewrap", "process")  # the strongest first; outcomes are the same
+_NATIVE: Final = ("bubblewrap", "crun", "process")  # the strongest first; outcomes are the same
 
 _UNUSED: Final = {
     "nsjail": "not used: Debian 12 has no package of it",
-    "docker": "not used: bubblewrap gives the same namespaces without a daemon or an image",
-    "podman": "not used: bubblewrap gives the same namespaces without an image",
+    "runc": "not used: it makes cgroups, which outlive a runtime that is killed; crun needs none",
+    "docker": "not used: crun makes the same container without a daemon or an image",
+    "podman": "not used: crun makes the same container without an image",
 }
 
 
@@ -64,7 +67,8 @@ def choose(demanded: Set[Property]) -> Backend:
         lacks.append(f"{name} lacks {'; '.join(dict.fromkeys(lacking))}")
     raise EnvironmentMismatch(
         f"no sandbox here guarantees what the environment demands: {' | '.join(lacks)}",
-        fix="apt-get install bubblewrap, pip install pyseccomp; see `tracemarket env sandbox`",
+        fix="apt-get install bubblewrap (or crun), pip install pyseccomp; "
+        "see `tracemarket env sandbox`",
     )
 
 

@@ -88,7 +88,7 @@ for pid in (STARTER, os.getppid() if hasattr(os, "getppid") else 1):
     "the environment": """
 if "TRACEMARKET_SECRET" in os.environ:
     escaped("a secret")
-if set(os.environ) - {"PYTHONHASHSEED", "LC_CTYPE", "PWD"}:
+if set(os.environ) - {"PYTHONHASHSEED", "LC_CTYPE"}:
     escaped(sorted(os.environ))
 """,
     "sockets": """
