@@ -100,11 +100,20 @@ class RayPool(StreamingPool):
         if self._started:
             self._ray.shutdown()
 
-    def stream(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
+    def stream(
+        self, spec: EnvironmentSpec, items: Iterable[CheckItem], count: int | None = None
+    ) -> Iterator[CheckResult]:
         """As CheckPool.stream."""
         with self._one_stream():
             try:
-                chunks = Chunks(items, self._chunk_items, self._chunk_chars, RAY_CHUNK_SECONDS)
+                chunks = Chunks(
+                    items,
+                    self._chunk_items,
+                    self._chunk_chars,
+                    RAY_CHUNK_SECONDS,
+                    workers=len(self._slots),
+                    count=count,
+                )
                 yield from in_order(_Crew(self, spec), spec, chunks)
             finally:
                 for slot in self._slots:
