@@ -30,6 +30,8 @@ from marketplace.protocol.hashing import keccak
 from marketplace.storage.unixfs import cid_of_bytes
 
 CPUS = 2
+START_ATTEMPTS = 3
+"""Ray gives a machine 30 seconds to start, which a busy one may need."""
 TUSD = 10**6
 
 
@@ -42,14 +44,14 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", ":".join(filter(None, sys.path)))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        made = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": CPUS,
-                "include_dashboard": False,
-                "object_store_memory": 100 << 20,
-            },
-        )
+        made = Cluster()
+        for attempt in range(START_ATTEMPTS):
+            try:
+                made.add_node(num_cpus=CPUS, include_dashboard=False, object_store_memory=100 << 20)
+                break
+            except Exception as error:
+                if "timed out during startup" not in str(error) or attempt == START_ATTEMPTS - 1:
+                    raise
         yield made
         ray.shutdown()
         made.shutdown()
