@@ -4,7 +4,8 @@
 
 Writes results.json, results.md and results.png. The limit is cores / (mean time of a check in one
 plain process): the same code on the same items without any isolation. Both sides take turns in
-each repeat, each in a process of its own, so that load falls on both.
+each repeat, each in a process of its own, so that load falls on both. A third side is a plain
+process on every core at once: what the machine gives to checks when no core rests.
 """
 
 from __future__ import annotations
@@ -92,8 +93,9 @@ def pooled(batches: list[work.Batch], workers: int) -> dict[str, Any]:
         first: dict[str, work.Batch] = {}
         for batch in batches:  # starts workers, which import what the two kinds of source need
             first.setdefault(batch.spec.scoring.kind, batch)
-        for batch in first.values():
-            pool.check(batch.spec, batch.items[: WARM_ITEMS * workers] * 8)
+        for kind, batch in first.items():  # of another name: its runners are none of those below
+            spec = batch.spec.model_copy(update={"name": f"warm-{kind.replace('_', '-')}"})
+            pool.check(spec, batch.items[: WARM_ITEMS * workers] * 8)
         start_up = time.perf_counter() - started
         started, before = time.perf_counter(), _cpu()
         results = [one for batch in batches for one in pool.stream(batch.spec, batch.items)]
@@ -170,12 +172,14 @@ def side(name: str, items: int, size: int, workers: int, spawns: int) -> dict[st
 def run(items: int, size: int, repeats: int, workers: int, spawns: int) -> dict[str, Any]:
     """Everything: results as report.py takes them."""
     started = time.perf_counter()
-    sides: dict[str, list[dict[str, Any]]] = {"plain": [], "pool": [], "spawn": []}
+    sides: dict[str, list[dict[str, Any]]] = {"plain": [], "pool": [], "at_once": [], "spawn": []}
     differences = 0
     for repeat in range(repeats):
         for name in ("plain", "pool"):
             sides[name].append(_in_process(name, items, size, workers, spawns))
             say(f"{name} {repeat + 1}/{repeats}: {sides[name][-1]['seconds']:.2f} s")
+        sides["at_once"] += _in_processes("plain", items, size, workers, spawns, workers)
+        say(f"plain on every core {repeat + 1}/{repeats}: {sides['at_once'][-1]['seconds']:.2f} s")
         one, other = (sides[name][-1].pop("told") for name in ("plain", "pool"))
         differences += sum(a != b for a, b in zip(one, other, strict=True))
     sides["spawn"].append(_in_process("spawn", items, size, workers, spawns))
@@ -194,6 +198,7 @@ def run(items: int, size: int, repeats: int, workers: int, spawns: int) -> dict[
         "cpu_shares": [a["cpu_seconds"] / b["cpu_seconds"] for a, b in pairs],
         "plain": _brief(sides["plain"]),
         "pool": _brief(sides["pool"]),
+        "at_once": _brief(sides["at_once"]),
         "spawn": _brief(sides["spawn"]),
         "spawned": spawns,
         "differences": differences,
@@ -207,15 +212,26 @@ def run(items: int, size: int, repeats: int, workers: int, spawns: int) -> dict[
 
 
 def _in_process(name: str, items: int, size: int, workers: int, spawns: int) -> dict[str, Any]:
+    return _in_processes(name, items, size, workers, spawns, 1)[0]
+
+
+def _in_processes(
+    name: str, items: int, size: int, workers: int, spawns: int, count: int
+) -> list[dict[str, Any]]:
+    """One side, in `count` processes that start together."""
     given = (name, items, size, workers, spawns)
-    done = subprocess.run(
-        [sys.executable, __file__, "--side", *map(str, given)],
-        stdout=subprocess.PIPE,
-        check=True,
-        env={**os.environ, **ONE_THREAD},
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    running = [
+        subprocess.Popen(
+            [sys.executable, __file__, "--side", *map(str, given)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, **ONE_THREAD},
+        )
+        for _ in range(count)
+    ]
+    told = [one.communicate()[0] for one in running]
+    if any(one.returncode for one in running):
+        raise SystemExit(f"the side {name!r} failed")
+    return [json.loads(one) for one in told]
 
 
 def _brief(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def check_batch(
         )
     review = _Review(spec, terms, checkpoint_ok)
     waiting: deque[_Line] = deque()
-    results = pool.stream(spec, review.items(lines, waiting))
+    results = pool.stream(spec, review.items(lines, waiting), len(lines))
     for result in results:
         _settle(waiting.popleft(), result)
     if terms.tier is not Tier.C and scorer is not None and randomness is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -276,13 +277,22 @@ def checked_score(value: object) -> float:
     return min(score, 1.0)
 
 
+def installed_version(package: str) -> str | None:
+    """The version of a package, None if it is not installed. Read once: it takes milliseconds, and
+    what runs here is what was installed when it was imported."""
+    try:
+        return _known_version(package)
+    except (metadata.PackageNotFoundError, ValueError):
+        return None
+
+
+_known_version = cache(metadata.version)
+
+
 def check_packages(spec: EnvironmentSpec) -> None:
     """EnvironmentMismatch unless every package is installed in the version the spec pins."""
     for package, pinned in sorted(spec.packages.items()):
-        try:
-            installed = metadata.version(package)
-        except (metadata.PackageNotFoundError, ValueError):
-            installed = None
+        installed = installed_version(package)
         if installed != pinned:
             found = "it is not installed" if installed is None else f"{installed} is installed"
             raise EnvironmentMismatch(

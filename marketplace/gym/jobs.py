@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import length_hint
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
@@ -27,8 +28,11 @@ ENVIRONMENT: Final = "marketplace.gym.environment:Environment"
 FIRST_CHUNK: Final = 16
 """Items of a stream's first chunks, before it is known how long a check takes."""
 
-CHUNK_SECONDS: Final = 0.04
+CHUNK_SECONDS: Final = 0.1
 """What a chunk should take: far more than sending it, far less than a batch."""
+
+SMALLEST_PART: Final = 16
+"""A stream's last chunks are this much smaller than others, at most."""
 
 _MATH_VERIFY: Final = "marketplace.gym.sources.math_warm"
 _REFUSALS = {kind.__name__: kind for kind in (SpecError, EnvironmentMismatch)}
@@ -79,8 +83,13 @@ class CheckExecutor(Protocol):
         """The results of all items, in order. Errors as `stream`."""
         ...
 
-    def stream(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
+    def stream(
+        self, spec: EnvironmentSpec, items: Iterable[CheckItem], count: int | None = None
+    ) -> Iterator[CheckResult]:
         """The results in order, as they come; items are only taken as workers get free.
+
+        count: how many items there are at most, where they don't say so themselves as a list does:
+        the last ones are then shared out so that all workers end together.
 
         Raises SpecError or EnvironmentMismatch if the environment can't be built, and CheckerFailed
         if the executor itself fails.
@@ -100,7 +109,9 @@ class StreamingPool(ABC):
         self._closed = False
 
     @abstractmethod
-    def stream(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
+    def stream(
+        self, spec: EnvironmentSpec, items: Iterable[CheckItem], count: int | None = None
+    ) -> Iterator[CheckResult]:
         """As CheckExecutor.stream."""
 
     @abstractmethod
@@ -165,6 +176,7 @@ class Header:
                 *spec.source.PRELOAD,
                 *([_MATH_VERIFY] if spec.scoring.kind == "math_verify" else []),
             ],
+            "packages": sorted(spec.packages),
             "seconds": spec.limits.seconds,
             "memory_mb": spec.limits.memory_mb,
         }
@@ -242,7 +254,11 @@ def in_order(crew: Crew, spec: EnvironmentSpec, chunks: Chunks) -> Iterator[Chec
 
 
 class Chunks:
-    """Items in chunks that take a worker about so many seconds. taken: chunks so far."""
+    """Items in chunks that take a worker about so many seconds. taken: chunks so far.
+
+    workers: how many there are. count: of the items, at most; None where only they know. Towards
+    the end chunks shrink to half of each worker's share of the rest, so that none waits for long.
+    """
 
     def __init__(
         self,
@@ -250,8 +266,13 @@ class Chunks:
         most_items: int,
         most_chars: int,
         seconds: float = CHUNK_SECONDS,
+        *,
+        workers: int = 1,
+        count: int | None = None,
     ) -> None:
         self._items = iter(items)
+        self._left = length_hint(items) if count is None else count
+        self._workers = workers
         self._next: CheckItem | None = None
         self._most_items, self._most_chars = most_items, most_chars
         self._seconds = seconds
@@ -263,7 +284,11 @@ class Chunks:
         whoever checks them has to derive the task."""
         chunk: list[CheckItem] = []
         chars = 0
-        most = min(max(2 * self._size, FIRST_CHUNK), self._most_items)
+        size = self._size
+        if self._left > 0:
+            share = self._left // (2 * self._workers)
+            size = min(size, max(share, size // SMALLEST_PART, 1))
+        most = min(max(2 * size, FIRST_CHUNK), self._most_items)
         while len(chunk) < most and chars < self._most_chars:
             item, self._next = self._next, None
             if item is None:
@@ -271,12 +296,13 @@ class Chunks:
                 if plain is None:
                     break
                 item = CheckItem(*plain)
-            if len(chunk) >= self._size and item.seed != chunk[-1].seed:
+            if len(chunk) >= size and item.seed != chunk[-1].seed:
                 self._next = item
                 break
             chars += len(item.completion or "") + len(item.prompt or "")
             chunk.append(item)
         self.taken += bool(chunk)
+        self._left -= len(chunk)
         return chunk
 
     def learn(self, items: int, seconds: float) -> None:

@@ -84,8 +84,12 @@ class CheckPool(StreamingPool):
         self._closed = True
         _end_all(self._workers)
 
-    def stream(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
+    def stream(
+        self, spec: EnvironmentSpec, items: Iterable[CheckItem], count: int | None = None
+    ) -> Iterator[CheckResult]:
         """The results in order, as they come; items are only taken as workers get free.
+
+        count: how many items there are at most, where they don't say so themselves as a list does.
 
         Raises SpecError or EnvironmentMismatch if the environment can't be built here, and
         CheckerFailed if a worker itself fails repeatedly. Plain (seed, completion) pairs do too.
@@ -93,7 +97,13 @@ class CheckPool(StreamingPool):
         with self._one_stream():
             try:
                 folder = None if self.assets is None else os.path.abspath(self.assets)
-                chunks = Chunks(items, self._chunk_items, self._chunk_chars)
+                chunks = Chunks(
+                    items,
+                    self._chunk_items,
+                    self._chunk_chars,
+                    workers=len(self._workers),
+                    count=count,
+                )
                 with selectors.DefaultSelector() as selector:
                     crew = _Crew(self, Header(self._factory, spec, folder), selector)
                     yield from in_order(crew, spec, chunks)

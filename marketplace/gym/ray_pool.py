@@ -100,11 +100,20 @@ class RayPool(StreamingPool):
         if self._started:
             self._ray.shutdown()
 
-    def stream(self, spec: EnvironmentSpec, items: Iterable[CheckItem]) -> Iterator[CheckResult]:
+    def stream(
+        self, spec: EnvironmentSpec, items: Iterable[CheckItem], count: int | None = None
+    ) -> Iterator[CheckResult]:
         """As CheckPool.stream."""
         with self._one_stream():
             try:
-                chunks = Chunks(items, self._chunk_items, self._chunk_chars, RAY_CHUNK_SECONDS)
+                chunks = Chunks(
+                    items,
+                    self._chunk_items,
+                    self._chunk_chars,
+                    RAY_CHUNK_SECONDS,
+                    workers=len(self._slots),
+                    count=count,
+                )
                 yield from in_order(_Crew(self, spec), spec, chunks)
             finally:
                 for slot in self._slots:
@@ -115,7 +124,7 @@ class RayPool(StreamingPool):
 
     def _start(self, slot: _Slot) -> None:
         slot.actor = self._actor_class.remote(self._hash_seed)
-        slot.header = b""
+        slot.told = None
         slot.waiting = slot.actor.version.remote()
 
     def _end(self, slot: _Slot) -> None:
@@ -164,15 +173,15 @@ class RayPool(StreamingPool):
 
 
 class _Slot:
-    """actor: None after the end. waiting: for its version, until it is ready. header: of its last
-    job. job, answer: under way."""
+    """actor: None after the end. waiting: for its version, until it is ready. told: what its items
+    are of, and which data sets it got for them. job, answer: under way."""
 
-    __slots__ = ("actor", "answer", "header", "job", "waiting")
+    __slots__ = ("actor", "answer", "job", "told", "waiting")
 
     def __init__(self) -> None:
         self.actor: Any = None
         self.waiting: Any = None
-        self.header = b""
+        self.told: tuple[bytes, frozenset[str]] | None = None
         self.job: Job | None = None
         self.answer: Any = None
 
@@ -187,6 +196,8 @@ class _Crew:
         self._assets = pool._sent_assets(spec)
         folder = None if pool.assets is None else _ASSETS
         self._header = Header(pool._factory, spec, folder)
+        # A data set that was not here before may be now.
+        self._told = (self._header.message, frozenset(self._assets))
         self.size = len(self._slots)
 
     def is_free(self, slot: int) -> bool:
@@ -195,8 +206,8 @@ class _Crew:
 
     def submit(self, slot: int, job: Job) -> None:
         one = self._slots[slot]
-        if one.header != self._header.message:
-            one.header = self._header.message
+        if one.told != self._told:
+            one.told = self._told
             # Calls of one actor run in order, so there is nothing to wait for.
             one.actor.begin.remote(self._header.message, self._assets)
         one.job = job

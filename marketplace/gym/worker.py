@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from marketplace.gym import frames, records, runner
+from marketplace.gym.environment import installed_version
 from marketplace.gym.records import Answer, State
 
 HEADER: Final = b"H"
@@ -39,11 +40,12 @@ CPU time does not depend on how busy the machine is, so verifiers agree on what 
 RUNNER_ITEMS: Final = 4096
 """Items after which a runner is replaced: what libraries cache must not pile up."""
 
-KEPT_RUNNERS: Final = 4
-"""Environments that a worker keeps ready: batches of some bounties come in turn."""
+KEPT_RUNNERS: Final = 16
+KEPT_BYTES: Final = 512 << 20
+"""Environments that a worker keeps ready, as batches of many bounties come in turn, and what their
+runners may hold in memory together, beyond what they share."""
 
 _POLL_SECONDS = 0.05
-_SHORTEST_NAP, _LONGEST_NAP = 0.0003, 0.02
 _MAX_MESSAGE_BYTES = 1 << 16
 
 
@@ -77,15 +79,16 @@ def main() -> NoReturn:
 
 @dataclass(slots=True)
 class _Runner:
-    """A running runner. used: items it has answered. cpu: CPU seconds it last reported. pace: such
-    seconds for an item, lately. since: when it was last heard of or sent something."""
+    """A running runner. to, answers, bell: pipes; it rings the bell when it is through with what it
+    was sent. used: items it has answered. cpu: CPU seconds it last reported. since: when it was
+    last heard of or sent something."""
 
     pid: int
     to: int
     answers: int
+    bell: int
     used: int = 0
     cpu: float = 0.0
-    pace: float = 0.0
     since: float = field(default_factory=time.monotonic)
     buffer: bytearray = field(default_factory=bytearray)
 
@@ -104,6 +107,8 @@ class Worker:
     def begin(self, job: dict[str, Any]) -> None:
         """What the items that follow are of."""
         self._job, self._key = job, (job["factory"], job["spec"])
+        while self._held_bytes() > KEPT_BYTES:
+            self._stop_one()
 
     def answer(self, items: bytes) -> tuple[bytes, ...]:
         """RESULTS and the answers to all items, or REFUSAL and JSON."""
@@ -122,6 +127,8 @@ class Worker:
             self._stop(key)
 
     def _preload(self) -> None:
+        for package in self._job["packages"]:
+            installed_version(package)  # so that runners find it read
         new = set(self._job["preload"]) - self._loaded
         for module in sorted(new):
             importlib.import_module(module)  # before forking, so that runners start fast
@@ -135,8 +142,8 @@ class Worker:
         gone = self._runners.pop(key, None)
         if gone is None:
             return "was not running"
-        os.close(gone.to)
-        os.close(gone.answers)
+        for fd in (gone.to, gone.answers, gone.bell):
+            os.close(fd)
         os.kill(gone.pid, signal.SIGKILL)  # no effect on what has ended already
         _, status = os.waitpid(gone.pid, 0)
         code = os.waitstatus_to_exitcode(status)
@@ -151,7 +158,7 @@ class Worker:
                 self._send(active, items[places[len(results)] :])
                 while (left := len(places) - len(results)) > 0:
                     if not _take(active, results, left):
-                        self._wait(active, seconds, left)
+                        self._wait(active, seconds)
             except _Overrun:
                 self._stop(self._key)
                 results.append(_failed(State.TIMEOUT, f"over {seconds:g} seconds"))
@@ -173,11 +180,11 @@ class Worker:
             self._runners[key] = self._runners.pop(key)
             return known
         while len(self._runners) >= KEPT_RUNNERS:
-            self._stop(next(iter(self._runners)))
+            self._stop_one()
         active = self._runners[key] = self._fork()
         try:
             while (built := _message(active)) is None:
-                self._wait(active, BUILD_SECONDS, 0)
+                self._wait(active, BUILD_SECONDS)
         except _Overrun:
             self._stop(key)
             raise _Refused(_refusal(f"building it took over {BUILD_SECONDS:g} s")) from None
@@ -188,21 +195,35 @@ class Worker:
             raise _Refused(built["refused"])
         return active
 
+    def _stop_one(self) -> None:
+        """Ends the runner that has rested longest."""
+        self._stop(next(iter(self._runners)))
+
+    def _held_bytes(self) -> int:
+        """Resident memory of all runners, beyond this process's own, of which they are copies."""
+        own = _resident_bytes(os.getpid())
+        return sum(max(0, _resident_bytes(one.pid) - own) for one in self._runners.values())
+
     def _fork(self) -> _Runner:
         inbox, to = os.pipe()
         answers, outbox = os.pipe()
+        bell, rope = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                others = [fd for one in self._runners.values() for fd in (one.to, one.answers)]
-                for fd in (to, answers, self._inbox, self._outbox, *others):
+                others = [
+                    fd for one in self._runners.values() for fd in (one.to, one.answers, one.bell)
+                ]
+                for fd in (to, answers, bell, self._inbox, self._outbox, *others):
                     os.close(fd)
-                runner.run(inbox, outbox, self._job)
+                runner.run(inbox, outbox, rope, self._job)
             finally:
                 os._exit(0)
-        os.close(inbox)
-        os.close(outbox)
-        return _Runner(pid, to, answers)
+        for fd in (inbox, outbox, rope):
+            os.close(fd)
+        for fd in (answers, bell):
+            os.set_blocking(fd, False)
+        return _Runner(pid, to, answers, bell)
 
     def _send(self, active: _Runner, items: bytes) -> None:
         if active.buffer:  # it answered more than it was asked
@@ -213,35 +234,41 @@ class Worker:
         except BrokenPipeError:
             raise _Died from None
 
-    def _wait(self, active: _Runner, seconds: float, left: int) -> None:
-        """Puts what the runner sends next into its buffer. left: answers that are still to come.
-        Raises _Died or _Overrun; ends everything with the pool."""
-        # Not to be woken up for every answer: half of the time that the rest should take.
-        nap = min(_LONGEST_NAP, left * active.pace / 2)
-        if nap >= _SHORTEST_NAP:
-            time.sleep(nap)
+    def _wait(self, active: _Runner, seconds: float) -> None:
+        """Puts what the runner sends next into its buffer. Raises _Died or _Overrun; ends
+        everything with the pool."""
         poll = select.poll()
-        poll.register(active.answers, select.POLLIN)
+        # Not the answers themselves: waking up for each takes longer than many a check.
+        poll.register(active.bell, select.POLLIN)
         poll.register(self._inbox, 0)  # reports only that the pool is gone
-        wait = 0.0
+        wait = min(_POLL_SECONDS, seconds)
         while True:
             ready = [fd for fd, _ in poll.poll(wait * 1000)]
             if self._inbox in ready:
                 self.stop_all()
                 os._exit(0)
-            if ready:
-                piece = os.read(active.answers, 1 << 16)
-                if not piece:
-                    raise _Died
+            hung_up = bool(ready) and _read(active.bell) == b""
+            piece = _read(active.answers)
+            if piece:
                 active.buffer += piece
                 return
+            if hung_up or piece == b"":
+                raise _Died
             waited = time.monotonic() - active.since
             if waited >= seconds and _is_over(active, seconds, waited):
                 raise _Overrun
-            wait = _POLL_SECONDS if waited >= seconds else seconds - waited
+            wait = _POLL_SECONDS if waited >= seconds else min(_POLL_SECONDS, seconds - waited)
 
 
 _UNREADABLE: Final = "sent something unreadable"
+
+
+def _read(fd: int) -> bytes | None:
+    """What is in a pipe; None if there is nothing now, b"" if nobody can write any more."""
+    try:
+        return os.read(fd, 1 << 16)
+    except BlockingIOError:
+        return None
 
 
 def _message(active: _Runner) -> Any:
@@ -265,7 +292,6 @@ def _take(active: _Runner, results: list[bytes], most: int) -> bool:
         results.append(record)
         active.used += 1
     if taken:
-        active.pace = (cpu - active.cpu) / len(taken)
         active.cpu, active.since = cpu, time.monotonic()
     return bool(taken)
 
@@ -289,6 +315,15 @@ def _cpu_seconds(pid: int) -> float | None:
     except OSError:
         return None
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident_bytes(pid: int) -> int:
+    """Of a process; 0 where the system does not say (proc(5): resident)."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _refusal(message: str) -> dict[str, str | None]:

@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import httpx
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
+from marketplace.gym.endpoint import Endpoint, parsed
 from marketplace.miner.sampler import Completion, SamplingRules
-from marketplace.protocol.errors import ConfigError, SamplerError
+from marketplace.protocol.errors import SamplerError
 
-_RETRIED: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _NOT_SERVED: Final = frozenset({404, 405, 501})
-_LONGEST_PAUSE: Final = 30.0
 _WISHES: Final = {"logprobs": 1, "return_token_ids": True}
 """What makes a trace richer, but not every server knows."""
 
@@ -77,34 +76,22 @@ class OpenAICompatibleSampler:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.model = model
-        self._url = base_url.rstrip("/")
+        self._endpoint = Endpoint(
+            base_url,
+            model,
+            api_key_env=api_key_env,
+            timeout=timeout,
+            retries=retries,
+            wait=wait,
+            environ=environ,
+        )
         self._extra = dict(extra or {})
-        self._retries = retries
-        self._wait = wait
         self._chat = False  # the server has no /completions
         self._strict = False  # the server refuses fields that it doesn't know
-        headers = {}
-        if api_key_env is not None:
-            if not environ.get(api_key_env):
-                raise ConfigError(
-                    f"the environment variable {api_key_env} is not set",
-                    fix=f"export {api_key_env}=<the endpoint's key>",
-                )
-            headers["Authorization"] = f"Bearer {environ[api_key_env]}"
-        try:
-            parsed = httpx.URL(self._url)
-        except httpx.InvalidURL:
-            parsed = httpx.URL("")
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ConfigError(
-                f"endpoint {base_url!r} is no HTTP address",
-                fix="give something like http://127.0.0.1:8000/v1",
-            )
-        self._client = httpx.Client(headers=headers, timeout=timeout)
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._endpoint.close()
 
     def sample(
         self, prompts: Sequence[str], rules: SamplingRules, *, seed: int
@@ -121,7 +108,7 @@ class OpenAICompatibleSampler:
                 choices = self._ask(prompt, rules, rules.group_size - len(group), turn)
                 if not choices:
                     raise SamplerError(
-                        f"{self._url} answered model {self.model!r} without any choice",
+                        f"{self._endpoint.url} answered model {self.model!r} without any choice",
                         fix="look at the server's log",
                     )
                 group += [_completion(choice, rules) for choice in choices]
@@ -139,7 +126,7 @@ class OpenAICompatibleSampler:
         answer = self._post("/chat/completions", body | self._extra)
         if answer is None:
             raise SamplerError(
-                f"{self._url} serves neither /completions nor /chat/completions",
+                f"{self._endpoint.url} serves neither /completions nor /chat/completions",
                 fix="check the address; it usually ends in /v1",
             )
         self._chat = True
@@ -159,34 +146,17 @@ class OpenAICompatibleSampler:
 
     def _post(self, path: str, body: dict[str, Any]) -> _Answer | None:
         """The answer; None if the server does not serve this path."""
-        url = self._url + path
-        for attempt in range(self._retries + 1):
-            pause = min(2.0**attempt, _LONGEST_PAUSE)
-            try:
-                response = self._client.post(url, json=body)
-            except httpx.TransportError as error:
-                reason = f"{type(error).__name__}: {error}"
-            else:
-                if response.is_success:
-                    return _parsed(response, url)
-                if response.status_code in _NOT_SERVED and not _names_model(response):
-                    return None
-                if response.status_code in (400, 422) and _names_wish(response, body):
-                    self._strict = True
-                    return self._post(path, {k: v for k, v in body.items() if k not in _WISHES})
-                reason = f"status {response.status_code}: {response.text[:200]}"
-                if response.status_code not in _RETRIED:
-                    raise SamplerError(
-                        f"{url} refused model {self.model!r} with {reason}",
-                        fix="check the model's name, the key and the request's limits",
-                    )
-                pause = _retry_after(response, pause)
-            if attempt < self._retries:
-                self._wait(pause)
-        raise SamplerError(
-            f"{url} failed {self._retries + 1} times, the last time with {reason}",
-            fix="start the server, or raise timeout if the model is slow",
-        )
+
+        def is_told(response: httpx.Response) -> bool:
+            return _is_not_served(response) or _names_wish(response, body)
+
+        response = self._endpoint.post(path, body, is_told=is_told)
+        if response.is_success:
+            return parsed(response, _Answer, "completions")
+        if _is_not_served(response):
+            return None
+        self._strict = True
+        return self._post(path, {k: v for k, v in body.items() if k not in _WISHES})
 
 
 def _completion(choice: _Choice, rules: SamplingRules) -> Completion:
@@ -216,30 +186,13 @@ def _logprobs(
     return tuple(min(value, 0.0) for value in known) if len(known) == len(values) else None
 
 
-def _parsed(response: httpx.Response, url: str) -> _Answer:
-    try:
-        return _Answer.model_validate_json(response.content)
-    except ValidationError as error:
-        raise SamplerError(
-            f"{url} answered something else than completions: {response.text[:200]!r} "
-            f"({error.error_count()} problems)",
-            fix="check that the address is an OpenAI-compatible endpoint",
-        ) from None
-
-
-def _names_model(response: httpx.Response) -> bool:
-    """Whether a 404 is about the model (vLLM, Ollama), not about the path."""
-    return "model" in response.text.lower()
+def _is_not_served(response: httpx.Response) -> bool:
+    """Whether the server lacks this path; a 404 may be about the model too (vLLM, Ollama)."""
+    return response.status_code in _NOT_SERVED and "model" not in response.text.lower()
 
 
 def _names_wish(response: httpx.Response, body: Mapping[str, Any]) -> bool:
     """Whether the server objects to a field that it was only wished to know."""
-    return any(name in body and name in response.text for name in _WISHES)
-
-
-def _retry_after(response: httpx.Response, default: float) -> float:
-    """Seconds that the server asks for, within reason."""
-    try:
-        return min(max(float(response.headers["Retry-After"]), 0.0), _LONGEST_PAUSE)
-    except (KeyError, ValueError):
-        return default
+    return response.status_code in (400, 422) and any(
+        name in body and name in response.text for name in _WISHES
+    )

@@ -92,6 +92,8 @@ class MisbehavingEnvironment:
             time.sleep(3600)
         if what == "hoard":  # fits once, not twice
             _hoard.append(bytes(40 << 20))
+        if what == "fill":
+            _hoard.append(b"x" * (270 << 20))
         if what == "print":
             for _ in range(64):
                 print("x" * (1 << 16))

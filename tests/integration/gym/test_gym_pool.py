@@ -13,6 +13,7 @@ from marketplace.gym.environment import Environment
 from marketplace.gym.jobs import Chunks
 from marketplace.gym.pool import CheckItem, CheckPool, CheckResult, Status
 from marketplace.gym.spec import EnvironmentSpec, builtin_spec
+from marketplace.gym.worker import KEPT_BYTES, KEPT_RUNNERS
 from marketplace.protocol.errors import EnvironmentMismatch, InvalidValue, SpecError
 from marketplace.protocol.verdict import Reason
 
@@ -160,16 +161,26 @@ def test_a_slow_item_does_not_let_the_others_pile_up(monkeypatch: pytest.MonkeyP
         assert statuses(list(results)) == [Status.OK] * 499
 
 
-def test_a_runner_is_kept_while_another_environment_is_checked(pool: CheckPool) -> None:
-    def pids(name: str) -> set[str]:
-        return {one.detail for one in pool.check(small_spec(name), [CheckItem(SEED, "fine")])}
+def pids(pool: CheckPool, spec: EnvironmentSpec, what: str = "fine") -> set[str]:
+    return {one.detail for one in pool.check(spec, [CheckItem(SEED, what)])}
 
-    names = ["a", "b", "c", "d"]
-    first = [pids(name) for name in names]
-    assert [pids(name) for name in names] == first
-    assert pids("e") not in first
-    assert pids("a") != first[0]  # the one that rested longest had to go
-    assert pids("d") == first[3]
+
+def test_a_runner_is_kept_while_another_environment_is_checked(pool: CheckPool) -> None:
+    specs = [small_spec(f"kept-{number}") for number in range(KEPT_RUNNERS)]
+    first = [pids(pool, spec) for spec in specs]
+    assert [pids(pool, spec) for spec in specs] == first
+    assert pids(pool, small_spec("one-more")) not in first
+    assert pids(pool, specs[0]) != first[0]  # the one that rested longest had to go
+    assert pids(pool, specs[-1]) == first[-1]
+
+
+def test_runners_that_hold_much_memory_are_not_kept(pool: CheckPool) -> None:
+    each = KEPT_BYTES // 2 >> 20
+    one, two, three = (small_spec(f"large-{n}", memory_mb=2 * each) for n in range(3))
+    first, second = pids(pool, one, "fill"), pids(pool, two, "fill")
+    pids(pool, three)
+    assert pids(pool, two) == second
+    assert pids(pool, one) != first
 
 
 def test_a_tasks_items_are_kept_together() -> None:
@@ -182,6 +193,20 @@ def test_a_tasks_items_are_kept_together() -> None:
     assert chunks.taken == 9
     big = Chunks([CheckItem(SEED, "x" * 600)] * 5, 64, 1000)
     assert [len(big.take()) for _ in range(4)] == [2, 2, 1, 0]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_last_chunks_are_small(told: bool) -> None:
+    items = [CheckItem(place.to_bytes(32, "big"), "x") for place in range(100)]
+    if told:
+        chunks = Chunks(iter(items), 64, 10_000, workers=2, count=100)
+    else:
+        chunks = Chunks(items, 64, 10_000, workers=2)
+    sizes = []
+    while chunk := chunks.take():
+        sizes.append(len(chunk))
+        chunks.learn(len(chunk), 0.001)
+    assert sizes == [16, 21, 15, 12, 9, 6, 5, 4, 4, 4, 4]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from marketplace.gym.environment import Environment, checked_score
+from marketplace.gym.environment import Environment, checked_score, installed_version
 from marketplace.gym.spec import EnvironmentSpec, builtin_names, builtin_spec, parse_spec
 from marketplace.protocol.errors import CheckerFailed, EnvironmentMismatch, SpecError
 from marketplace.protocol.hashing import keccak
@@ -313,3 +314,14 @@ def test_openenv_is_installed_without_what_it_asks_for() -> None:
     with pytest.raises(EnvironmentMismatch) as caught:
         Environment(spec.model_copy(update={"packages": pinned}))
     assert caught.value.fix == "pip install --no-deps openenv==0.0.9"
+
+
+def test_a_package_installed_later_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert installed_version("tracemarket-arrives-late") is None
+    found = tmp_path / "tracemarket_arrives_late-1.2.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Name: tracemarket-arrives-late\nVersion: 1.2\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed_version("tracemarket-arrives-late") == "1.2"
