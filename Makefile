@@ -11,6 +11,10 @@ export TOKENIZERS_PARALLELISM := false
 # Threads that wait must not spin: several processes share the cores.
 export OMP_WAIT_POLICY := PASSIVE
 
+# Files in the order of their names: by itself xdist begins with those of many tests, which are quick, and
+# ends with a long one alone.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep \
   test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-check \
   bench-provenance bench-train bench-learning bench-deltas bench-experts \
@@ -66,7 +70,7 @@ demo-quick: setup  ## the same loop, smaller; shows no gain
 	$(BIN)/tracemarket demo --quick --out build/demo-quick
 
 test: setup lint slither test-solidity  ## everything that must pass before a merge
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest $(TWO)
 
 lint: $(STAMPS)/contracts  ## style, imports, generated files
 	$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
@@ -94,7 +98,7 @@ $(STAMPS)/slither: $(STAMPS)/contracts $(STAMPS)/slither-venv $(wildcard contrac
 slither: $(STAMPS)/slither  ## static analysis of the contracts; reasons in contracts/slither/exclusions.toml
 
 test-unit: setup  ## the quick part
-	$(PY) -m pytest -n 2 --dist loadfile tests/unit tests/property
+	$(PY) -m pytest $(TWO) tests/unit tests/property
 
 # The contracts as they are built, tests with less optimizing (hardhat.config.js).
 SOLIDITY_TESTS := npx --no-install hardhat --build-profile tests test solidity --no-compile
@@ -103,7 +107,7 @@ test-solidity: $(STAMPS)/contracts  ## the contracts' tests
 	$(SOLIDITY_TESTS)
 
 test-integration: setup  ## against Anvil, and the README's commands
-	$(PY) -m pytest -n 2 --dist loadfile tests/integration tests/e2e
+	$(PY) -m pytest $(TWO) tests/integration tests/e2e
 
 # A process a core; each runs the handler from seeds of its own.
 DEEP_CALLS ?= 1000000

@@ -8,6 +8,7 @@ deployment   that market's Deployment; its token is a TestStablecoin with 6 deci
 accounts     keys by role, see Accounts; all but `stranger` hold 100,000 tUSD and 10,000 ETH
 market       MarketKit: clients by key, chain time, and the steps that many tests share
 kit_on       a MarketKit of a node and a deployment that a test made by itself
+deploy_once  a factory of further markets on anvil's chain, one for each preset and session
 fresh_anvil  a factory of further nodes, market included or not; stopped after the test
 
 def test_example(market, accounts):
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -32,7 +34,7 @@ from marketplace.chain.anvil import AnvilNode, published_account
 from marketplace.chain.client import MarketClient
 from marketplace.chain.deploying import deploy
 from marketplace.chain.deployment import Deployment
-from marketplace.chain.parameters import MINIMAL
+from marketplace.chain.parameters import MINIMAL, Preset
 from marketplace.chain.records import (
     Assignment,
     BountyTerms,
@@ -221,6 +223,22 @@ def accounts() -> Accounts:
 def _session_market(accounts: Accounts) -> Iterator[tuple[AnvilNode, Deployment]]:
     with AnvilNode() as node:
         yield node, _deploy_funded(node, accounts)
+
+
+@pytest.fixture(scope="session")
+def deploy_once(
+    _session_market: tuple[AnvilNode, Deployment], accounts: Accounts
+) -> Callable[..., Deployment]:
+    """deploy_once(preset, same_token=False) -> Deployment. Only for fixtures of module scope: what
+    a test deploys itself goes with its snapshot."""
+    node, first = _session_market
+
+    @cache
+    def once(preset: Preset, *, same_token: bool = False) -> Deployment:
+        token = first.token.address if same_token else None
+        return deploy(node.url, accounts.deployer, preset, token=token, timeout=30.0)
+
+    return once
 
 
 @pytest.fixture

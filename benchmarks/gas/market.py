@@ -71,7 +71,7 @@ class BundlingClient(MarketClient):
     def _send(self, action: str, contract: str, function: str, *args: Any) -> Any:
         if self.bundle is None:
             return super()._send(action, contract, function, *args)
-        data = self._contracts[contract].encode_abi(function, args=list(args))
+        data = self._encoded(contract, function, args)
         self.bundle.append((action, contract, data))
         return Promised()
 

@@ -235,11 +235,7 @@ class MarketClient(SheetSigner):
         if len(calls) == 1:
             function, args = calls[0]
             return self._send(action, contract, function, *args)
-        target = self._contracts[contract]
-        encoded = [
-            bytes.fromhex(target.encode_abi(function, args=list(args))[2:])
-            for function, args in calls
-        ]
+        encoded = [self._encoded(contract, function, args) for function, args in calls]
         if not encoded:
             raise InvalidValue(f"there is nothing to send for {action}")
         return self._send(action, contract, "multicall", encoded)

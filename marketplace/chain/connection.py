@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from web3 import Web3
-from web3.exceptions import BlockNotFound
+from web3.types import RPCEndpoint
 
-from marketplace.chain.artifacts import TOKEN_CONTRACT, artifact
+from marketplace.chain.artifacts import TOKEN_CONTRACT
+from marketplace.chain.calls import Function, functions
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.events import DEFAULT_PAGE, EventDecoder, read_events
 from marketplace.chain.parameters import Parameters
@@ -39,17 +40,6 @@ class Connection:
         self._w3 = connect(node) if isinstance(node, str) else node
         self._confirmations = confirmations
         self._decoder = EventDecoder(deployment)
-        self._contracts = {
-            short: self._w3.eth.contract(
-                deployment.address(short),  # type: ignore[call-overload]
-                abi=artifact(contract).abi,
-            )
-            for short, contract in deployment.contracts.items()
-        }
-        self._contracts["token"] = self._w3.eth.contract(
-            deployment.token.address,  # type: ignore[call-overload]
-            abi=artifact(TOKEN_CONTRACT).abi,
-        )
         if check:
             check_deployment(self._w3, deployment)
 
@@ -65,17 +55,20 @@ class Connection:
         """A block by number; None where the chain does not reach it."""
         return self._block(number)
 
-    def _block(self, which: Any) -> Block | None:
+    def _block(self, which: str | int) -> Block | None:
+        # Not get_block, which works through every field of the block at each look at the clock.
+        name = which if isinstance(which, str) else hex(which)
         with node_errors(self._w3):
-            try:
-                data = self._w3.eth.get_block(which)
-            except BlockNotFound:
-                return None
+            data = self._w3.manager.request_blocking(
+                RPCEndpoint("eth_getBlockByNumber"), [name, False]
+            )
+        if data is None:
+            return None
         return Block(
-            int(data["number"]),
-            bytes(data["hash"]),
-            bytes(data["parentHash"]),
-            int(data["timestamp"]),
+            int(data["number"], 16),
+            bytes.fromhex(data["hash"][2:]),
+            bytes.fromhex(data["parentHash"][2:]),
+            int(data["timestamp"], 16),
         )
 
     # --- events ----------------------------------------------------------------------
@@ -115,28 +108,51 @@ class Connection:
         The blocks are found by bisection: on a chain of millions of blocks a scan for one event
         would take hundreds of requests.
         """
-        first = self.first_block_after(start - 1)
-        last = self.first_block_after(end) - 1
+        head = self.head().number
+        first = self._search(start - 1, self.deployment.block, head + 1)
+        # The last one is seldom far from the first.
+        low, step = first, 1
+        while low + step <= head and not self._is_after(low + step, end):
+            low, step = low + step + 1, 2 * step
+        last = self._search(end, low, min(low + step, head + 1)) - 1
         return self.events(first, last, names=[name], where=where)
 
     def first_block_after(self, timestamp: int) -> int:
         """Number of the first block with a later timestamp; one over the head where none has."""
-        low, high = self.deployment.block, self.head().number + 1
+        return self._search(timestamp, self.deployment.block, self.head().number + 1)
+
+    def _search(self, timestamp: int, low: int, high: int) -> int:
+        """The first block after the timestamp, if `high` is one or there is none below it."""
         while low < high:
             middle = (low + high) // 2
-            block = self.block(middle)
-            if block is None or block.timestamp > timestamp:
+            if self._is_after(middle, timestamp):
                 high = middle
             else:
                 low = middle + 1
         return low
 
+    def _is_after(self, number: int, timestamp: int) -> bool:
+        block = self.block(number)
+        return block is None or block.timestamp > timestamp
+
     # --- parts -----------------------------------------------------------------------
 
     def _read(self, contract: str, function: str, *args: Any) -> Any:
-        call = self._contracts[contract].functions[function](*args)
         with node_errors(self._w3, self.token):
-            return call.call()
+            return self._function(contract, function).read(self._w3, self._place(contract), args)
+
+    def _encoded(self, contract: str, function: str, args: Iterable[Any]) -> bytes:
+        """What a call of the function says."""
+        return self._function(contract, function).encoded(args)
+
+    def _place(self, contract: str) -> str:
+        if contract == "token":
+            return self.deployment.token.address
+        return self.deployment.address(contract)
+
+    def _function(self, contract: str, function: str) -> Function:
+        compiled = TOKEN_CONTRACT if contract == "token" else self.deployment.contracts[contract]
+        return functions(compiled)[function]
 
 
 def check_deployment(w3: Web3, deployment: Deployment) -> None:

@@ -27,6 +27,7 @@ from marketplace.chain.artifacts import (
     artifact,
     market_contracts,
 )
+from marketplace.chain.calls import functions
 from marketplace.chain.connection import check_deployment
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.parameters import Parameters, Preset
@@ -207,11 +208,11 @@ def describe_token(w3: Web3, address: str, chain_id: int) -> Token:
             f"the token {address!r} is not an address", fix="give 0x and 40 hex digits"
         )
     address = str(to_checksum_address(address))
-    contract = w3.eth.contract(address, abi=artifact(TOKEN_CONTRACT).abi)  # type: ignore[call-overload]
+    views = functions(TOKEN_CONTRACT)
     with node_errors(w3):
         try:
             name, symbol, decimals = (
-                contract.functions[function]().call() for function in ("name", "symbol", "decimals")
+                views[function].read(w3, address, ()) for function in ("name", "symbol", "decimals")
             )
         except (BadFunctionCallOutput, ContractLogicError):
             raise MissingContract(
@@ -227,14 +228,10 @@ def check_links(w3: Web3, deployment: Deployment) -> None:
     where the randomness is of another kind."""
     _check_kind(w3, deployment)
 
-    contracts = {
-        short: w3.eth.contract(deployment.address(short), abi=artifact(name).abi)  # type: ignore[call-overload]
-        for short, name in deployment.contracts.items()
-    }
-
     def view(short: str, getter: str) -> Any:
+        function = functions(deployment.contracts[short])[getter]
         with node_errors(w3):
-            return contracts[short].functions[getter]().call()
+            return function.read(w3, deployment.address(short), ())
 
     expected: list[tuple[str, str, Any]] = [
         ("randomness", "delay", deployment.randomness_delay),
@@ -243,7 +240,7 @@ def check_links(w3: Web3, deployment: Deployment) -> None:
     ]
     if deployment.beacon is not None:
         expected += [
-            ("randomness", "publicKey", list(deployment.beacon.key)),
+            ("randomness", "publicKey", tuple(deployment.beacon.key)),
             ("randomness", "genesis", deployment.beacon.genesis),
             ("randomness", "period", deployment.beacon.period),
             ("randomness", "patience", deployment.randomness_patience),
@@ -266,10 +263,10 @@ def check_links(w3: Web3, deployment: Deployment) -> None:
 def _check_kind(w3: Web3, deployment: Deployment) -> None:
     """Only a beacon has a patience."""
     address = deployment.address("randomness")
-    contract = w3.eth.contract(address, abi=artifact(BEACON_CONTRACT).abi)  # type: ignore[call-overload]
+    patience = functions(BEACON_CONTRACT)["patience"]
     with node_errors(w3):
         try:
-            contract.functions["patience"]().call()
+            patience.read(w3, address, ())
             found = DRAND
         except (BadFunctionCallOutput, ContractLogicError):
             found = BLOCKHASH

@@ -12,6 +12,7 @@ from eth_abi.exceptions import DecodingError, EncodingError
 from eth_utils.abi import collapse_if_tuple, event_abi_to_log_topic
 from eth_utils.address import to_checksum_address
 from web3 import Web3
+from web3.types import RPCEndpoint
 
 from marketplace.chain.artifacts import TOKEN_CONTRACT, artifact
 from marketplace.chain.deployment import Deployment
@@ -139,23 +140,45 @@ def read_events(
     start, size = from_block, page
     while start <= to_block:
         end = min(start + size - 1, to_block)
-        query: dict[str, Any] = {"fromBlock": start, "toBlock": end, "address": addresses}
+        query: dict[str, Any] = {
+            "fromBlock": hex(start),
+            "toBlock": hex(end),
+            "address": addresses,
+        }
         if topics is not None:
             query["topics"] = topics
         try:
             with node_errors(w3):
-                logs = w3.eth.get_logs(query)  # type: ignore[arg-type]
+                # Not get_logs, which checks every address again each time.
+                logs = w3.manager.request_blocking(RPCEndpoint("eth_getLogs"), [query])
         except (NodeRefused, NodeTimeout):
             if start == end:
                 raise
             size = max(1, (end - start + 1) // 2)
             continue
-        decoded = (decoder.decode(log) for log in logs)
+        decoded = (decoder.decode(_log(raw)) for raw in logs)
         yield from sorted(
             (event for event in decoded if event is not None),
             key=lambda event: (event.block, event.log_index),
         )
         start, size = end + 1, min(page, size * 2)
+
+
+def _log(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A log as the node sends it in the types that web3 gives it."""
+    return {
+        "address": raw["address"],
+        "topics": [_bytes(topic) for topic in raw["topics"]],
+        "data": _bytes(raw["data"]),
+        "blockNumber": int(raw["blockNumber"], 16),
+        "blockHash": _bytes(raw["blockHash"]),
+        "transactionHash": _bytes(raw["transactionHash"]),
+        "logIndex": int(raw["logIndex"], 16),
+    }
+
+
+def _bytes(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
 
 
 def _topic(part: Mapping[str, Any], value: Any) -> str:

@@ -125,12 +125,10 @@ class SigningClient(MarketReader):
 
     def _send_once(self, action: str, contract: str, function: str, *args: Any) -> Sent:
         _, sender = self._with_key()
-        target = self._contracts[contract]
-        args = tuple(_checked_address(arg) for arg in args)
-        data = target.encode_abi(function, args=list(args))
+        data = self._encoded(contract, function, map(_checked_address, args))
         waiting = (contract, function) in _SETTLING and self.next_draw() is not None
         spare_gas = _DRAW_GAS if waiting else 0
-        receipt = sender.send(action, str(target.address), data, spare_gas=spare_gas)
+        receipt = sender.send(action, self._place(contract), data, spare_gas=spare_gas)
         decoded = (self._decoder.decode(entry) for entry in receipt["logs"])
         return Sent(
             tx_hash=bytes(receipt["transactionHash"]),

@@ -11,6 +11,7 @@ from eth_account.signers.local import LocalAccount
 from web3 import Web3
 from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3RPCError
 
+from marketplace.chain.calls import Function
 from marketplace.chain.records import Token
 from marketplace.chain.rpc import node_errors
 from marketplace.protocol.hashing import abi_hash, keccak
@@ -45,11 +46,14 @@ def _view(name: str, output: str, *inputs: str) -> dict[str, Any]:
     }
 
 
-_ABI: Final = [
-    _view("nonces", "uint256", "address"),
-    _view("DOMAIN_SEPARATOR", "bytes32"),
-    _view("PERMIT_TYPEHASH", "bytes32"),
-]
+_VIEWS: Final = {
+    entry["name"]: Function(entry)
+    for entry in (
+        _view("nonces", "uint256", "address"),
+        _view("DOMAIN_SEPARATOR", "bytes32"),
+        _view("PERMIT_TYPEHASH", "bytes32"),
+    )
+}
 
 
 def permit_version(w3: Web3, address: str, name: str, chain_id: int) -> str | None:
@@ -91,9 +95,8 @@ def sign_permit(
 
     The token must know permits (token.permit_version).
     """
-    contract = w3.eth.contract(token.address, abi=_ABI)  # type: ignore[call-overload]
     with node_errors(w3, token):
-        nonce = contract.functions.nonces(account.address).call()
+        nonce = _VIEWS["nonces"].read(w3, token.address, [account.address])
     domain = {
         "name": token.name,
         "version": token.permit_version,
@@ -113,9 +116,8 @@ def sign_permit(
 
 def _optional(w3: Web3, address: str, function: str, *args: Any) -> Any:
     """The result of a view that a token may not have; None where it has not."""
-    contract = w3.eth.contract(address, abi=_ABI)  # type: ignore[call-overload]
     with node_errors(w3):
         try:
-            return contract.functions[function](*args).call()
+            return _VIEWS[function].read(w3, address, args)
         except (BadFunctionCallOutput, ContractLogicError, Web3RPCError):
             return None

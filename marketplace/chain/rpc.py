@@ -44,7 +44,10 @@ def connect(rpc_url: str, *, timeout: float = 30.0) -> Web3:
         method_allowlist=_RETRIED,
     )
     provider = _Provider(
-        rpc_url, request_kwargs={"timeout": timeout}, exception_retry_configuration=retries
+        rpc_url,
+        request_kwargs={"timeout": timeout},
+        session=_session(rpc_url),
+        exception_retry_configuration=retries,
     )
     provider.global_ccip_read_enabled = False  # no contract of ours sends us to other servers
     w3 = Web3(provider)
@@ -52,6 +55,17 @@ def connect(rpc_url: str, *, timeout: float = 30.0) -> Web3:
     # refuses the longer extra data in the blocks of proof-of-authority chains.
     w3.middleware_onion.remove("validation")
     return w3
+
+
+def _session(rpc_url: str) -> requests.Session:
+    """Proxies, certificates and credentials as the environment and ~/.netrc name them, looked up
+    once: by itself requests does so for every request."""
+    session = requests.Session()
+    found = session.merge_environment_settings(rpc_url, {}, None, None, None)
+    session.proxies, session.verify = found["proxies"], found["verify"]
+    session.auth = requests.utils.get_netrc_auth(rpc_url)
+    session.trust_env = False
+    return session
 
 
 def node_name(w3: Web3) -> str:

@@ -19,12 +19,13 @@ from typing import Any, Final
 
 from eth_abi.abi import decode
 from eth_utils.address import to_checksum_address
-from web3 import Web3
 
 from marketplace.chain.anvil import AnvilNode
 from marketplace.chain.artifacts import MARKET_CONTRACTS, TOKEN_CONTRACT, artifact
+from marketplace.chain.calls import Function, functions
 from marketplace.chain.deploying import deploy
 from marketplace.chain.deployment import Deployment
+from marketplace.chain.events import EventDecoder
 from marketplace.chain.parameters import STANDARD, Preset
 from marketplace.chain.records import PayRule, Tier
 from marketplace.gym.environment import Environment
@@ -112,22 +113,11 @@ class Arena:
     ) -> None:
         self.node = node
         self.preset = preset
-        self.w3 = Web3(Web3.HTTPProvider(node.url))
         self.deployment: Deployment = deploy(
             node.url, node.accounts[0], preset, token=token, timeout=30.0
         )
         self.p = self.deployment.parameters
-        self.contracts = {
-            short: self.w3.eth.contract(
-                self.deployment.address(short),  # type: ignore[call-overload]
-                abi=artifact(contract).abi,
-            )
-            for short, contract in MARKET_CONTRACTS.items()
-        }
-        self.contracts["token"] = self.w3.eth.contract(
-            self.deployment.token.address,  # type: ignore[call-overload]
-            abi=artifact(TOKEN_CONTRACT).abi,
-        )
+        self._decoder = EventDecoder(self.deployment)
         self.pool = pool
         self._names: dict[str, str] = {}
         self._owned: dict[str, list[int]] = {}
@@ -224,24 +214,28 @@ class Arena:
         return self._ask(contract, function, args, sender=self.deployment.address(sender))
 
     def _ask(self, contract: str, function: str, args: Any, **more: str) -> Any:
-        # Not through web3, whose middleware makes three requests of one.
-        target, types = self.contracts[contract], _outputs(contract, function)
-        data = target.encode_abi(function, args=list(args))
-        call = {"to": target.address, "data": data}
+        called, target = self._called(contract, function)
+        call = {"to": target, "data": _hex(called.encoded(args))}
         if more:
             call["from"] = more["sender"]
         answer = self.node.rpc("eth_call", call, "latest")
-        found = decode(types, bytes.fromhex(answer[2:]))
+        found = decode(called.outputs, bytes.fromhex(answer[2:]))
         return found[0] if len(found) == 1 else found
+
+    def _called(self, contract: str, function: str) -> tuple[Function, str]:
+        """A function, and where its contract is."""
+        if contract == "token":
+            return functions(TOKEN_CONTRACT)[function], self.deployment.token.address
+        return functions(MARKET_CONTRACTS[contract])[function], self.deployment.address(contract)
 
     def send(self, who: str, contract: str, function: str, *args: Any) -> Done:
         """A call by an actor; Refused where it reverts."""
         return self.raw(self.address(who), contract, function, *args)
 
     def raw(self, account: str, contract: str, function: str, *args: Any) -> Done:
-        target = self.contracts[contract]
-        data = target.encode_abi(function, args=list(args))
-        call = {"from": account, "to": target.address, "data": data, "gas": hex(GAS)}
+        called, target = self._called(contract, function)
+        data = _hex(called.encoded(args))
+        call = {"from": account, "to": target, "data": data, "gas": hex(GAS)}
         tx = self.node.rpc("eth_sendTransaction", call)
         receipt = self._receipt(tx)
         if int(receipt["status"], 16) != 1:
@@ -276,11 +270,9 @@ class Arena:
     def _events(self, logs: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
         found: dict[str, list[Mapping[str, Any]]] = {}
         for log in logs:
-            known = _event_abis().get(log["topics"][0])
-            if known is not None:
-                name, contract = known
-                event = self.contracts[contract].events[name]
-                found.setdefault(name, []).append(dict(event().process_log(_as_log(log))["args"]))
+            event = self._decoder.decode(_as_log(log))
+            if event is not None and event.contract != "token":
+                found.setdefault(event.name, []).append(event.args)
         return found
 
     # --- time ------------------------------------------------------------------------------
@@ -441,13 +433,6 @@ def majority(lie: Attestation, truth: Attestation | None, seats: int) -> Ballot:
 
 
 @functools.cache
-def _outputs(contract: str, function: str) -> list[str]:
-    name = TOKEN_CONTRACT if contract == "token" else MARKET_CONTRACTS[contract]
-    (entry,) = (one for one in artifact(name).abi if one.get("name") == function)
-    return [_type(part) for part in entry["outputs"]]
-
-
-@functools.cache
 def _errors() -> dict[str, str]:
     found = {"0x08c379a0": "Error", "0x4e487b71": "Panic"}
     for contract in (*MARKET_CONTRACTS.values(), TOKEN_CONTRACT):
@@ -457,14 +442,8 @@ def _errors() -> dict[str, str]:
     return found
 
 
-@functools.cache
-def _event_abis() -> dict[str, tuple[str, str]]:
-    return {
-        "0x" + keccak(_signature(entry).encode()).hex(): (entry["name"], short)
-        for short, contract in MARKET_CONTRACTS.items()
-        for entry in artifact(contract).abi
-        if entry["type"] == "event"
-    }
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()
 
 
 def _signature(entry: Mapping[str, Any]) -> str:

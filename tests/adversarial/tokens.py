@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from arena import TUSD, Arena
 from eth_abi.abi import encode
+from eth_utils.address import to_checksum_address
 
 from marketplace.protocol.hashing import keccak
 
@@ -72,7 +73,7 @@ def create(arena: Arena, contract: str) -> str:
     """The address of a new contract of OddTokens.sol."""
     call = {"from": arena.node.accounts[0].address, "data": "0x" + _compiled()[contract]}
     tx = arena.node.rpc("eth_sendTransaction", call | {"gas": hex(10_000_000)})
-    return str(arena.w3.to_checksum_address(arena._receipt(tx)["contractAddress"]))
+    return str(to_checksum_address(arena._receipt(tx)["contractAddress"]))
 
 
 def odd_market(arena: Arena, kind: str) -> Arena:

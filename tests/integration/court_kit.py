@@ -8,6 +8,7 @@ from typing import Any
 
 from marketplace.chain.client import MarketClient
 from marketplace.chain.deploying import deploy
+from marketplace.chain.deployment import Deployment
 from marketplace.chain.parameters import MINIMAL
 from marketplace.protocol import disputes
 from marketplace.protocol.disputes import LeafVerdict
@@ -111,10 +112,12 @@ class Case:
         return held + sum(self.reader.token_balance(key.address) for key in keys)
 
 
-def open_case(market: Any, accounts: Any) -> Case:
-    """A market of its own on the chain of the MarketKit `market`, paid in the same token."""
-    token = market.deployment.token.address
-    deployment = deploy(market.anvil.url, accounts.deployer, PRESET, token=token, timeout=30.0)
+def open_case(market: Any, accounts: Any, deployment: Deployment | None = None) -> Case:
+    """A case in a market with PRESET's windows on the chain of the MarketKit `market`, paid in the
+    same token; None deploys one."""
+    if deployment is None:
+        token = market.deployment.token.address
+        deployment = deploy(market.anvil.url, accounts.deployer, PRESET, token=token, timeout=30.0)
     kit = type(market)(market.anvil, deployment, accounts)
     bounty = kit.open_bounty()
     kit.stake_verifiers(8)

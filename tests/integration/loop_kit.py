@@ -10,7 +10,7 @@ from typing import Protocol
 
 from eth_account.signers.local import LocalAccount
 
-from marketplace.chain.deploying import deploy
+from marketplace.chain.deployment import Deployment
 from marketplace.chain.parameters import MINIMAL
 from marketplace.chain.records import Batch, BatchPhase, PayRule
 from marketplace.gym.pool import CheckPool
@@ -42,12 +42,12 @@ APPEALS = COURTLY.appeal_window + 1
 """A step of time that ends appeals and unanswered openings, and no commits."""
 
 
-def courtly_market(market: object, wealth: int, holders: Sequence[LocalAccount]) -> object:
-    """A MarketKit like `market`, of a market of its own with COURTLY's windows, in which each
-    holder has so much."""
-    accounts = market.accounts
-    deployment = deploy(market.anvil.url, accounts.deployer, COURTLY, timeout=30.0)
-    kit = type(market)(market.anvil, deployment, accounts)
+def courtly_market(
+    market: object, courtly: Deployment, wealth: int, holders: Sequence[LocalAccount]
+) -> object:
+    """A MarketKit like `market`, of the market with COURTLY's windows, in which each holder has so
+    much."""
+    kit = type(market)(market.anvil, courtly, market.accounts)
     for account in holders:
         kit.reader.mint_test_tokens(account.address, wealth)
     return kit

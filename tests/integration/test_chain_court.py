@@ -38,9 +38,15 @@ from marketplace.protocol.verdict import (
 )
 
 
+@pytest.fixture(scope="module")
+def windows(deploy_once):
+    """The market with PRESET's windows."""
+    return deploy_once(PRESET, same_token=True)
+
+
 @pytest.fixture
-def case(market, accounts) -> Case:
-    return open_case(market, accounts)
+def case(market, windows, accounts) -> Case:
+    return open_case(market, accounts, windows)
 
 
 def test_a_lying_majority_falls_to_a_disputed_leaf(case, accounts) -> None:

@@ -16,9 +16,15 @@ from marketplace.chain.records import ContentId, RoundPhase
 from marketplace.protocol import commitments
 
 
+@pytest.fixture(scope="module")
+def windows(deploy_once):
+    """The market with PRESET's windows."""
+    return deploy_once(PRESET, same_token=True)
+
+
 @pytest.fixture
-def case(market, accounts) -> Case:
-    return open_case(market, accounts)
+def case(market, windows, accounts) -> Case:
+    return open_case(market, accounts, windows)
 
 
 def test_a_member_that_commits_and_does_not_reveal_pays_more_than_an_absent_one(case) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from loop_kit import Arithmetic, Loop, courtly_market, false_verdicts
+from loop_kit import COURTLY, Arithmetic, Loop, courtly_market, false_verdicts
 
 from marketplace.chain.deployment import save_deployment
 from marketplace.chain.keystore import create_keystore
@@ -25,10 +25,21 @@ TUSD = 10**6
 OPEN = (BatchPhase.CHALLENGEABLE,)
 
 
+@pytest.fixture(scope="module")
+def pool():
+    with CheckPool(workers=1) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def courtly(deploy_once):
+    return deploy_once(COURTLY)
+
+
 @pytest.fixture
-def court(market, accounts):
+def court(market, courtly, accounts):
     holders = (accounts.poster, accounts.miner, accounts.stranger, *accounts.verifiers)
-    return courtly_market(market, 1_000 * TUSD, holders)
+    return courtly_market(market, courtly, 1_000 * TUSD, holders)
 
 
 @pytest.fixture
@@ -75,53 +86,51 @@ def attested(loop: Loop, **options: object) -> int:
     return mined.batch
 
 
-def test_a_dispute_by_hand(cli, court, accounts, tmp_path):
-    with CheckPool(workers=1) as pool:
-        loop = Loop(court, pool, tmp_path)
-        batch = attested(loop)
-        code, _, err = cli("dispute", "leaf", batch, 12, key="stranger")
-        assert (code, "from 0 to 11" in err) == (2, True)
-        code, _, err = cli("dispute", "outcome", batch, key="stranger")
-        assert (code, "dispute leaf" in err) == (2, True)
-        code, _, err = cli("dispute", "prove", batch, key="stranger")
-        assert (code, "no fault" in err) == (5, True)
-        code, out, err = cli("dispute", "leaf", batch, 5, key="stranger")
-        assert (code, out, "7.00 tUSD" in err) == (0, "1\n", True), err
-        code, _, err = cli("dispute", "leaf", batch, 5, key="stranger")
-        assert code == 3
+def test_a_dispute_by_hand(cli, court, accounts, tmp_path, pool):
+    loop = Loop(court, pool, tmp_path)
+    batch = attested(loop)
+    code, _, err = cli("dispute", "leaf", batch, 12, key="stranger")
+    assert (code, "from 0 to 11" in err) == (2, True)
+    code, _, err = cli("dispute", "outcome", batch, key="stranger")
+    assert (code, "dispute leaf" in err) == (2, True)
+    code, _, err = cli("dispute", "prove", batch, key="stranger")
+    assert (code, "no fault" in err) == (5, True)
+    code, out, err = cli("dispute", "leaf", batch, 5, key="stranger")
+    assert (code, out, "7.00 tUSD" in err) == (0, "1\n", True), err
+    code, _, err = cli("dispute", "leaf", batch, 5, key="stranger")
+    assert code == 3
 
-        (row,) = json.loads(cli("dispute", "list", "--batch", batch, "--json")[1])
-        assert (row["kind"], row["index"], row["phase"]) == ("leaf", 5, "in_jury")
-        assert (row["standing"], row["bond"]) == ("none", str(7 * TUSD))
-        held = json.loads(cli("market", "show", "--json")[1])
-        assert (held["dispute_bonds"], held["insurance_pool"]) == (str(7 * TUSD), "0")
+    (row,) = json.loads(cli("dispute", "list", "--batch", batch, "--json")[1])
+    assert (row["kind"], row["index"], row["phase"]) == ("leaf", 5, "in_jury")
+    assert (row["standing"], row["bond"]) == ("none", str(7 * TUSD))
+    held = json.loads(cli("market", "show", "--json")[1])
+    assert (held["dispute_bonds"], held["insurance_pool"]) == (str(7 * TUSD), "0")
 
-        honest = loop.nodes(accounts.verifiers[3:])
-        for _ in range(5):
-            for node in honest:
-                node.run_once()
-            court.anvil.mine(2)
-        assert "the attestation falls" in cli("dispute", "show", 1)[1]
-        shown = json.loads(cli("dispute", "show", 1, "--json")[1])
-        assert (shown["phase"], shown["standing"]) == ("appealable", "falls")
-        assert [jury["revealed"] for jury in shown["juries"]] == [5]
-        # The liars' friend appeals: seven would have to be drawn from those who did not sit.
-        code, _, err = cli("dispute", "appeal", 1, key="miner")
-        assert (code, "14.00 tUSD" in err) == (0, True), err
-        shown = json.loads(cli("dispute", "show", 1, "--json")[1])
-        assert shown["appeals"][0]["bond"] == str(14 * TUSD)
-        code, _, err = cli("dispute", "show", 2)
-        assert (code, "dispute list" in err) == (2, True)
+    honest = loop.nodes(accounts.verifiers[3:])
+    for _ in range(5):
+        for node in honest:
+            node.run_once()
+        court.anvil.mine(2)
+    assert "the attestation falls" in cli("dispute", "show", 1)[1]
+    shown = json.loads(cli("dispute", "show", 1, "--json")[1])
+    assert (shown["phase"], shown["standing"]) == ("appealable", "falls")
+    assert [jury["revealed"] for jury in shown["juries"]] == [5]
+    # The liars' friend appeals: seven would have to be drawn from those who did not sit.
+    code, _, err = cli("dispute", "appeal", 1, key="miner")
+    assert (code, "14.00 tUSD" in err) == (0, True), err
+    shown = json.loads(cli("dispute", "show", 1, "--json")[1])
+    assert shown["appeals"][0]["bond"] == str(14 * TUSD)
+    code, _, err = cli("dispute", "show", 2)
+    assert (code, "dispute list" in err) == (2, True)
 
 
-def test_a_withheld_tree_is_demanded_and_watched(cli, court, accounts, tmp_path):
-    with CheckPool(workers=1) as pool:
-        loop = Loop(court, pool, tmp_path)
-        batch = attested(loop, store=EmbeddedStore(tmp_path / "private"))
-        code, _, err = cli("dispute", "leaf", batch, 5, "--timeout", 0, key="stranger")
-        assert (code, "dispute open" in err) == (4, True)
-        code, out, _ = cli("dispute", "open", batch, key="stranger")
-        assert (code, out) == (0, "1\n")
+def test_a_withheld_tree_is_demanded_and_watched(cli, court, accounts, tmp_path, pool):
+    loop = Loop(court, pool, tmp_path)
+    batch = attested(loop, store=EmbeddedStore(tmp_path / "private"))
+    code, _, err = cli("dispute", "leaf", batch, 5, "--timeout", 0, key="stranger")
+    assert (code, "dispute open" in err) == (4, True)
+    code, out, _ = cli("dispute", "open", batch, key="stranger")
+    assert (code, out) == (0, "1\n")
     # The watch takes the opening over; nobody opens a second one.
     for _ in range(2):
         code, _, err = cli("watch", "--once", "--workers", 1, key="stranger")
@@ -130,15 +139,14 @@ def test_a_withheld_tree_is_demanded_and_watched(cli, court, accounts, tmp_path)
     assert "asked" in cli("dispute", "show", 1)[1]
 
 
-def test_seats_in_juries_are_shown(cli, court, accounts, tmp_path):
-    with CheckPool(workers=1) as pool:
-        loop = Loop(court, pool, tmp_path)
-        batch = attested(loop)
-        (seat,) = json.loads(cli("verifier", "status", "--json", key="verifier")[1])
-        assert (seat["batch"], seat["dispute"], seat["seat"]) == (batch, None, "revealed")
-        loop.tower(accounts.stranger).run_once()
-        court.anvil.mine(2)
-        loop.node(accounts.verifiers[3]).run_once()
+def test_seats_in_juries_are_shown(cli, court, accounts, tmp_path, pool):
+    loop = Loop(court, pool, tmp_path)
+    batch = attested(loop)
+    (seat,) = json.loads(cli("verifier", "status", "--json", key="verifier")[1])
+    assert (seat["batch"], seat["dispute"], seat["seat"]) == (batch, None, "revealed")
+    loop.tower(accounts.stranger).run_once()
+    court.anvil.mine(2)
+    loop.node(accounts.verifiers[3]).run_once()
     who = accounts.verifiers[4].address
     (seat,) = json.loads(cli("verifier", "status", who, "--json")[1])
     assert (seat["batch"], seat["dispute"], seat["phase"]) == (batch, 1, "committing")
@@ -146,34 +154,33 @@ def test_seats_in_juries_are_shown(cli, court, accounts, tmp_path):
 
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["checked", "lazy"])
-def test_an_audit_from_planting_to_opening(cli, court, accounts, tmp_path, monkeypatch, lazy):
+def test_an_audit_from_planting_to_opening(cli, court, accounts, tmp_path, pool, monkeypatch, lazy):
     # No model and no server: what samples is not the question here.
     monkeypatch.setattr(audits, "sampler_for", lambda *_: (Arithmetic(), None))
-    with CheckPool(workers=1) as pool:
-        loop = Loop(court, pool, tmp_path)
-        bounty = loop.open_bounty()
-        keys = court.stake_verifiers(3)
-        client = court.client(accounts.miner)
-        client.request_assignment(bounty)
-        court.wait_for_randomness(client.assignment(bounty, client.address).point)
-        plant = ("audit", "plant", bounty, "--groups", 2, "--workers", 1)
-        code, _, err = cli(*plant, "--miner-keystore", "poster.json", key="poster")
-        assert (code, "--miner-keystore" in err) == (2, True)
-        code, out, err = cli(*plant, "--miner-keystore", "miner.json", key="poster")
-        assert (code, out) == (0, "1\n"), err
-        (row,) = json.loads(cli("audit", "list", "--json")[1])
-        assert (row["batch"], row["state"]) == (1, "not opened, batch is in round")
-        code, _, err = cli("audit", "open", 1, key="poster")
-        assert (code, "not attested" in err) == (2, True)
+    loop = Loop(court, pool, tmp_path)
+    bounty = loop.open_bounty()
+    keys = court.stake_verifiers(3)
+    client = court.client(accounts.miner)
+    client.request_assignment(bounty)
+    court.wait_for_randomness(client.assignment(bounty, client.address).point)
+    plant = ("audit", "plant", bounty, "--groups", 2, "--workers", 1)
+    code, _, err = cli(*plant, "--miner-keystore", "poster.json", key="poster")
+    assert (code, "--miner-keystore" in err) == (2, True)
+    code, out, err = cli(*plant, "--miner-keystore", "miner.json", key="poster")
+    assert (code, out) == (0, "1\n"), err
+    (row,) = json.loads(cli("audit", "list", "--json")[1])
+    assert (row["batch"], row["state"]) == (1, "not opened, batch is in round")
+    code, _, err = cli("audit", "open", 1, key="poster")
+    assert (code, "not attested" in err) == (2, True)
 
-        @false_verdicts
-        def unread(place: int, verdict: Verdict) -> Verdict:
-            return Verdict(10**6, Reason.CORRECT, 1, 0)
+    @false_verdicts
+    def unread(place: int, verdict: Verdict) -> Verdict:
+        return Verdict(10**6, Reason.CORRECT, 1, 0)
 
-        nodes = loop.nodes(keys)
-        if lazy:
-            nodes = [loop.liar(key, unread, keeper=place == 0) for place, key in enumerate(keys)]
-        assert loop.drive(nodes, 1, until=OPEN) is BatchPhase.CHALLENGEABLE
+    nodes = loop.nodes(keys)
+    if lazy:
+        nodes = [loop.liar(key, unread, keeper=place == 0) for place, key in enumerate(keys)]
+    assert loop.drive(nodes, 1, until=OPEN) is BatchPhase.CHALLENGEABLE
     wanted = "missed" if lazy else "found"
     # Another home holds no planting: only who planted it can open it.
     code, _, err = cli("--home", "elsewhere", "audit", "open", 1, key="poster")

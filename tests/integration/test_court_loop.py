@@ -53,10 +53,15 @@ def pool() -> Iterator[CheckPool]:
         yield pool
 
 
+@pytest.fixture(scope="module")
+def courtly(deploy_once):
+    return deploy_once(COURTLY)
+
+
 @pytest.fixture
-def court(market, accounts):
+def court(market, courtly, accounts):
     """The MarketKit of another market, with windows that watchers and jurors can keep to."""
-    return courtly_market(market, 1_000 * TUSD, everybody(accounts))
+    return courtly_market(market, courtly, 1_000 * TUSD, everybody(accounts))
 
 
 @pytest.fixture

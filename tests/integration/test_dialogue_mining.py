@@ -49,6 +49,12 @@ class Shopper:
             yield (Completion(json.dumps(record), None, None, "stop"),)
 
 
+@pytest.fixture(scope="module")
+def pool():
+    with CheckPool(workers=1) as pool:
+        yield pool
+
+
 def opened_bounty(loop: Loop, **terms: object) -> int:
     """A bounty on the store's tools."""
     data = spec_bytes(builtin_spec("store_tools"))
@@ -58,23 +64,21 @@ def opened_bounty(loop: Loop, **terms: object) -> int:
     return loop.open_bounty(environment=environment_id(data), **terms)
 
 
-def test_dialogues_are_mined_checked_and_paid_at_tier_c(market, tmp_path):
-    with CheckPool(workers=1) as pool:
-        loop = Loop(market, pool, tmp_path)
-        bounty = opened_bounty(loop)
-        keys = market.stake_verifiers(3)
-        mined = loop.miner().mine(bounty, 2, Shopper())
-        assert loop.drive(loop.nodes(keys), mined.batch) is BatchPhase.SETTLED
-        batch = market.reader.batch(mined.batch)
-        opened = pull_attested(market.reader, loop.store, batch, timeout=0)
+def test_dialogues_are_mined_checked_and_paid_at_tier_c(market, pool, tmp_path):
+    loop = Loop(market, pool, tmp_path)
+    bounty = opened_bounty(loop)
+    keys = market.stake_verifiers(3)
+    mined = loop.miner().mine(bounty, 2, Shopper())
+    assert loop.drive(loop.nodes(keys), mined.batch) is BatchPhase.SETTLED
+    batch = market.reader.batch(mined.batch)
+    opened = pull_attested(market.reader, loop.store, batch, timeout=0)
     assert [verdict.reason for verdict in opened.verdicts] == [Reason.CORRECT, Reason.WRONG] * 4
     assert batch.attestation.units > 0
     assert batch.attestation.faults == 0
 
 
-def test_tier_b_is_refused_before_anything_is_sampled(market, tmp_path):
-    with CheckPool(workers=1) as pool:
-        loop = Loop(market, pool, tmp_path)
-        bounty = opened_bounty(loop, tier=Tier.B, trainer=market.accounts.trainer.address)
-        with pytest.raises(ConfigError, match=r"tier B, and its environment 'store_tools'"):
-            loop.miner().mine(bounty, 1, Shopper(), checkpoint=1)
+def test_tier_b_is_refused_before_anything_is_sampled(market, pool, tmp_path):
+    loop = Loop(market, pool, tmp_path)
+    bounty = opened_bounty(loop, tier=Tier.B, trainer=market.accounts.trainer.address)
+    with pytest.raises(ConfigError, match=r"tier B, and its environment 'store_tools'"):
+        loop.miner().mine(bounty, 1, Shopper(), checkpoint=1)

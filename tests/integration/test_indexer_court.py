@@ -93,15 +93,21 @@ class Court:
         self.check()
 
 
+@pytest.fixture(scope="module")
+def windows(deploy_once: Any) -> Any:
+    """The market with PRESET's windows."""
+    return deploy_once(PRESET, same_token=True)
+
+
 @pytest.fixture
-def court(market: Any, accounts: Any, tmp_path: Path) -> Iterator[Court]:
-    with court_on(market, accounts, tmp_path) as court:
+def court(market: Any, windows: Any, accounts: Any, tmp_path: Path) -> Iterator[Court]:
+    with court_on(market, accounts, tmp_path, windows) as court:
         yield court
 
 
 @contextmanager
-def court_on(market: Any, accounts: Any, tmp_path: Path) -> Iterator[Court]:
-    case = open_case(market, accounts)
+def court_on(market: Any, accounts: Any, tmp_path: Path, deployment: Any = None) -> Iterator[Court]:
+    case = open_case(market, accounts, deployment)
     with indexed(case.kit, tmp_path) as get:
         yield Court(case, get)
 

@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from loop_kit import Loop
 
-from marketplace.chain.deploying import deploy
 from marketplace.chain.parameters import MINIMAL
 from marketplace.chain.records import BatchPhase, PayRule, SheetPhase
 from marketplace.gym.pool import CheckPool
@@ -174,11 +173,15 @@ class Jury:
         )
 
 
+@pytest.fixture(scope="module")
+def five(deploy_once):
+    return deploy_once(FIVE)
+
+
 @pytest.fixture
-def jury(market, pool, tmp_path) -> Jury:
+def jury(market, five, pool, tmp_path) -> Jury:
     accounts = market.accounts
-    deployment = deploy(market.anvil.url, accounts.deployer, FIVE, timeout=30.0)
-    kit = type(market)(market.anvil, deployment, accounts)
+    kit = type(market)(market.anvil, five, accounts)
     for account in (accounts.poster, accounts.miner, *accounts.verifiers[:5]):
         kit.reader.mint_test_tokens(account.address, 10_000_000_000)
     return Jury(kit, Loop(kit, pool, tmp_path), pool, kit.stake_verifiers(5))

@@ -15,7 +15,7 @@ import uvicorn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from loop_kit import Arithmetic, Loop, courtly_market
+from loop_kit import COURTLY, Arithmetic, Loop, courtly_market
 
 from marketplace.chain.records import BatchPhase, RoundPhase, SeatState
 from marketplace.gym.pool import CheckPool
@@ -35,10 +35,15 @@ def pool() -> Iterator[CheckPool]:
         yield pool
 
 
+@pytest.fixture(scope="module")
+def courtly(deploy_once):
+    return deploy_once(COURTLY)
+
+
 @pytest.fixture
-def loop(market, accounts, pool, tmp_path) -> Loop:
+def loop(market, courtly, accounts, pool, tmp_path) -> Loop:
     holders = (accounts.poster, accounts.miner, *accounts.verifiers)
-    return Loop(courtly_market(market, 1_000 * TUSD, holders), pool, tmp_path)
+    return Loop(courtly_market(market, courtly, 1_000 * TUSD, holders), pool, tmp_path)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from package_kit import DISTRIBUTION, install, package_spec
 from marketplace.gym.environment import Environment
 from marketplace.gym.pool import CheckItem, CheckPool, Status
 from marketplace.gym.sources.package import unpinned
+from marketplace.gym.spec import builtin_spec
 from marketplace.protocol.errors import EnvironmentMismatch, SpecError, TracemarketError
 from marketplace.protocol.hashing import keccak
 from marketplace.protocol.verdict import Reason
@@ -144,3 +145,15 @@ def test_raw_goes_through_json(installed: Path) -> None:
     spec = package_spec()
     entry = Environment(spec).task(SEED).entry
     assert set(json.loads(entry.raw["raw"])) == {"n"}
+
+
+@pytest.mark.parametrize("name", ["code", "openenv_guess", "verifiers_code_words"])
+def test_reference_answers_score_one_and_junk_none(name: str) -> None:
+    """As tests/unit/gym/test_gym_environment.py of the other built-in environments."""
+    environment = Environment(builtin_spec(name))
+    environment.self_test()
+    for number in range(30):
+        task = environment.task(keccak(number.to_bytes(8, "big")))
+        assert environment.judge(task, environment.reference_completion(task)).score == 1.0
+        for junk in ("", "   ", "no idea", "<answer></answer>", "<answer>many</answer>"):
+            assert environment.judge(task, junk).score == 0.0

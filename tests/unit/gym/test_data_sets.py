@@ -12,10 +12,8 @@ import pytest
 import zstandard
 
 from marketplace.gym.environment import Environment
-from marketplace.gym.pool import CheckItem, CheckPool
 from marketplace.gym.spec import EnvironmentSpec, builtin_spec, parse_spec
 from marketplace.protocol.errors import SpecError
-from marketplace.protocol.hashing import keccak
 from marketplace.storage.unixfs import cid_of_bytes
 
 ROOT = Path(__file__).parents[3]
@@ -50,26 +48,6 @@ def test_a_tasks_number_is_its_row(tmp_path: Path) -> None:
         assert source.draw(number).question == ROWS[number % 50]["question"]
     with pytest.raises(SpecError, match=r"row 50 is out of range: .* has 50 rows"):
         source.row(50)
-
-
-def test_workers_get_the_folder(tmp_path: Path) -> None:
-    spec = stored(tmp_path, zstandard.compress(lines(ROWS)), zstd=True, rows=40)
-    assert [(asset.cid, asset.max_bytes) for asset in spec.to_fetch()] == [
-        (spec.source.cid, 16 << 20)
-    ]
-    environment = Environment(spec, tmp_path)
-    items = []
-    for number in range(20):
-        task = environment.task(keccak(bytes([number])))
-        assert int(task.answer) <= 40  # the first 40 rows
-        items += [
-            CheckItem(task.seed, task.answer, task.prompt),
-            CheckItem(task.seed, "no", task.prompt),
-        ]
-    with CheckPool(1, assets=tmp_path) as pool:
-        assert [result.score for result in pool.check(spec, items)] == [1.0, 0.0] * 20
-    with CheckPool(1) as pool, pytest.raises(SpecError, match=f"{spec.source.cid} is not here"):
-        pool.check(spec, items)
 
 
 @pytest.mark.parametrize(
@@ -112,17 +90,6 @@ def test_content_that_can_not_be_used(
 def test_sources_that_make_no_sense(source: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         data_spec(**source)
-
-
-def test_too_large_for_the_environments_memory(tmp_path: Path) -> None:
-    long = [{"question": f"{n} " + "x" * 5000, "answer": "1"} for n in range(20_000)]
-    spec = stored(tmp_path, lines(long), rows=20_000, max_bytes=256 << 20)
-    tight = spec.model_copy(update={"limits": spec.limits.model_copy(update={"memory_mb": 64})})
-    with (
-        CheckPool(1, assets=tmp_path) as pool,
-        pytest.raises(SpecError, match=r"does not fit .*limits\.memory_mb"),
-    ):
-        pool.check(tight, [CheckItem(bytes(32), "1")])
 
 
 def test_the_built_in_data_set_is_what_its_script_writes() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -123,24 +121,10 @@ def test_characters_after_unicode_3_2_are_left_alone(text: str) -> None:
     assert later <= set(normalised(text))
 
 
-def test_fingerprints_are_the_same_in_another_process() -> None:
-    code = (
-        "from marketplace.gym.originality import fingerprint\n"
-        "from marketplace.gym.spec import NearSpec\n"
-        f"f = fingerprint('Solve it.', {SOLUTION!r}, NearSpec())\n"
-        "print(f.digest.hex(), f.signature.hex())"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONHASHSEED": "77", "PYTHONPATH": ":".join(sys.path)},
-    )
+def test_fingerprints_stay_what_they_are() -> None:
+    """Written down: another version of the package or of Python must come to the same."""
     own = fingerprint("Solve it.", SOLUTION, NEAR)
     assert own.signature is not None
-    assert found.stdout.split() == [own.digest.hex(), own.signature.hex()]
-    # Written down: another version of the package or of Python must come to the same.
     assert len(own.signature) == 512
     assert own.digest.hex().startswith("886f51c5fa28faa6")
     assert own.signature.hex().startswith("34913f0138abea01b4f20800461f2e00")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from marketplace.gym.environment import Environment
-from marketplace.gym.pool import CheckItem, CheckPool
 from marketplace.gym.spec import EnvironmentSpec, builtin_spec, parse_spec
 from marketplace.protocol.errors import CheckerFailed, SpecError
 from marketplace.protocol.verdict import Reason
@@ -154,25 +153,3 @@ def test_modules_of_another_shape_are_refused(module: str, said: str) -> None:
 def test_a_binary_is_as_good_as_text() -> None:
     binary = bytes(wasmtime.wat2wasm(scoring("(i32.const 7)")))
     assert scored("base64:" + base64.b64encode(binary).decode()) == 7e-6
-
-
-def test_a_pool_goes_on_after_a_module_that_fails() -> None:
-    # Scores by the first byte of the answer: "u" traps, "l" runs on.
-    module = scoring(
-        "(local.set 6 (i32.load8_u (local.get 0)))"
-        "(if (i32.eq (local.get 6) (i32.const 117)) (then unreachable))"
-        "(loop $on (br_if $on (i32.eq (local.get 6) (i32.const 108)))) (i32.const 1000000)",
-        locals_="(local i32)",
-    )
-    # alloc gives the same place thrice: the last text is the question; so give room to each.
-    module = module.replace(
-        ALLOC,
-        '(global $f (mut i32) (i32.const 8)) (func (export "alloc") '
-        "(param i32) (result i32) (global.get $f) "
-        "(global.set $f (i32.add (global.get $f) (local.get 0))))",
-    )
-    answers = ["u", "fine", "l", "fine"]
-    with CheckPool(1) as pool:
-        results = pool.check(spec_of(module), [CheckItem(SEED, text) for text in answers])
-    failed, fine = Reason.CHECKER_ERROR, Reason.CORRECT
-    assert [one.reason for one in results] == [failed, fine, failed, fine]
