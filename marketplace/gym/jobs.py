@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 from marketplace.gym import records
+from marketplace.gym.machine import FIX, MACHINE
 from marketplace.gym.records import Answer, State
 from marketplace.gym.spec import EnvironmentSpec, spec_bytes
 from marketplace.gym.worker import BUILD_SECONDS, REFUSAL, WALL_FACTOR
@@ -31,7 +32,11 @@ CHUNK_SECONDS: Final = 0.04
 """What a chunk should take: far more than sending it, far less than a batch."""
 
 _MATH_VERIFY: Final = "marketplace.gym.sources.math_warm"
-_REFUSALS = {kind.__name__: kind for kind in (SpecError, EnvironmentMismatch)}
+_REFUSALS = {
+    SpecError.__name__: SpecError,
+    EnvironmentMismatch.__name__: EnvironmentMismatch,
+    MACHINE: CheckerFailed,
+}
 
 
 class CheckItem(NamedTuple):
@@ -83,7 +88,7 @@ class CheckExecutor(Protocol):
         """The results in order, as they come; items are only taken as workers get free.
 
         Raises SpecError or EnvironmentMismatch if the environment can't be built, and CheckerFailed
-        if the executor itself fails.
+        if the executor itself or its machine (disk, file handles) fails.
         """
         ...
 
@@ -310,11 +315,13 @@ def results_of(spec: EnvironmentSpec, count: int, answer: bytes) -> list[CheckRe
 
 
 def result_of(answer: Answer) -> CheckResult:
-    """A runner's answer as the pool gives it."""
+    """A runner's answer as the pool gives it. CheckerFailed where its machine had none."""
     if answer.state == State.SCORED:
         return CheckResult(Status.OK, answer.score, _REASONS[answer.reason], answer.detail)
     if answer.state == State.UNSCORED:
         return CheckResult(Status.OK, None, None, answer.detail)
+    if answer.state == State.MACHINE:
+        raise CheckerFailed(f"this machine can't check: {answer.detail}", fix=FIX)
     status, reason = _FAILED[State(answer.state)]
     return CheckResult(status, None, reason, answer.detail)
 
