@@ -276,8 +276,7 @@ def _costs(results: Results) -> list[str]:
             f"Beside batched making {_ratio(AIM)} is "
             + (f"met from {met[0]} groups on." if met else "met at none of these sizes.")
             + f" All {first['groups']} groups of the smallest batch together cost "
-            f"{_ratio(whole)} of making them, a token's check being as much work as the token: "
-            f"the aim needs about {drawn * whole / AIM:.0f} groups where {drawn} are drawn. "
+            f"{_ratio(whole)} of making them. "
             f"One trace made by itself takes {1000 * work['made_alone']:,.0f} ms. Sampling "
             f"without replay (tier B) takes {1000 * first['made, tier B']:.1f} ms a trace at "
             f"{first['groups']} groups. Noise takes {1000 * work['noise_per_token']:.2f} ms a "
@@ -290,7 +289,7 @@ def _costs(results: Results) -> list[str]:
 def _chances(results: Results) -> list[str]:
     sizes = sorted({row["groups"] for work in results["costs"].values() for row in work["sizes"]})
     drawn = next(iter(results["costs"].values()))["drawn"]
-    shares = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+    shares = {"1/16": 1 / 16, "1/8": 1 / 8, "1/4": 1 / 4, "half": 1 / 2, "all": 1.0}
     lines = [
         "## What a draw catches",
         "",
@@ -298,11 +297,11 @@ def _chances(results: Results) -> list[str]:
         "batch (exact; no measurement). Whether such a group is then refused is a matter of its "
         "tokens: see the budgets above. Each batch is drawn from anew.",
         "",
-        "| groups | " + " | ".join(f"{one:.0%} forged" for one in shares) + " |",
+        "| groups | " + " | ".join(f"{name} forged" for name in shares) + " |",
         "| --: |" + " --: |" * len(shares),
     ]
     for size in sizes:
-        cells = [f"{_caught_chance(size, round(one * size), drawn):.0%}" for one in shares]
+        cells = [f"{_caught_chance(size, round(one * size), drawn):.0%}" for one in shares.values()]
         lines.append(f"| {size} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
