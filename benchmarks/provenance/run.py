@@ -4,6 +4,7 @@
 
 Writes results.json, results.md and results.png. Every run has task seeds of its own, so that
 runs are independent; lies and the honest reference share theirs. About ten minutes on two cores.
+Each stage leaves what it measured in build/provenance, and `--stage NAME` runs one alone.
 """
 
 from __future__ import annotations
@@ -14,22 +15,17 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
+import costs
 import measure
 import report
 from measure import PLACES, Told, Work
 
-from marketplace.gym.checking import sampled_groups
-from marketplace.gym.noise import gumbel_rows
 from marketplace.gym.policy import Policy
 from marketplace.gym.provenance import ReplayTolerance
 from marketplace.gym.spec import ProvenanceSpec
-from marketplace.miner.sampler import TransformersSampler
-from marketplace.protocol.hashing import keccak
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
 
@@ -39,10 +35,6 @@ PROFILES: Final = {
     "default": ReplayTolerance(DEFAULTS.margin, DEFAULTS.flips),
     "bf16": ReplayTolerance(margin=0.75, flips=0.15),
 }
-TOGETHER: Final = "generation, all together"
-ALONE: Final = "generation, one trace at a time"
-WHOLE: Final = "verification, whole batch"
-DRAWN: Final = "verification, drawn groups only"
 STAGES: Final = ("costs", "honest", "bf16", "lies")
 
 
@@ -147,67 +139,6 @@ def lies(policy: Policy, works: list[Work]) -> list[dict[str, Any]]:
     return found
 
 
-def costs(policy: Policy, works: list[Work], repeats: int) -> dict[str, Any]:
-    """CPU seconds per trace, all steps in turn in each repeat, so that load falls on all alike."""
-    return {work.name: _costs(policy, work, repeats) for work in works}
-
-
-def _costs(policy: Policy, work: Work, repeats: int) -> dict[str, Any]:
-    seconds: dict[str, list[float]] = {}
-
-    def clock(name: str, traces: int, step: Callable[[], Any]) -> Any:
-        started = time.process_time()
-        result = step()
-        seconds.setdefault(name, []).append((time.process_time() - started) / traces)
-        return result
-
-    def judge(told: list[Told]) -> object:
-        return measure.margins_of(policy, told, work.rules.temperature)
-
-    def together(name: str) -> list[Told]:
-        return measure.sampled(policy, work, name, rows=512)
-
-    def scorable(seed: int) -> object:
-        return list(sampler.sample(work.prompts, work.rules, seed=seed))
-
-    def one_by_one(name: str) -> object:
-        return [
-            list(sampler.replay([prompt], alone.rules, seeds=[seed]))
-            for prompt, seed in zip(alone.prompts, alone.seeds(name), strict=True)
-        ]
-
-    sampler, alone = TransformersSampler(policy, "bench"), measure.single(work)
-    groups = len(work.prompts)
-    traces = groups * PLACES
-    wanted = min(DEFAULTS.groups, max(1, groups // 8))
-    keys = [keccak(bytes([one])) for one in range(64)]
-    told: list[Told] = []
-    for repeat in range(repeats):
-        name = f"cost {repeat}"
-        told = clock(TOGETHER, traces, partial(together, name))
-        clock("generation without replay (tier B)", traces, partial(scorable, repeat))
-        clock(ALONE, len(alone.prompts), partial(one_by_one, name))
-        clock(WHOLE, traces, partial(judge, told))
-        drawn = sampled_groups(keccak(name.encode()), groups, wanted)
-        some = [told[group * PLACES + place] for group in drawn for place in range(PLACES)]
-        clock(DRAWN, traces, partial(judge, some))
-        clock("noise, per token", 64, partial(gumbel_rows, keys, policy.codec.vocabulary))
-        say(f"costs: {work.name} {repeat + 1}/{repeats}")
-    return {
-        "groups": groups,
-        "drawn": wanted,
-        "tokens_per_trace": sum(len(one.tokens) for one in told) / len(told),
-        "seconds": {name: median(values) for name, values in seconds.items()},
-        "ratios": {
-            f"{checked} / {made}": median(
-                a / b for a, b in zip(seconds[checked], seconds[made], strict=True)
-            )
-            for checked in (WHOLE, DRAWN)
-            for made in (TOGETHER, ALONE)
-        },
-    }
-
-
 def header(policy: Policy, works: list[Work]) -> dict[str, Any]:
     import numpy
     import transformers
@@ -234,13 +165,17 @@ def header(policy: Policy, works: list[Work]) -> dict[str, Any]:
     }
 
 
-def run(stage: str, tasks: int, tokens: int, repeats: int) -> dict[str, Any]:
+def run(stage: str, tasks: int, tokens: int, repeats: int, largest: int) -> dict[str, Any]:
     """One stage: what it found, and how long that took."""
     started, used = time.perf_counter(), time.process_time()
     policy = Policy.load(MODEL)
     works = [measure.short_work(tasks), measure.long_work(tokens)]
+    batches = [
+        measure.short_work(min(largest, costs.SHORT_SIZES[-1])),
+        measure.long_work(tokens, min(largest, costs.LONG_SIZES[-1])),
+    ]
     steps: dict[str, Callable[[], Any]] = {
-        "costs": lambda: costs(policy, works, repeats),
+        "costs": lambda: costs.costs(policy, batches, repeats, say),
         "honest": lambda: honest_runs(policy, works),
         "bf16": lambda: half_runs(policy, works),
         "lies": lambda: lies(policy, works),
@@ -255,9 +190,12 @@ def run(stage: str, tasks: int, tokens: int, repeats: int) -> dict[str, Any]:
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--tasks", type=int, default=32, help="sums, eight traces each")
-    options.add_argument("--tokens", type=int, default=40, help="of a long trace")
-    options.add_argument("--repeats", type=int, default=3, help="of the cost measurement")
+    options.add_argument("--tasks", type=int, default=12, help="sums, eight traces each")
+    options.add_argument("--tokens", type=int, default=16, help="of a long trace")
+    options.add_argument("--repeats", type=int, default=2, help="of all batches but the largest")
+    options.add_argument(
+        "--largest", type=int, default=128, help="groups of a batch whose cost counts"
+    )
     options.add_argument("--stage", choices=STAGES, help="only this one; what others found is kept")
     options.add_argument("--out", type=Path, default=Path(__file__).parent)
     given = options.parse_args()
@@ -266,7 +204,7 @@ def main() -> int:
     parts = Path("build/provenance")
     parts.mkdir(parents=True, exist_ok=True)
     for stage in [given.stage] if given.stage else STAGES:
-        part = run(stage, given.tasks, given.tokens, given.repeats)
+        part = run(stage, given.tasks, given.tokens, given.repeats, given.largest)
         (parts / f"{stage}.json").write_text(json.dumps(part), "utf-8")
     missing = [stage for stage in STAGES if not (parts / f"{stage}.json").is_file()]
     if missing:

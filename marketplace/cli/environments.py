@@ -14,6 +14,7 @@ from marketplace.cli.output import emit_json, out, plain, printable, say, table
 from marketplace.cli.scaffold import scaffold
 from marketplace.gym.environment import Environment
 from marketplace.gym.sources.dataset import builtin_asset
+from marketplace.gym.sources.package import PackageSource, check_installed
 from marketplace.gym.spec import (
     MAX_SPEC_BYTES,
     EnvironmentSpec,
@@ -200,10 +201,16 @@ def sandbox(as_json: AsJson = False) -> None:
 
 
 def load_spec(spec: str) -> EnvironmentSpec:
-    """The spec of a file, a folder with spec.json, or a built-in name."""
+    """The spec of a file, a folder with spec.json, or a built-in name. Raises EnvironmentMismatch
+    where the folder holds a package and other code is installed than it has."""
     path = Path(spec)
     if path.is_dir():
-        path = path / "spec.json"
+        folder, path = path, path / "spec.json"
+        if path.is_file():
+            parsed = parse_spec(path.read_bytes())
+            if isinstance(parsed.source, PackageSource):
+                check_installed(folder, parsed.source)
+            return parsed
     if path.is_file():
         return parse_spec(path.read_bytes())
     if spec in builtin_names():

@@ -7,7 +7,10 @@ the completions are made up, from reference answers and from `gym/examples/NAME.
     {"right": null, "wrong": "no idea"}
 
 right: completions that must be paid, one for each task in turn, or null for the reference
-answers. wrong: one that must earn nothing. Environments without such a file take the above.
+answers. wrong: one that must earn nothing; of a dialogue, a transcript whose messages are said to
+the world anew. Environments without such a file take the above.
+
+`--page FILE` writes the table as Markdown: docs/tour.md is made so.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import json
 import shutil
 import sys
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -33,12 +37,14 @@ from marketplace.chain.deploying import deploy
 from marketplace.chain.parameters import MINIMAL
 from marketplace.chain.records import BatchPhase, BountyTerms
 from marketplace.cli.output import emit_json, plain, say, table
+from marketplace.cli.tour_page import page, shown
 from marketplace.gym.checking import BatchCheck
 from marketplace.gym.environment import Environment, Task
 from marketplace.gym.pool import CheckItem, CheckPool
 from marketplace.gym.sources.dataset import builtin_asset
 from marketplace.gym.spec import builtin_names, builtin_spec, environment_id, spec_bytes
 from marketplace.gym.trial import checks_per_second
+from marketplace.gym.worlds.dialogue import prompted, read, written
 from marketplace.miner.mine import Miner
 from marketplace.miner.sampler import Completion, SamplingRules
 from marketplace.miner.spool import Spool
@@ -66,13 +72,16 @@ _PASSES: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """What became of one environment. tasks: tried, each with a right and a wrong completion.
+    """What became of one environment. source, scoring: the kinds of its tasks and of its
+    scorer. tasks: tried, each with a right and a wrong completion.
 
     checks_per_second: of one worker. paid, refused: a completion of each kind. reason: of the
     refused one, explained by why. units: paid for in all. error: what went wrong, or "".
     """
 
     environment: str
+    source: str = ""
+    scoring: str = ""
     tasks: int = 0
     checks_per_second: float | None = None
     paid: str = ""
@@ -97,6 +106,41 @@ class ScriptedSampler:
     ) -> Iterator[tuple[Completion, ...]]:
         for group in self._groups[: len(prompts)]:
             yield tuple(Completion(text, None, None, "stop") for text in group)
+
+
+class ScriptedSpeaker:
+    """A miner's sampler for dialogues: says the messages of transcripts made beforehand, the last
+    one again until the world ends the dialogue. groups: what comes of it, as transcripts."""
+
+    model = "script"
+
+    def __init__(
+        self, environment: Environment, tasks: Sequence[Task], groups: Sequence[tuple[str, ...]]
+    ) -> None:
+        # Talks of one task begin with the same prompt: their messages wait in the order of talks.
+        self._messages: defaultdict[str, deque[str]] = defaultdict(deque)
+        self.groups = [
+            tuple(self._rehearsed(environment, task, transcript) for transcript in group)
+            for task, group in zip(tasks, groups, strict=True)
+        ]
+
+    def _rehearsed(self, environment: Environment, task: Task, transcript: str) -> str:
+        turns = environment.spec.source.turns()
+        said = [one.message for one in read(transcript, turns)]
+        talk = environment.begin(task)
+        for turn in range(turns):
+            if talk.done:
+                break
+            message = said[min(turn, len(said) - 1)]
+            self._messages[prompted(task.prompt, talk.exchanges)].append(message)
+            talk.say(message)
+        return written(talk.exchanges)
+
+    def sample(
+        self, prompts: Sequence[str], rules: SamplingRules, *, seed: int
+    ) -> Iterator[tuple[Completion, ...]]:
+        for prompt in prompts:
+            yield (Completion(self._messages[prompt].popleft(), None, None, "stop"),)
 
 
 class ScriptedJudge:
@@ -163,6 +207,10 @@ class Tour:
         for client in (self._poster, self._miner):
             minter.mint_test_tokens(client.address, client.token.parse("10000"))
 
+    def chain(self) -> str:
+        """What the chain's node calls itself."""
+        return str(self._node.rpc("web3_clientVersion"))
+
     def visit(self, name: str) -> Stop:
         """One environment, from its registration to the settlement of a batch."""
         started = time.perf_counter()
@@ -185,12 +233,16 @@ class Tour:
         )
         environment = miner.environment(self._miner.bounty(bounty))
         tasks = self._tasks(miner, environment, bounty)
-        groups = [
+        groups: list[tuple[str, ...]] = [
             (_right(example, environment, task, place), str(example["wrong"]))
             for place, task in enumerate(tasks)
         ]
-        self._judge.right = {right for right, _ in groups}
-        mined = miner.mine(bounty, GROUPS, ScriptedSampler(groups))
+        sampler: ScriptedSampler | ScriptedSpeaker = ScriptedSampler(groups)
+        if spec.source.turns():
+            sampler = ScriptedSpeaker(environment, tasks, groups)
+            groups = sampler.groups
+        self._judge.right = {group[0] for group in groups}
+        mined = miner.mine(bounty, GROUPS, sampler)
         check = self._settle(mined.batch)
         items = [
             CheckItem(task.seed, completion, task.prompt)
@@ -198,7 +250,12 @@ class Tour:
             for completion in group
         ]
         rate = checks_per_second(spec, self._pool, items, RATE_SECONDS)
-        return _stop(name, check, [text for group in groups for text in group], rate)
+        texts = [text for group in groups for text in group]
+        return replace(
+            _stop(name, check, texts, rate),
+            source=spec.source.kind,
+            scoring="its source" if spec.scoring.kind == "source" else spec.scoring.kind,
+        )
 
     def _open_bounty(self, name: str) -> int:
         spec, client = builtin_spec(name), self._poster
@@ -269,7 +326,7 @@ def _right(example: dict[str, Any], environment: Environment, task: Task, place:
 def _stop(name: str, check: BatchCheck, completions: Sequence[str], rate: float) -> Stop:
     verdicts = check.verdicts
     units = sum(verdict.units for verdict in verdicts)
-    told = Stop(name, len(verdicts) // GROUP_SIZE, rate, units=units)
+    told = Stop(name, tasks=len(verdicts) // GROUP_SIZE, checks_per_second=rate, units=units)
     for index in range(0, len(verdicts), GROUP_SIZE):
         right, wrong = check.explain(index), check.explain(index + 1)
         if right.verdict.units != 1:
@@ -289,6 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(description="every built-in environment, on Anvil")
     options.add_argument("--only", nargs="*", metavar="NAME", help="of built-in environments")
     options.add_argument("--out", type=Path, default=Path("build/gym-tour.json"))
+    options.add_argument("--page", type=Path, help="write the table as Markdown, too")
     options.add_argument("--json", action="store_true", help="print JSON")
     chosen = options.parse_args(arguments)
     work = chosen.out.with_suffix(".work")
@@ -296,11 +354,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work.mkdir(parents=True)
     stops = []
     with Tour(work) as tour:
+        anvil = tour.chain()
         for name in chosen.only or builtin_names():
             stops.append(tour.visit(name))
             say(f"{name}: {escape(stops[-1].error or 'settled')} ({stops[-1].seconds:.1f} s)")
     shutil.rmtree(work)
     chosen.out.write_text(json.dumps(plain(stops), indent=1) + "\n", "utf-8")
+    if chosen.page is not None:
+        chosen.page.write_text(page(plain(stops), anvil=anvil), "utf-8")
     if chosen.json:
         emit_json(stops)
     else:
@@ -317,18 +378,13 @@ def _print(stops: Sequence[Stop]) -> None:
                 stop.environment,
                 stop.tasks,
                 "" if stop.checks_per_second is None else f"{stop.checks_per_second:,.0f}",
-                stop.error or _shown(stop.paid),
-                _shown(stop.refused),
+                stop.error or shown(stop.paid, 60),
+                shown(stop.refused, 60),
                 stop.reason,
             )
             for stop in stops
         ],
     )
-
-
-def _shown(text: str) -> str:
-    flat = json.dumps(text, ensure_ascii=False)[1:-1]
-    return flat if len(flat) <= 60 else flat[:57] + "..."
 
 
 if __name__ == "__main__":

@@ -21,16 +21,26 @@ from typing import Any, Final, NamedTuple, NoReturn, Self
 
 from marketplace.gym import frames
 from marketplace.gym.environment import Environment
+from marketplace.gym.machine import MACHINE
 from marketplace.gym.runner import refusal
 from marketplace.gym.sources.package import PackageSource, unpinned
 from marketplace.gym.spec import EnvironmentSpec, parse_spec, spec_bytes
-from marketplace.protocol.errors import EnvironmentMismatch, SpecError, TracemarketError
+from marketplace.protocol.errors import (
+    CheckerFailed,
+    EnvironmentMismatch,
+    SpecError,
+    TracemarketError,
+)
 
 _START: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from marketplace.gym.drawing import main; main()"
 )
-_REFUSALS: Final = {kind.__name__: kind for kind in (SpecError, EnvironmentMismatch)}
+_REFUSALS: Final = {
+    SpecError.__name__: SpecError,
+    EnvironmentMismatch.__name__: EnvironmentMismatch,
+    MACHINE: CheckerFailed,
+}
 
 
 class DrawnTask(NamedTuple):

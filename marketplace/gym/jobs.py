@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 from marketplace.gym import records
+from marketplace.gym.machine import FIX, MACHINE
 from marketplace.gym.records import Answer, State
 from marketplace.gym.spec import EnvironmentSpec, spec_bytes
 from marketplace.gym.worker import BUILD_SECONDS, REFUSAL, WALL_FACTOR
@@ -35,7 +36,11 @@ SMALLEST_PART: Final = 16
 """A stream's last chunks are this much smaller than others, at most."""
 
 _MATH_VERIFY: Final = "marketplace.gym.sources.math_warm"
-_REFUSALS = {kind.__name__: kind for kind in (SpecError, EnvironmentMismatch)}
+_REFUSALS = {
+    SpecError.__name__: SpecError,
+    EnvironmentMismatch.__name__: EnvironmentMismatch,
+    MACHINE: CheckerFailed,
+}
 
 
 class CheckItem(NamedTuple):
@@ -92,7 +97,7 @@ class CheckExecutor(Protocol):
         the last ones are then shared out so that all workers end together.
 
         Raises SpecError or EnvironmentMismatch if the environment can't be built, and CheckerFailed
-        if the executor itself fails.
+        if the executor itself or its machine (disk, file handles) fails.
         """
         ...
 
@@ -336,11 +341,13 @@ def results_of(spec: EnvironmentSpec, count: int, answer: bytes) -> list[CheckRe
 
 
 def result_of(answer: Answer) -> CheckResult:
-    """A runner's answer as the pool gives it."""
+    """A runner's answer as the pool gives it. CheckerFailed where its machine had none."""
     if answer.state == State.SCORED:
         return CheckResult(Status.OK, answer.score, _REASONS[answer.reason], answer.detail)
     if answer.state == State.UNSCORED:
         return CheckResult(Status.OK, None, None, answer.detail)
+    if answer.state == State.MACHINE:
+        raise CheckerFailed(f"this machine can't check: {answer.detail}", fix=FIX)
     status, reason = _FAILED[State(answer.state)]
     return CheckResult(status, None, reason, answer.detail)
 

@@ -107,6 +107,25 @@ class Pack:
         """Whether every node's parent is the node before it."""
         return np.array_equal(self.parents, np.arange(len(self.parents)) - 1)
 
+    def trunk(self) -> tuple[Pack, Ints]:
+        """The pack without its leaves, and [n] the place of each node in it (of leaves ROOT).
+
+        No token follows a leaf, so a model that is asked what follows need not read it: of short
+        completions that is a good part. scored and spans are empty: what is scored is here.
+        """
+        inner = np.zeros(len(self.tokens), dtype=bool)
+        inner[self.parents[self.parents != ROOT]] = True
+        places = np.where(inner, np.cumsum(inner) - 1, ROOT)
+        above = self.parents[inner]
+        trunk = Pack(
+            tokens=self.tokens[inner],
+            positions=self.positions[inner],
+            parents=np.where(above == ROOT, ROOT, places[above]),
+            scored=np.empty(0, dtype=np.int64),
+            spans=(),
+        )
+        return trunk, places
+
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[Block]:
         """The attention in blocks of at most so many rows; other branches of the tree, whose
         part of the dense mask is empty, are not in them."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -206,20 +206,10 @@ def pack_logprobs(
     rows = torch.from_numpy(places).to(device)
     targets = torch.from_numpy(pack.tokens[pack.scored]).to(device)
     model = _unwrapped(policy.model)
-    asked: dict[str, Any] = {
-        "input_ids": torch.from_numpy(pack.tokens)[None].to(device),
-        "position_ids": torch.from_numpy(pack.positions)[None].to(device),
-        "logits_to_keep": torch.from_numpy(predictors).to(device),
-        "use_cache": False,
-    }
+    trunk, inner = pack.trunk()
     with ExitStack() as stack:
-        if model.config._attn_implementation == "flex_attention" and not pack.is_chain():
-            asked["attention_mask"] = flex_mask(pack, device)
-        else:
-            tree = tree_blocks(pack, model)
-            if tree is None and (mask := pack.attention()) is not None:
-                asked["attention_mask"] = torch.from_numpy(mask)[None, None].to(device)
-            asked |= stack.enter_context(attention_of(model, tree))
+        asked = stack.enter_context(reading(policy, trunk))
+        asked["logits_to_keep"] = torch.from_numpy(inner[predictors]).to(device)
         if is_plain(model):
             stack.enter_context(
                 head_replaced(
@@ -232,6 +222,25 @@ def pack_logprobs(
             whole = (policy.model(**asked).logits[0].float() / temperature).log_softmax(-1)
             logprobs, entropy = whole[rows, targets], -(whole.exp() * whole).sum(-1)[rows]
     return (logprobs, entropy) if want_entropy else logprobs
+
+
+@contextmanager
+def reading(policy: Policy, pack: Pack) -> Iterator[dict[str, Any]]:
+    """Within it the policy's model reads the whole pack at once if called with what this gives."""
+    device, model = policy.device, _unwrapped(policy.model)
+    asked: dict[str, Any] = {
+        "input_ids": torch.from_numpy(pack.tokens)[None].to(device),
+        "position_ids": torch.from_numpy(pack.positions)[None].to(device),
+        "use_cache": False,
+    }
+    if model.config._attn_implementation == "flex_attention" and not pack.is_chain():
+        yield asked | {"attention_mask": flex_mask(pack, device)}
+        return
+    tree = tree_blocks(pack, model)
+    if tree is None and (mask := pack.attention()) is not None:
+        asked["attention_mask"] = torch.from_numpy(mask)[None, None].to(device)
+    with attention_of(model, tree) as keywords:
+        yield asked | keywords
 
 
 def _unwrapped(model: Any) -> Any:

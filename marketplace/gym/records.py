@@ -36,6 +36,7 @@ class State(IntEnum):
     ERROR = 3
     TIMEOUT = 4
     MEMORY = 5  # an error that a process with less behind it might not have had
+    MACHINE = 6  # no disk or no file handles: nothing can be said of the item here
 
 
 _STATES: Final = frozenset(int(state) for state in State)

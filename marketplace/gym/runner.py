@@ -20,6 +20,7 @@ from typing import Any
 
 from marketplace.gym import frames
 from marketplace.gym.environment import Judgement, checked_score
+from marketplace.gym.machine import FIX, MACHINE, is_of_machine
 from marketplace.gym.records import MAX_DETAIL_CHARS, Answer, State, pack_answer, unpack_items
 from marketplace.gym.spec import parse_spec
 from marketplace.protocol.errors import CheckerTimeout, TracemarketError
@@ -81,6 +82,8 @@ class Checks:
                 state = State.TIMEOUT
             elif isinstance(error, MemoryError):
                 state = State.MEMORY
+            elif is_of_machine(error):
+                state = State.MACHINE
             return Answer(state, 0, 0.0, _said(error))
 
     def _checked(self, seed: bytes, completion: str | None, prompt: str | None) -> Answer:
@@ -128,6 +131,8 @@ def _address_space() -> int:
 
 def refusal(error: BaseException) -> dict[str, str | None]:
     """An exception while building, as the pool gets it."""
+    if is_of_machine(error):
+        return {"kind": MACHINE, "message": _said(error), "fix": FIX}
     if isinstance(error, TracemarketError):
         return {"kind": type(error).__name__, "message": error.message, "fix": error.fix}
     return {"kind": "", "message": _said(error), "fix": None}

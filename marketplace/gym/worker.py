@@ -262,6 +262,12 @@ class Worker:
 
 _UNREADABLE: Final = "sent something unreadable"
 
+_WORN: Final = {
+    State.MEMORY: "ran out of memory",
+    State.MACHINE: "ran out of disk or file handles",
+}
+"""What earlier items may have brought about: a fresh runner has the last word."""
+
 
 def _read(fd: int) -> bytes | None:
     """What is in a pipe; None if there is nothing now, b"" if nobody can write any more."""
@@ -287,8 +293,8 @@ def _take(active: _Runner, results: list[bytes], most: int) -> bool:
     except ValueError:  # its process may be out of its mind
         raise _Died(_UNREADABLE) from None
     for record, state in zip(taken, states, strict=True):
-        if state == State.MEMORY and active.used:
-            raise _Died("ran out of memory")
+        if state in _WORN and active.used:
+            raise _Died(_WORN[State(state)])
         results.append(record)
         active.used += 1
     if taken:

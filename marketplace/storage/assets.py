@@ -8,7 +8,7 @@ from pathlib import Path
 
 from marketplace.protocol.errors import StorageError
 from marketplace.storage.cid import Cid
-from marketplace.storage.store import ContentStore, too_large
+from marketplace.storage.store import ContentStore, too_large, writing
 
 
 def fetch_assets(
@@ -32,7 +32,8 @@ def fetch_assets(
         try:
             size = path.stat().st_size
         except FileNotFoundError:
-            folder.mkdir(parents=True, exist_ok=True)
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
             left = max(0.0, deadline - clock())
             store.get_file(cid, path, timeout=left, max_bytes=max_bytes)
         except OSError as error:

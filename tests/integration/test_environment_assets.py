@@ -187,6 +187,18 @@ def test_the_tour_of_one_environment(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_the_tour_holds_dialogues_turn_by_turn(tmp_path, capsys):
+    out, page = tmp_path / "tour.json", tmp_path / "tour.md"
+    assert tour(["--only", "store_tools", "--out", str(out), "--page", str(page)]) == 0
+    (stop,) = json.loads(out.read_text())
+    assert (stop["error"], stop["units"], stop["reason"]) == ("", 4, "WRONG")
+    # The world answered: what the example says of a price is not in the transcript.
+    said = json.loads(stop["refused"])
+    assert json.loads(example_of("store_tools")["wrong"])[0] == said[0]
+    assert said[1]["content"] != "0"
+    assert "| store_tools | dialogue | its source | 4 |" in page.read_text()
+
+
 @pytest.mark.parametrize("name", builtin_names())
 def test_examples_can_be_used(name):
     example = example_of(name)

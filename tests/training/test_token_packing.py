@@ -10,6 +10,7 @@ import torch
 
 from marketplace.gym.packing import ROOT, TokenGroup, pack_groups
 from marketplace.gym.policy import completion_logprobs, pack_logprobs
+from marketplace.gym.replay import SeededGroup, replay
 
 
 def _groups(seed: int, count: int = 5) -> list[TokenGroup]:
@@ -71,6 +72,37 @@ def test_every_shared_token_is_computed_once():
     rows = {(span.group, span.completion): span.rows.tolist() for span in pack.spans}
     assert rows[0, 0] == rows[0, 2]
     assert rows[0, 0][0] == rows[0, 1][0]
+
+
+@pytest.mark.parametrize("token_budget", [12, 40, 1000])
+def test_the_trunk_is_the_tree_without_its_leaves(token_budget):
+    for pack in pack_groups(_groups(4), token_budget):
+        trunk, places = pack.trunk()
+        kept = [node for node in range(len(pack.tokens)) if node in pack.parents]
+        assert 0 < len(kept) < len(pack.tokens)
+        assert [node for node, place in enumerate(places) if place != ROOT] == kept
+        assert places[kept].tolist() == list(range(len(kept)))
+        assert trunk.tokens.tolist() == pack.tokens[kept].tolist()
+        assert trunk.positions.tolist() == pack.positions[kept].tolist()
+        for node in kept:
+            above = pack.parents[node]
+            assert trunk.parents[places[node]] == (ROOT if above == ROOT else places[above])
+
+
+def test_last_tokens_are_not_read(policy):
+    group = TokenGroup((1, 2, 3), ((7, 8), (7, 9), (6,)))
+    (pack,) = pack_groups([group], 100)
+    read = []
+    hook = policy.model.get_input_embeddings().register_forward_hook(
+        lambda module, inputs, output: read.append(inputs[0].tolist())
+    )
+    try:
+        completion_logprobs(policy, [group], 1.0)
+        replay(policy, [SeededGroup(group, bytes(32), (0, 1, 2))], 1.0)
+    finally:
+        hook.remove()
+    assert read == [[[1, 2, 3, 7]]] * 2
+    assert len(pack.tokens) == 7
 
 
 def test_a_chain_needs_no_mask_and_a_tree_has_one():

@@ -85,6 +85,49 @@ def test_a_changed_number_breaks_a_proof(policy, group) -> None:
     assert judged(policy, replace(group[0], toploc=(forged, *group[0].toploc[1:]))) == [True]
 
 
+def far_activations(changed: dict[int, int]) -> torch.Tensor:
+    """[2, 128] of which 128 are large, each of another size; the bits of those in changed are moved
+    by so much. Bits of bfloat16: a sign, 8 of the exponent, 7 of the mantissa."""
+    bits = torch.zeros(256, dtype=torch.int16)
+    for place in range(128):
+        bits[2 * place] = 0x4000 + 128 * (place // 32) + 2 * (place % 32) + changed.get(place, 0)
+    return bits.view(torch.bfloat16).view(2, 128)
+
+
+OTHER_EXPONENT = 1024
+"""Bits: eight exponents up, the same mantissa."""
+
+
+@pytest.mark.parametrize(
+    ("changed", "found", "admitted"),
+    [
+        ({}, (0, 0, 0), True),
+        ({place: OTHER_EXPONENT for place in range(38)}, (38, 0, 0), True),
+        ({place: OTHER_EXPONENT for place in range(39)}, (39, 0, 0), False),
+        ({place: OTHER_EXPONENT for place in range(128)}, (128, None, None), False),
+        # Mantissas, in their last bits.
+        ({place: 20 for place in range(63)}, (0, 20 * 63 / 128, 0), True),
+        ({place: 32 for place in range(40)}, (0, 10, 0), True),
+        ({place: 32 for place in range(41)}, (0, 10.25, 0), False),
+        ({place: 8 for place in range(128)}, (0, 8, 8), True),
+        ({place: 9 for place in range(128)}, (0, 9, 9), False),
+        # Both kinds: the mantissas' error is over those whose exponents agree.
+        (
+            {place: OTHER_EXPONENT if place < 38 else 8 for place in range(128)},
+            (38, 8, 8),
+            True,
+        ),
+    ],
+)
+def test_what_differs_at_the_thresholds(changed, found, admitted) -> None:
+    mine = far_activations({})
+    proofs = proofs_of(far_activations(changed))
+    (difference,) = differences(mine, proofs)
+    assert (difference.mismatches, difference.mean, difference.median) == found
+    assert difference.points == 128
+    assert is_admitted(mine, proofs) == admitted
+
+
 def test_a_bfloat16_machine_gives_proofs_that_hold(policy, make_policy, group) -> None:
     half = make_policy(0)
     half.model.to(torch.bfloat16)

@@ -19,6 +19,7 @@ from typing import Annotated, ClassVar, Final, Literal
 import zstandard
 from pydantic import Field
 
+from marketplace.gym.machine import is_of_machine
 from marketplace.gym.source import Asset, Entry, Source
 from marketplace.protocol import strict_json
 from marketplace.protocol.errors import SpecError
@@ -67,7 +68,8 @@ def builtin_asset(cid: str) -> Path | None:
 
 
 class DatasetTasks:
-    """A TaskSource over the rows. SpecError for content that is missing, short or broken."""
+    """A TaskSource over the rows. SpecError for content that is missing, short or broken, OSError
+    where this machine has no file handles or its disk fails."""
 
     def __init__(self, source: DatasetSource, assets: Path | None) -> None:
         self._source = source
@@ -122,6 +124,8 @@ class DatasetTasks:
                 with unpacker.stream_reader(data, read_across_frames=True) as reader:
                     data = reader.read(source.max_bytes + 1)
         except OSError as error:
+            if is_of_machine(error):  # it says nothing about the data set
+                raise
             raise SpecError(f"data set {source.cid} can't be read: {error.strerror}") from None
         except zstandard.ZstdError as error:
             raise SpecError(

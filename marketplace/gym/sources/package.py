@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import re
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, JsonValue
@@ -87,6 +88,29 @@ class PackageTasks:
         if score is None:
             raise UnreadableAnswer(f"{self._name} reads no answer from it")
         return score
+
+
+def check_installed(folder: Path, source: PackageSource) -> None:
+    """EnvironmentMismatch if other code is installed than the package's folder has: an author who
+    changed it would check and publish what it was before."""
+    fix = f"pip install {folder if folder.is_absolute() else f'./{folder}'}"
+    try:
+        files = metadata.files(source.distribution) or []
+    except metadata.PackageNotFoundError:
+        raise EnvironmentMismatch(
+            f"environment package {source.distribution} is not installed, and the market never "
+            "loads a folder",
+            fix=fix,
+        ) from None
+    for file in files:
+        if file.suffix != ".py":
+            continue
+        for own in (folder / file, folder / "src" / file):
+            installed = Path(str(file.locate()))
+            if own.is_file() and (
+                not installed.is_file() or own.read_bytes() != installed.read_bytes()
+            ):
+                raise EnvironmentMismatch(f"{own} is not what is installed", fix=fix)
 
 
 def _entry_point(source: PackageSource) -> Any:

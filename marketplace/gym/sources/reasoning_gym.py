@@ -40,6 +40,10 @@ REFUSED: Final = {
     "time_intervals": "its items depend on today's date, so verifiers would not agree",
     "pool_matrix": "it takes 32-bit seeds only and reseeds NumPy's global randomness",
     "arc_agi": "it reads its whole data set for every task, over half a second of CPU time each",
+    "group_anagrams": (
+        "it reads its whole data set for every task, about 0.4 s of CPU time each: references time "
+        "out now and then, and its own scorer gives junk 0.01"
+    ),
     "string_insertion": "its answer is nearly always the question's last word, as it stands there",
     "composite": "it nests other tasks; register one environment per task",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import math
 import os
@@ -37,7 +38,7 @@ _FORGED = {
     "forged NaN": (0, 0, Reason.CORRECT, math.nan, 1e6),
     "forged clock": (0, 0, Reason.CORRECT, 1.0, math.nan),
     "forged past": (0, 0, Reason.CORRECT, 1.0, -1.0),
-    "forged state": (0, 6, 0, 0.0, 1e6),
+    "forged state": (0, 7, 0, 0.0, 1e6),
     "forged length": (60_000, 0, Reason.CORRECT, 1.0, 1e6),
     "forged text": (0, 0, Reason.WRONG, 0.0, 1e6),
     "forged number": (0, 0, Reason.CORRECT, 1.0, 1e6),
@@ -50,8 +51,11 @@ _hoard: list[bytes] = []
 class MisbehavingEnvironment:
     def __init__(self, spec: EnvironmentSpec) -> None:
         self.served = 0
+        self.leaked = False
         if spec.name == "unbuildable":
             raise RuntimeError("no such luck")
+        if spec.name == "no-disk":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if spec.name == "dies":
             os._exit(9)
 
@@ -61,6 +65,8 @@ class MisbehavingEnvironment:
     def task(self, seed: bytes) -> Any:
         if seed == bytes(32):
             raise CheckerFailed("seed zero has no task")
+        if seed == b"\x01" * 32:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return SimpleNamespace(prompt=f"prompt {seed.hex()[:4]}")
 
     def judge(self, task: Any, completion: str) -> Judgement:
@@ -83,6 +89,13 @@ class MisbehavingEnvironment:
             sys.exit(3)
         if what == "crash":
             os._exit(3)
+        if what == "leak":  # as what an earlier item left open
+            self.leaked = True
+        if what == "no handles" or (what == "open" and self.leaked):
+            try:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            except OSError as error:
+                raise ValueError("can't look it up") from error
         if what == "crash unless first" and self.served > 1:
             os._exit(4)
         if what == "hog":

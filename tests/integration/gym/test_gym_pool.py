@@ -14,7 +14,7 @@ from marketplace.gym.jobs import Chunks
 from marketplace.gym.pool import CheckItem, CheckPool, CheckResult, Status
 from marketplace.gym.spec import EnvironmentSpec, builtin_spec
 from marketplace.gym.worker import KEPT_BYTES, KEPT_RUNNERS
-from marketplace.protocol.errors import EnvironmentMismatch, InvalidValue, SpecError
+from marketplace.protocol.errors import CheckerFailed, EnvironmentMismatch, InvalidValue, SpecError
 from marketplace.protocol.verdict import Reason
 
 FACTORY = "misbehaving_environment:MisbehavingEnvironment"
@@ -97,6 +97,24 @@ def test_a_hang_is_a_timeout(pool: CheckPool) -> None:
 def test_what_an_earlier_item_left_behind_is_not_blamed_on_a_later_one(pool: CheckPool) -> None:
     assert statuses(run(pool, "fine", "crash unless first")) == [Status.OK] * 2
     assert statuses(run(pool, "hoard", "hoard", "hoard")) == [Status.OK] * 3
+
+
+def test_a_machine_without_file_handles_says_nothing(pool: CheckPool) -> None:
+    """A verdict that only this verifier comes to would be a wrong vote."""
+    for items in (
+        [CheckItem(SEED, "fine"), CheckItem(SEED, "no handles")],
+        [CheckItem(SEED, "fine"), CheckItem(b"\x01" * 32, "fine")],
+    ):
+        with pytest.raises(CheckerFailed, match="this machine can't check"):
+            pool.check(small_spec(), items)
+        assert statuses(run(pool, "fine")) == [Status.OK]  # once there are some again
+    # Those that an earlier item left open are not the machine's want.
+    assert statuses(run(pool, "leak", "open", "fine")) == [Status.OK] * 3
+
+
+def test_a_machine_without_disk_does_not_call_an_environment_broken(pool: CheckPool) -> None:
+    with pytest.raises(CheckerFailed, match="No space left on device"):
+        pool.check(small_spec("no-disk"), [CheckItem(SEED, "fine")])
 
 
 def test_output_is_discarded(pool: CheckPool, capfd: pytest.CaptureFixture[str]) -> None:
