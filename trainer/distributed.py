@@ -302,13 +302,11 @@ def _failing(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        expected = isinstance(error, TracemarketError)
-        plain = {
-            "message": error.message if expected else f"{type(error).__name__}: {error}"[:2000],
-            "fix": error.fix if expected else None,
-            "expected": expected,
-            "at": time.time(),
-        }
+        message = f"{type(error).__name__}: {error}"[:2000]
+        plain: dict[str, Any] = {"message": message, "fix": None, "expected": False}
+        if isinstance(error, TracemarketError):
+            plain = {"message": error.message, "fix": error.fix, "expected": True}
+        plain["at"] = time.time()
         name = f"{os.environ.get('RANK', '0')}.json"
         with suppress(TracemarketError):  # no disk, no note
             write_atomically(folder / FAILED_NAME / name, json.dumps(plain).encode())
