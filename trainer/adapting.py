@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from marketplace.gym.policy import Policy
+from marketplace.protocol.errors import ConfigError
 from trainer.experts import LoraSettings, Start, adapt, save_adapter
 
 
@@ -41,6 +42,12 @@ class Weights(Protocol):
         """Keywords for train_on_batches: how the result is saved."""
         ...
 
+    def folder(self, environment: str) -> Path:
+        """Whole weights that the environment's next turn starts from, for processes of their own.
+
+        ConfigError where they train something else."""
+        ...
+
 
 class WholeModel:
     """One model, trained by every turn."""
@@ -70,6 +77,9 @@ class WholeModel:
 
     def saving(self, environment: str) -> dict[str, Any]:
         return {}
+
+    def folder(self, environment: str) -> Path:
+        return self._folder
 
 
 class AdapterEach:
@@ -106,3 +116,10 @@ class AdapterEach:
 
     def saving(self, environment: str) -> dict[str, Any]:
         return {"save": partial(save_adapter, base=self._cid)}
+
+    def folder(self, environment: str) -> Path:
+        raise ConfigError(
+            "several processes train whole models, and this recipe trains adapters",
+            fix="train it in one process; adapters of several environments can be trained by a "
+            "command each, with --environment",
+        )

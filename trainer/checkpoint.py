@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -47,13 +47,14 @@ class TrainingRecord:
 
     parent: checkpoint id, None for a base model. dataset: batches, roots and counts. settings:
     of the run. metrics: what the run measured. evaluation: before and after, on held-out tasks;
-    None where nothing was evaluated.
+    None where nothing was evaluated. machine: over what `machine` says of this process.
     """
 
     parent: int | None
     dataset: Mapping[str, Any]
     settings: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    machine: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -120,7 +121,7 @@ def write_records(folder: Path, sampling: SamplingSpec | None, record: TrainingR
             "metrics": dict(record.metrics),
             "packages": package_versions(),
             "revision": source_revision(),
-            "machine": machine(),
+            "machine": {**machine(), **record.machine},
         },
     )
 

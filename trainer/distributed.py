@@ -2,6 +2,8 @@
 
     python -m torch.distributed.run --nproc-per-node 2 -m trainer.distributed FOLDER
 
+`tracemarket train --processes 2` does it through trainer/launching.py.
+
 FSDP2 (torch's fully_shard, as accelerate sets it up for a transformers model): every layer is
 gathered for its own forward and backward only. gloo between processors, NCCL between GPUs, there
 in bf16 with flex attention if the settings say so. Each process runs its share of a step's packs;
@@ -13,26 +15,35 @@ FOLDER holds what `write_job` put there and gets, from the first process,
     state/      sharded checkpoints (trainer/sharded.py): a killed run started again goes on from
                 the last one, also with another number of processes
     weights/    the trained model, in one step, complete
-    metrics.json
+    metrics.json    written last: the turn is done
+    failed/     of a run that failed: what each process said
+
+The first process tells each step on its standard output, one line of JSON behind STEP_MARK.
 """
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import json
 import os
-import subprocess
+import shutil
+import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from marketplace.gym.policy import Policy
 from marketplace.gym.team import Team
-from marketplace.protocol.errors import CheckpointError, ConfigError
+from marketplace.protocol.errors import ConfigError, TracemarketError
 from trainer.config import TrainSettings, parse_settings
 from trainer.data import TrainingGroup
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
+from trainer.measures import step_of
 from trainer.sharded import load_sharded, save_sharded
 from trainer.state import TrainState, write_atomically
 
@@ -43,6 +54,12 @@ JOB_NAME: Final = "job.json"
 METRICS_NAME: Final = "metrics.json"
 WEIGHTS_NAME: Final = "weights"
 STATE_NAME: Final = "state"
+FAILED_NAME: Final = "failed"
+LOCK_NAME: Final = "lock"
+STEP_MARK: Final = "tracemarket-step "
+
+_LOCK_SECONDS: Final = 20.0
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 _T = TypeVar("_T")
 
@@ -76,12 +93,18 @@ class Ranks(Team):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A turn to run: the parent's folder, its traces and how to train on them."""
+    """A turn to run: the parent's folder, its traces and how to train on them.
+
+    older: folders of the earlier checkpoints that groups with an age come from. save_seconds:
+    least time between two saved states; 0 saves after every step.
+    """
 
     parent: Path
     groups: tuple[TrainingGroup, ...]
     settings: TrainSettings
     temperature: float
+    older: Mapping[int, Path] = field(default_factory=dict)
+    save_seconds: float = 0.0
 
 
 def write_job(folder: str | Path, job: Job) -> Path:
@@ -93,6 +116,8 @@ def write_job(folder: str | Path, job: Job) -> Path:
         "v": 1,
         "parent": str(job.parent.absolute()),
         "temperature": job.temperature,
+        "older": {str(number): str(place.absolute()) for number, place in job.older.items()},
+        "save_seconds": job.save_seconds,
         "settings": job.settings.model_dump(mode="json"),
         "groups": TypeAdapter(tuple[TrainingGroup, ...], config=_HEX).dump_python(
             job.groups, mode="json"
@@ -117,43 +142,14 @@ def read_job(folder: str | Path) -> Job:
             groups,
             parse_settings(plain["settings"], source=str(path)),
             float(plain["temperature"]),
+            {int(number): Path(place) for number, place in plain["older"].items()},
+            float(plain["save_seconds"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"the job {str(path)!r} can't be read: {str(error)[:300]}",
             fix="write it with trainer.distributed.write_job",
         ) from error
-
-
-def launch(folder: str | Path, processes: int, *, threads: int | None = None) -> dict[str, Any]:
-    """Run the job in a folder on so many processes of this machine; the turn's metrics.
-
-    threads: of each process; by default the cores are divided. The weights are then in
-    folder/weights. CheckpointError if a process fails, with the end of what it said; the same
-    call goes on from the last saved state.
-    """
-    if processes < 1:
-        raise ConfigError(f"{processes} processes can't train", fix="use 1 or more")
-    each = threads or max(1, (os.cpu_count() or 1) // processes)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", str(processes), "-m", "trainer.distributed", str(folder)),
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": str(each)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise CheckpointError(
-            f"training on {processes} processes ended with {done.returncode}: "
-            f"{done.stderr[-1500:]}",
-            fix="mend what it says and run it again: it goes on from the last saved state",
-        )
-    metrics: dict[str, Any] = json.loads((Path(folder) / METRICS_NAME).read_text("utf-8"))
-    return metrics
 
 
 def join() -> Ranks:
@@ -205,32 +201,55 @@ def save_whole(policy: Policy, folder: Path) -> None:
     )
     if policy.team.rank == 0:
         part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
         policy.model.save_pretrained(part, state_dict=whole)
         policy.tokenizer.save_pretrained(part)
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before its metrics
         part.rename(folder)
     policy.team.wait()
 
 
-def train_job(folder: str | Path, job: Job, team: Team) -> TurnMetrics:
+def train_job(
+    folder: str | Path,
+    job: Job,
+    team: Team,
+    *,
+    tell: Callable[[int, int, StepMetrics], None] = lambda done, total, step: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> TurnMetrics:
     """Run a job as one of the team, from the last state saved in the folder if there is one.
 
-    Raises CheckpointError, ConfigError.
+    tell: takes each step, also those of the saved state. Raises CheckpointError, ConfigError.
     """
     path = Path(folder)
     policy = shard(Policy.load(job.parent), team, job.settings)
     state = load_sharded(policy, path / STATE_NAME) or TrainState()
+    before, saved = [step_of(one) for one in state.steps], clock()
+
+    def again(total: int) -> None:
+        for number, one in enumerate(before, 1):
+            tell(number, total, one)
+        before.clear()
 
     def keep(done: int, total: int, step: StepMetrics) -> None:
-        save_sharded(state, path / STATE_NAME, team)
+        nonlocal saved
+        again(total)
+        # All must save together, so the first one's clock decides.
+        if team.gather(clock() - saved >= job.save_seconds)[0]:
+            save_sharded(state, path / STATE_NAME, team)
+            saved = clock()
+        tell(done, total, step)
 
     metrics = train_turn(
         policy,
         job.groups,
         job.settings,
         temperature=job.temperature,
+        behaviour_of=lambda number: shard(Policy.load(job.older[number]), team, job.settings),
         state=state,
         on_step=keep,
     )
+    again(len(metrics.steps))  # killed behind the last step
     save_whole(policy, path / WEIGHTS_NAME)
     return metrics
 
@@ -239,22 +258,79 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         print(__doc__, file=sys.stderr)
         return 2
-    (folder,) = arguments
-    if (Path(folder) / WEIGHTS_NAME).exists():
-        raise ConfigError(
-            f"{folder}/{WEIGHTS_NAME} exists already", fix="name the folder of another job"
-        )
-    job = read_job(folder)
-    team = join()
-    try:
-        metrics = train_job(folder, job, team)
-        if team.rank == 0:
-            data = json.dumps(metrics.summary(), indent=1, sort_keys=True) + "\n"
-            write_atomically(Path(folder) / METRICS_NAME, data.encode())
-        team.wait()
-    finally:
-        dist.destroy_process_group()
+    folder = Path(arguments[0])
+    tie_to_parent()
+    with _failing(folder):
+        if (folder / METRICS_NAME).exists():
+            raise ConfigError(
+                f"the job in {str(folder)!r} is done", fix="name the folder of another job"
+            )
+        job = read_job(folder)
+        with _alone_in(folder):
+            team = join()
+            try:
+                metrics = train_job(folder, job, team, tell=_tell if team.rank == 0 else _silent)
+                if team.rank == 0:
+                    plain = {**metrics.summary(), "batch_tokens": metrics.batch_tokens}
+                    data = json.dumps(plain, indent=1, sort_keys=True) + "\n"
+                    write_atomically(folder / METRICS_NAME, data.encode())
+                team.wait()
+            finally:
+                dist.destroy_process_group()
     return 0
+
+
+def tie_to_parent() -> None:
+    """Let the kernel kill this process when the one that started it is gone: after a kill -9 of
+    the command nothing of it must go on writing. Linux only; elsewhere it ends by itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _tell(done: int, total: int, step: StepMetrics) -> None:
+    plain = {"done": done, "total": total, "step": asdict(step)}
+    print(STEP_MARK + json.dumps(plain), flush=True)
+
+
+def _silent(done: int, total: int, step: StepMetrics) -> None:
+    pass
+
+
+@contextmanager
+def _failing(folder: Path) -> Iterator[None]:
+    """Leave in the folder what this process ended with, for whoever started it."""
+    try:
+        yield
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"[:2000]
+        plain: dict[str, Any] = {"message": message, "fix": None, "expected": False}
+        if isinstance(error, TracemarketError):
+            plain = {"message": error.message, "fix": error.fix, "expected": True}
+        plain["at"] = time.time()
+        name = f"{os.environ.get('RANK', '0')}.json"
+        with suppress(TracemarketError):  # no disk, no note
+            write_atomically(folder / FAILED_NAME / name, json.dumps(plain).encode())
+        raise
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock in the first process. Two runs would write over each other."""
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    with (folder / LOCK_NAME).open("w") as lock:
+        for attempt in range(int(_LOCK_SECONDS / 0.5)):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # perhaps of a run that was just killed
+                time.sleep(0.5 if attempt else 0.05)
+        else:
+            raise ConfigError(
+                f"another run trains in {str(folder)!r}", fix="wait for it, or end it first"
+            )
+        yield
 
 
 @dataclass(frozen=True, slots=True)

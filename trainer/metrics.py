@@ -6,8 +6,9 @@
     trackio       Trackio, where it is installed
 
 After an interruption a run goes on behind its last saved step: steps that were told and then
-lost are told again. metrics.jsonl is cut back to what was saved first, TensorBoard's files
-are told to drop them, the two services keep the later of two records of a step.
+lost are told again, with the same values. metrics.jsonl is cut back to what was saved first, and
+TensorBoard's files are told to drop them. The services take nothing back: Trackio then holds two
+equal records of a step, W&B (offline) a second folder of the same run id that begins with them.
 """
 
 from __future__ import annotations

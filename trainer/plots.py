@@ -25,6 +25,8 @@ _ORANGE: Final = "#d55e00"
 _COLOURS: Final = (_BLUE, _ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
 _SIZE: Final = (6.0, 3.4)
 _GREY: Final = "#8a8a8a"
+_NAMED_SHARE: Final = 0.15
+"""Of a plot's width, that a marked turn needs for its label."""
 _DARK: Final[Any] = {
     "text.color": "#e0e0e0",
     "axes.labelcolor": "#e0e0e0",
@@ -37,25 +39,35 @@ _DARK: Final[Any] = {
 Points = Sequence[tuple[float, float]]
 """Values with their standard errors."""
 
+Lost = Sequence[tuple[float, float, float]]
+"""Of turns that were rolled back: place, value, standard error."""
+
 
 def accuracy_plot(
     accuracy: Sequence[float],
     errors: Sequence[float],
     *,
     tasks: int,
+    turns: Sequence[int] | None = None,
+    lost: Lost = (),
     kind: Kind = "svg",
     dark: bool = False,
 ) -> bytes:
-    """Held-out pass@1 per turn, the base model first. errors: standard errors; drawn twofold."""
-    _same_length(accuracy=accuracy, errors=errors)
+    """Held-out pass@1 per turn, the base model first. errors: standard errors; drawn twofold.
+
+    turns: of the values, if not 0, 1, 2, ... lost: turns that were rolled back.
+    """
+    turns = list(range(len(accuracy))) if turns is None else turns
+    _same_length(accuracy=accuracy, errors=errors, turns=turns)
     figure, axes = _figure("Held-out accuracy", "turn", f"pass@1 on {tasks} tasks", dark=dark)
-    turns = list(range(len(accuracy)))
     axes.errorbar(
         turns, accuracy, [2 * error for error in errors], color=_BLUE, marker="o", capsize=4
     )
     axes.axhline(accuracy[0], color=_GREY, linestyle="--", linewidth=1)
-    axes.annotate("base model", (turns[-1], accuracy[0]), (0, 4), textcoords="offset points",
+    last = max([*turns, *(place for place, _, _ in lost)])
+    axes.annotate("base model", (last, accuracy[0]), (0, 4), textcoords="offset points",
                   ha="right", fontsize=8, color=_GREY)  # fmt: skip
+    _draw_lost(axes, lost)
     axes.set_ylim(bottom=0)
     axes.set_title("bars: two standard errors", fontsize=8, loc="right", color=_GREY)
     return _bytes(figure, axes, kind, dark=dark)
@@ -161,13 +173,14 @@ def steps_plot(
     log: bool = False,
     top: float | None = None,
     named: bool = False,
+    lost: Sequence[tuple[int, int]] = (),
     kind: Kind = "svg",
     dark: bool = False,
 ) -> bytes:
     """Measures of each optimizer step. turns: steps done before each new turn, marked by lines.
 
     log: a log scale, where zeros are left out. top: of the axis, which then begins at 0. named: a
-    legend also for a single series.
+    legend also for a single series. lost: first and last step of turns that were rolled back.
     """
     _same_length(**{name: list(values) for name, values in series.items()})
     figure, axes = _figure(title, "optimizer step", ylabel, dark=dark)
@@ -181,15 +194,27 @@ def steps_plot(
             markersize=3,
             label=name,
         )
+    length = max(map(len, series.values()))
+    for first, last in lost:
+        axes.axvspan(first - 0.5, last + 0.5, color=_ORANGE, alpha=0.13, linewidth=0)
+        if last + 1 - first < _NAMED_SHARE * length:
+            continue  # no room for words
+        axes.annotate(
+            "rolled back", ((first + last) / 2, 1), (0, -2), textcoords="offset points",
+            xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8, color=_ORANGE,
+        )  # fmt: skip
     for place in turns:
         axes.axvline(place + 0.5, color=_GREY, linewidth=0.8, linestyle=":")
     if log and any(value > 0 for values in series.values() for value in values):
         axes.set_yscale("log")
     if top is not None:
         axes.set_ylim(0, top)
-    axes.set_xlim(0.5, max(map(len, series.values())) + 0.5)
+    axes.set_xlim(0.5, length + 0.5)
     if len(series) > 1 or named:
-        axes.legend(frameon=False, fontsize=8)
+        # Below: lines of many steps leave no free corner.
+        axes.legend(
+            frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18)
+        )
     return _bytes(figure, axes, kind, dark=dark)
 
 
@@ -198,10 +223,12 @@ def spending_plot(
     accuracy: Points,
     *,
     unit: str,
+    lost: Lost = (),
     kind: Kind = "svg",
     dark: bool = False,
 ) -> bytes:
-    """Held-out accuracy over the money spent so far; the first point is the base model's."""
+    """Held-out accuracy over the money spent so far; the first point is the base model's. lost:
+    turns that were rolled back, which cost money too."""
     _same_length(spent=spent, accuracy=accuracy)
     figure, axes = _figure("Accuracy for money", f"spent in all, {unit}", "pass@1", dark=dark)
     axes.errorbar(
@@ -212,9 +239,29 @@ def spending_plot(
         marker="o",
         capsize=4,
     )
+    _draw_lost(axes, lost)
     axes.set_ylim(bottom=0)
     axes.set_title("bars: two standard errors", fontsize=8, loc="right", color=_GREY)
     return _bytes(figure, axes, kind, dark=dark, whole_turns=False)
+
+
+def _draw_lost(axes: Axes, lost: Lost) -> None:
+    """Crosses beside the curve: what was measured there was not built on."""
+    if not lost:
+        return
+    places, values, errors = zip(*lost, strict=True)
+    axes.errorbar(
+        places,
+        values,
+        [2 * error for error in errors],
+        color=_ORANGE,
+        marker="x",
+        markersize=8,
+        linestyle="none",
+        capsize=4,
+        label="rolled back",
+    )
+    axes.legend(frameon=False, fontsize=8)
 
 
 def _figure(

@@ -7,6 +7,7 @@ names both.
 
     [bounty]                            # what each turn's bounty offers, on a deployment
     price_per_unit = "0.01"
+    budget = "100"                      # never more than this for all of them together
 
     [settings]                          # of every stage: trainer/config.py
     [evaluation]                        # on tasks that are never sold: trainer/curves.py
@@ -41,14 +42,17 @@ _Money = Annotated[str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$")]
 
 
 class BountyPolicy(Part):
-    """What each turn's bounty offers. amount: put into it, in tokens as all prices. lasts_hours:
-    until its deadline. wait_hours: for its traces to be settled, before the run gives up."""
+    """What each turn's bounty offers. amount: put into it, in tokens as all prices. budget: most
+    that all bounties of the run may cost together (without gas); without it each gets its amount.
+    lasts_hours: until its deadline. wait_hours: for its traces to be settled, before the run gives
+    up."""
 
     tier: Literal["A", "B"] = "B"
     pay: Literal["correct", "informative"] = "informative"
     price_per_unit: _Money = "0.01"
     fee_per_trace: _Money = "0.002"
     amount: _Money = "20"
+    budget: _Money | None = None
     lasts_hours: Annotated[float, Field(gt=0, le=8760)] = 24.0
     wait_hours: Annotated[float, Field(gt=0, le=8760)] = 24.0
 
@@ -126,6 +130,14 @@ class Recipe(Part):
         return parse_settings(
             self.settings | stage.settings, source=f"recipe {self.name!r}, stage {stage.name!r}"
         )
+
+
+_OFFER = frozenset(BountyPolicy.model_fields) - {"tier", "pay"}
+
+
+def recipe_identity(recipe: Recipe) -> dict[str, Any]:
+    """What a run can't change while it goes on: all but how much it offers, and for how long."""
+    return recipe.model_dump(mode="json", exclude={"bounty": set(_OFFER)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,21 +83,30 @@ def run_page(report: Mapping[str, Any]) -> str:
     turns, evaluations = report["turns"], report["evaluations"]
     images = _numbered(evaluations) | learning_images(turns)
     for number, one in enumerate(evaluations):
-        seen = one["over_turns"]
-        if len(seen) > 2:
+        points = one["over_turns"]
+        kept = [point for point in points if not point.get("rolled_back")]
+        lost = [point for point in points if point.get("rolled_back")]
+        if len(points) > 2:
             images[f"e{number}_accuracy"] = pictured(
                 plots.accuracy_plot,
-                [point["value"] for point in seen],
-                [point["standard_error"] for point in seen],
+                [point["value"] for point in kept],
+                [point["standard_error"] for point in kept],
+                turns=[point["turn"] for point in kept],
+                lost=[(point["turn"], *_measured(point)) for point in lost],
                 tasks=one["after"]["tasks"],
             )
         if money := report["money"]:
             totals = {0: 0.0} | {row["turn"]: row["total"] for row in money["rows"]}
-            known = [point for point in seen if point["turn"] in totals]
+            known = [point for point in kept if point["turn"] in totals]
             images[f"e{number}_spending"] = pictured(
                 plots.spending_plot,
                 [totals[point["turn"]] for point in known],
-                [(point["value"], point["standard_error"]) for point in known],
+                [_measured(point) for point in known],
+                lost=[
+                    (totals[point["turn"]], *_measured(point))
+                    for point in lost
+                    if point["turn"] in totals
+                ],
                 unit=money["unit"],
             )
     return render(_template("run.html"), report=report, images=images)
@@ -106,7 +115,13 @@ def run_page(report: Mapping[str, Any]) -> str:
 def learning_images(turns: Sequence[Mapping[str, Any]]) -> Images:
     """What the steps of the turns measured (their "steps", StepMetrics as plain data)."""
     steps = [step for turn in turns for step in turn["steps"]]
-    starts = [sum(len(turn["steps"]) for turn in turns[:number]) for number in range(1, len(turns))]
+    before = [sum(len(turn["steps"]) for turn in turns[:number]) for number in range(len(turns))]
+    starts = before[1:]
+    lost = [
+        (start + 1, start + len(turn["steps"]))
+        for start, turn in zip(before, turns, strict=True)
+        if turn.get("rolled_back") and turn["steps"]
+    ]
     if not steps:
         return {}
 
@@ -127,7 +142,7 @@ def learning_images(turns: Sequence[Mapping[str, Any]]) -> Images:
         series: Mapping[str, Sequence[float]], title: str, ylabel: str, **options: Any
     ) -> dict[str, str]:
         return pictured(
-            plots.steps_plot, series, title=title, ylabel=ylabel, turns=starts, **options
+            plots.steps_plot, series, title=title, ylabel=ylabel, turns=starts, lost=lost, **options
         )
 
     return {
@@ -147,7 +162,7 @@ def spending_rows(
 ) -> list[dict[str, Any]]:
     """Money per point of pass@1, by turn. spent: in each turn. accuracy: after each turn that was
     evaluated, 0 for the parent's. A turn without evaluation has no points, one without gain no
-    price of a point."""
+    price of a point. A turn that was rolled back costs like any other and gains nothing."""
     rows, total = [], 0.0
     for turn, amount in sorted(spent.items()):
         total += amount
@@ -181,6 +196,10 @@ def _numbered(evaluations: Sequence[Mapping[str, Any]]) -> Images:
         for number, one in enumerate(evaluations)
         for name, image in evaluation_images(one).items()
     }
+
+
+def _measured(point: Mapping[str, float]) -> tuple[float, float]:
+    return point["value"], point["standard_error"]
 
 
 def _curve(points: Sequence[Mapping[str, float]]) -> tuple[list[int], list[tuple[float, float]]]:

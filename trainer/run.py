@@ -2,7 +2,8 @@
 
     run.json            what the run is; going on with another recipe or another base is refused
     turn-0.json         the base model's evaluation
-    turn-N/             while turn N is trained: batches.json, state.safetensors, checkpoint/
+    turn-N/             while turn N is trained: traces, state.safetensors, checkpoint/; apart/ is
+                        the job of several processes (trainer/distributed.py)
     turn-N.json         written last: turn N is done, and this is what it measured
     metrics.jsonl, tensorboard/, report.json, report.html
 
@@ -18,7 +19,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -29,6 +30,7 @@ from trainer.adapting import Weights
 from trainer.curves import compare, evaluation_of
 from trainer.data import AttestedBatch
 from trainer.grpo import StepMetrics
+from trainer.launching import Apart
 from trainer.measured import write_evaluation
 from trainer.metrics import Streams, step_values
 from trainer.recipe import Plan, Recipe, plans
@@ -46,12 +48,14 @@ REPORT_SECONDS: Final = 120.0
 @dataclass(frozen=True, slots=True)
 class Bought:
     """Traces of a turn. spent: tokens; None where nothing is bought. ages, behaviour_of: of
-    train_on_batches, for traces of earlier checkpoints."""
+    train_on_batches, for traces of earlier checkpoints. left_out: traces not even taken, by
+    reason."""
 
     batches: Sequence[AttestedBatch]
     spent: float | None
     ages: Mapping[int, int] | None = None
     behaviour_of: PolicyOf | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 class Trader(Protocol):
@@ -69,6 +73,10 @@ class Trader(Protocol):
         """Its number. Publishing the same again gives the same number."""
         ...
 
+    def rolled_back(self, plan: Plan, trained: Trained) -> None:
+        """Told instead of publish, where the turn's result is not kept."""
+        ...
+
 
 Evaluate = Callable[[Policy, str], dict[str, Any]]
 """The record (trainer.curves.evaluation_record) of a policy on an environment."""
@@ -78,10 +86,11 @@ OnStep = Callable[[Plan, int, int, StepMetrics], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """save_seconds: least time between two saved states; 0 saves after every step. say: takes a
-    line for people. clock: in seconds."""
+    """save_seconds: least time between two saved states; 0 saves after every step. processes: that
+    train a turn together. say: takes a line for people. clock: in seconds."""
 
     save_seconds: float = 60.0
+    processes: int = 1
     say: Callable[[str], None] = lambda line: None
     on_step: OnStep = lambda plan, done, total, metrics: None
     clock: Callable[[], float] = time.monotonic
@@ -238,12 +247,21 @@ def _turn(
 
     def on_step(done: int, total: int, metrics: StepMetrics) -> None:
         nonlocal saved
-        if options.clock() - saved >= options.save_seconds and done < total:
+        due = options.clock() - saved >= options.save_seconds
+        if due and done < total and apart is None:  # the processes save their own
             save_state(state, place)
             saved = options.clock()
         told.tell(steps + done, step_values(metrics))
         options.on_step(plan, done, total, metrics)
 
+    apart = None
+    if options.processes > 1:
+        apart = Apart(
+            place / "apart",
+            weights.folder(plan.environment),
+            options.processes,
+            save_seconds=options.save_seconds,
+        )
     trained = train_on_batches(
         policy,
         parent,
@@ -256,6 +274,7 @@ def _turn(
         ages=bought.ages,
         behaviour_of=bought.behaviour_of,
         shaping=plan.stage.reward if plan.stage.reward.changes else None,
+        apart=apart,
         **weights.saving(plan.environment),
     )
     found = {}
@@ -270,6 +289,8 @@ def _turn(
     )
     if rolled_back:
         options.say(f"turn {plan.turn}: worse on held-out tasks; going on from {parent}")
+    if rolled_back:
+        trader.rolled_back(plan, trained)
     checkpoint = parent if rolled_back else trader.publish(plan, trained)
     metrics = trained.metrics
     record = {
@@ -284,7 +305,7 @@ def _turn(
         "tokens": metrics.tokens,
         "mean_score": trained.dataset.mean_score,
         "mean_tokens": trained.dataset.mean_tokens,
-        "left_out": {**trained.dataset.skipped, **metrics.dropped},
+        "left_out": {**bought.left_out, **trained.dataset.skipped, **metrics.dropped},
         "stopped_early": metrics.stopped_early,
         "steps": [asdict(step) for step in metrics.steps],
         "spent": bought.spent,
@@ -335,7 +356,9 @@ def _forget(folder: RunFolder, weights: Weights, turn: int) -> None:
             continue
         if weights.needs(place / "checkpoint"):
             for file in place.iterdir():
-                if file.name != "checkpoint":
+                if file.is_dir() and file.name != "checkpoint":
+                    shutil.rmtree(file)
+                elif file.name != "checkpoint":
                     file.unlink()
         else:
             shutil.rmtree(place)
@@ -400,21 +423,28 @@ def _compared(
         for one in records
         if name in one["evaluations"] and not one["rolled_back"]
     ]
-    if before is None or not seen:
+    measured = [(one["turn"], one["evaluations"].get(name), one["rolled_back"]) for one in records]
+    if before is None or not any(one for _, one, _ in measured):
         return None
-    after = seen[-1][1]
+    after = seen[-1][1] if seen else before
     comparison = None
-    if before["samples"] > 1:
+    if seen and before["samples"] > 1:
         comparison = compare(evaluation_of(before), evaluation_of(after)).plain()
-    points = [(0, before), *seen]
+    points = [(0, before, False), *measured]
     return {
         "environment": _short(name),
-        "before": before,
+        "before": before if seen else None,
         "after": after,
         "comparison": comparison,
         "over_turns": [
-            {"turn": turn, "value": one["pass_at_1"], "standard_error": one["standard_error"]}
-            for turn, one in points
+            {
+                "turn": turn,
+                "value": one["pass_at_1"],
+                "standard_error": one["standard_error"],
+                "rolled_back": rolled_back,
+            }
+            for turn, one, rolled_back in points
+            if one is not None
         ],
     }
 

@@ -28,6 +28,7 @@ from trainer.checkpoint import TrainingRecord, save_checkpoint
 from trainer.config import TrainSettings
 from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
+from trainer.launching import Apart
 from trainer.records import TRAINING_NAME, BatchEntry, parse_training, root_of, weights_of
 from trainer.rounding import round_weights
 from trainer.royalties import contributions_of
@@ -64,13 +65,14 @@ def train_on_batches(
     save: Callable[..., Path] = save_checkpoint,
     state: TrainState | None = None,
     shaping: RewardShaping | None = None,
+    apart: Apart | None = None,
 ) -> Trained:
     """Trains the parent's policy in place on proven batches and saves it to a new folder.
 
     ages, behaviour_of: earlier checkpoints of the lineage, how far back each is (trainer.lineage)
     and their weights; without both only the parent's own traces are used. save: how, if not as
     whole weights. state: see train_turn. shaping: of the scores that the loss sees; nothing else
-    sees them.
+    sees them. apart: trains in processes of its own (which keep their own state).
     Traces follow the environment's sampling rules, whichever checkpoint sampled them. Raises
     ConfigError where nothing in the batches can be trained on, CheckpointError.
     """
@@ -106,7 +108,7 @@ def train_on_batches(
             f"none of {dataset.traces} attested traces can be trained on: {dataset.skipped}",
             fix="wait for more settled batches of the parent checkpoint",
         )
-    metrics = train_turn(
+    metrics = (apart or train_turn)(
         policy,
         dataset.groups,
         settings,
@@ -123,6 +125,7 @@ def train_on_batches(
         dataset=_described(entries, dataset, root),
         settings=settings.model_dump(mode="json"),
         metrics=metrics.summary(),
+        machine=apart.machine if apart else {},
     )
     if settings.weights == "bf16" and save is save_checkpoint:
         round_weights(policy, settings.seed)

@@ -7,7 +7,8 @@ claims    traces whose miner claimed other log-probabilities are left out; the r
 replay    tier A: the attestation says that the seed picked every token. Some groups, drawn
           by the run's seed, are sampled again here; where one fails, its whole batch is,
           because then its committee lied or errs. Replaying all would cost a row of noise
-          per token for what a staked committee has done already.
+          per token for what a staked committee has done already. Groups with an attested copy
+          that chance does not give are always replayed: no seed draws such a text twice.
 copies    tier B: see `_repeated`
 poison    tiers B and C: texts far less likely than others of their kind (filters.py)
 """
@@ -80,7 +81,8 @@ def verify_behaviour(
             behaviour[place], surprises[place] = rows, found
     dropped: Counter[str] = Counter()
     known = [not (group.age and group.checkpoint in foreign) for group in groups]
-    bad = _not_replayed(policy, groups, known, settings, temperature, behaviour_of)
+    strange = _strange_copies(groups, behaviour, settings)
+    bad = _not_replayed(policy, groups, known, strange, settings, temperature, behaviour_of)
     unlikely = _unlikely(groups, surprises, settings)
     tolerance = Tolerance(settings.mean_tolerance, settings.max_tolerance)
     kept: list[TrainingGroup] = []
@@ -138,14 +140,18 @@ def _not_replayed(
     policy: Policy,
     groups: Sequence[TrainingGroup],
     known: Sequence[bool],
+    strange: set[int],
     settings: TrainSettings,
     temperature: float,
     behaviour_of: PolicyOf | None,
 ) -> set[tuple[int, int]]:
-    """(group, place) of tier A traces that their seed does not sample, among those looked at."""
+    """(group, place) of tier A traces that their seed does not sample, among those looked at.
+
+    strange: groups that are looked at in any case.
+    """
     draw = random.Random(f"replay {settings.seed}")
     seeded = [i for i, one in enumerate(groups) if known[i] and one.tier is Tier.A and one.seed]
-    drawn = [i for i in seeded if draw.random() < settings.replay_share]
+    drawn = [i for i in seeded if draw.random() < settings.replay_share or i in strange]
     failed = _replayed(policy, groups, drawn, temperature, settings, behaviour_of)
     suspect = {groups[i].batch for i, _ in failed}
     rest = [i for i in seeded if groups[i].batch in suspect and i not in set(drawn)]
@@ -181,15 +187,31 @@ def _replayed(
     return failed
 
 
+def _strange_copies(
+    groups: Sequence[TrainingGroup], behaviour: Sequence[Sequence[_Row]], settings: TrainSettings
+) -> set[int]:
+    """Tier A groups with a trace attested as a copy that is too unlikely to be drawn twice."""
+    return {
+        i
+        for i, (group, rows) in enumerate(zip(groups, behaviour, strict=True))
+        if group.tier is Tier.A
+        and any(
+            copy and -sum(row) >= settings.copy_nats
+            for copy, row in zip(group.copies, rows, strict=False)
+        )
+    }
+
+
 def _repeated(
     group: TrainingGroup, rows: Sequence[_Row], settings: TrainSettings
 ) -> list[str | None]:
     """Why a trace counts as somebody's or its own copy, if it does.
 
-    Tier A: never, the seed drew it. Tier B: a short likely answer comes up twice in honest
-    groups, and to leave it out would bias the estimate against what the policy says most often.
-    So a text that was attested as a copy is left out where it is too unlikely for that, and a
-    text that repeats within its group where it does so more often than by chance.
+    Tier A: never, the seed drew it (where that is hard to believe, it is replayed). Tier B: a
+    short likely answer comes up twice in honest groups, and to leave it out would bias the
+    estimate against what the policy says most often. So a text that was attested as a copy is
+    left out where it is too unlikely for that, and a text that repeats within its group where it
+    does so more often than by chance.
     """
     if group.behaviour is None or group.tier is not Tier.B:
         return [None] * len(rows)

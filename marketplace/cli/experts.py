@@ -13,6 +13,7 @@ import typer
 from marketplace.chain.client import MarketClient
 from marketplace.chain.reads import MarketReader
 from marketplace.cli.context import Context, of
+from marketplace.cli.mining import routed_sampler
 from marketplace.cli.options import AsJson
 from marketplace.cli.output import emit_json, progress, say
 from marketplace.gym.modules import base_of, is_adapter, is_router
@@ -204,7 +205,7 @@ def compare(
         names |= {one: f"expert {one}" for one in expert}
         names |= {one: f"composed {one}" for one in composed or ()}
         for checkpoint, name in names.items():
-            yield name, partial(answer, sampler_of(cache, checkpoint, base.checkpoint))
+            yield name, partial(answer, sampler_of(cache, checkpoint))
 
     def answer(sampler: Sampler, exam: Exam) -> Complete:
         return completing(sampler, built[exam.name], samples, seed)
@@ -222,16 +223,12 @@ def compare(
         print(found.markdown(), end="")
 
 
-def sampler_of(cache: CheckpointCache, checkpoint: int, base: int) -> Sampler:
+def sampler_of(cache: CheckpointCache, checkpoint: int) -> Sampler:
     """A sampler of any registered checkpoint; of a router, one that asks its experts."""
-    from marketplace.gym.routing import read_router
-    from marketplace.miner.routed import RoutedSampler
     from marketplace.miner.sampler import TransformersSampler
 
-    folder = cache.folder(checkpoint)
-    if is_router(folder):
-        router = read_router(folder)
-        return RoutedSampler(router, cache.policy(base), cache.policy, f"checkpoint-{checkpoint}")
+    if is_router(cache.folder(checkpoint)):
+        return routed_sampler(cache, checkpoint)
     return TransformersSampler(cache.policy(checkpoint), f"checkpoint-{checkpoint}")
 
 

@@ -93,6 +93,9 @@ class LocalTrader:
         """Nothing is registered: checkpoints are counted, the base is 1."""
         return plan.turn + 1
 
+    def rolled_back(self, plan: Plan, trained: Trained) -> None:
+        """Each turn samples its own traces: nothing to remember."""
+
     def _terms(self, plan: Plan, spec: EnvironmentSpec) -> BatchTerms:
         sft = plan.stage.kind == "sft"
         return BatchTerms(

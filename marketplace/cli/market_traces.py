@@ -1,13 +1,14 @@
 """Traces for a run against a deployment: settled batches of named bounties, or a bounty of the
 run's own for each turn.
 
-What a turn is trained on is written down before it is trained on (market.json in its folder), and
-what a bounty offers before it is opened: a run that was killed finds its bounty again instead of
-paying for a second one, and trains on the same batches although more have settled since.
+What a turn is trained on is written down before it is trained on (market.json in its folder): a run
+that was killed trains on the same batches although more have settled since. Its own bounties:
+own_bounties.py.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from marketplace.chain.client import MarketClient
+from marketplace.chain.errors import show_time
 from marketplace.chain.records import Batch, BountyTerms
 from marketplace.cli.demo.money import settlements
 from marketplace.cli.output import progress, say
+from marketplace.cli.own_bounties import OwnBounties
 from marketplace.gym.modules import is_adapter
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
@@ -38,6 +41,7 @@ from trainer.turn import Trained, publish
 from verifier_node.checkpoints import CheckpointCache
 
 NOTE_NAME = "market.json"
+ROLLED_BACK = "in a batch that was rolled back on before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,8 @@ class MarketTrader:
     """A trainer.run.Trader on a market.
 
     environments: id and spec by the recipe's names. bounties: to train on; empty: one is opened
-    for each turn, by the policy. cache: of checkpoints. register: publish and register results.
+    for each turn, by the policy. cache: of checkpoints. lost: file that keeps, over all runs, what
+    was rolled back on. register: publish and register results.
     split, pass_on_ppm: of the royalties of what is registered. timeout: seconds for each
     download. poll: seconds between two looks at the chain.
     """
@@ -57,6 +62,7 @@ class MarketTrader:
     policy: BountyPolicy
     bounties: tuple[int, ...]
     cache: CheckpointCache
+    lost: Path
     register: bool
     split: Split = USUAL_SPLIT
     pass_on_ppm: int = USUAL_PASS_ON
@@ -77,15 +83,7 @@ class MarketTrader:
         note = self.folder.turn(plan.turn) / NOTE_NAME
         known = json.loads(note.read_text("utf-8")) if note.exists() else {}
         if "batches" not in known:
-            if self.bounties:
-                found = list(settled_batches(self.client, set(self.bounties)))
-            else:
-                found = self._bought(plan, known, note)
-            if not found:
-                raise ConfigError(
-                    f"bounties {', '.join(map(str, self.bounties))} have no settled batches",
-                    fix="wait until batches of a bounty are settled",
-                )
+            found = self._not_lost(plan, parent, known) if self.bounties else self._bought(plan)
             known["batches"] = [batch.id for batch in found]
             _write(note, known)
         attested = []
@@ -112,6 +110,7 @@ class MarketTrader:
             spent / 10**self.client.token.decimals,
             ages=lineage_ages(self.client, parent, plan.settings.max_staleness),
             behaviour_of=self.cache.policy,
+            left_out={ROLLED_BACK: known["lost"]} if known.get("lost") else {},
         )
 
     def publish(self, plan: Plan, trained: Trained) -> int:
@@ -140,8 +139,58 @@ class MarketTrader:
         say(f"checkpoint {number} (child of {trained.parent}) is {cid}")
         return number
 
-    def _bought(self, plan: Plan, known: dict[str, Any], note: Path) -> list[Batch]:
-        bounty = self._bounty(plan, known, note)
+    def rolled_back(self, plan: Plan, trained: Trained) -> None:
+        """Remembers batches of named bounties that made the parent worse: trained on by the same
+        settings once more they would do it again."""
+        if self.bounties:
+            kept = self._lost_batches()
+            key = self._run_key(plan, trained.parent)
+            kept[key] = sorted({*kept.get(key, ()), *trained.batches})
+            _write(self.lost, kept)
+
+    def _not_lost(self, plan: Plan, parent: int, known: dict[str, Any]) -> list[Batch]:
+        """Settled batches of the named bounties that the parent was not rolled back on."""
+        settled = list(settled_batches(self.client, set(self.bounties)))
+        lost = set(self._lost_batches().get(self._run_key(plan, parent), ()))
+        found = [batch for batch in settled if batch.id not in lost]
+        if not settled:
+            raise ConfigError(
+                f"bounties {', '.join(map(str, self.bounties))} have no settled batches",
+                fix="wait until batches of a bounty are settled",
+            )
+        if again := [batch for batch in settled if batch.id in lost]:
+            say(
+                f"left out: {len(again)} batches that checkpoint {parent} was trained on before by "
+                "the same settings, and rolled back"
+            )
+            known["lost"] = sum(batch.count for batch in again)
+        if not found:
+            raise ConfigError(
+                f"checkpoint {parent} was rolled back on all {len(again)} settled batches of "
+                f"bounties {', '.join(map(str, self.bounties))}",
+                fix="train with other --settings (a lower learning_rate), or wait for more batches",
+            )
+        return found
+
+    def _lost_batches(self) -> dict[str, list[int]]:
+        return dict(json.loads(self.lost.read_text("utf-8"))) if self.lost.exists() else {}
+
+    def _run_key(self, plan: Plan, parent: int) -> str:
+        deployment = self.client.deployment
+        place = f"{deployment.chain_id} {deployment.address('market')} {parent}"
+        return f"{place} {hashlib.sha256(plan.settings.model_dump_json().encode()).hexdigest()}"
+
+    def close(self) -> None:
+        """Take back what bounties of the run's own still hold, where they are over."""
+        if not self.bounties:
+            self._own.close()
+
+    @property
+    def _own(self) -> OwnBounties:
+        return OwnBounties(self.client, self.folder.path, self.policy)
+
+    def _bought(self, plan: Plan) -> list[Batch]:
+        bounty = self._own.of_turn(plan.turn, lambda deadline: self._terms(plan, deadline))
         wanted = plan.stage.groups * plan.stage.group_size
         gives_up = self.client.head().timestamp + int(self.policy.wait_hours * 3600)
         deadline = self.client.bounty(bounty).terms.deadline
@@ -152,36 +201,22 @@ class MarketTrader:
             now = self.client.head().timestamp
             if traces >= wanted or (found and now > deadline):
                 return found
-            if now > min(gives_up, deadline):
+            pending = self.client.bounty(bounty).reserved
+            if now > deadline and not pending:
+                self._own.give_up(plan.turn)
+                self._own.close()
+                raise ConfigError(
+                    f"bounty {bounty} had its deadline at {show_time(deadline)}, and nobody sold "
+                    "it anything",
+                    fix="offer more in [bounty] and run the command again: it opens another one",
+                )
+            if now > gives_up:
                 raise ConfigError(
                     f"bounty {bounty} has {traces} settled traces of {wanted}, and the wait is "
                     "over",
-                    fix="run the command again to go on waiting, or offer more in [bounty]",
+                    fix="run the command again to go on waiting",
                 )
             self.sleep(self.poll)
-
-    def _bounty(self, plan: Plan, known: dict[str, Any], note: Path) -> int:
-        """The turn's bounty: the one noted, one of exactly the noted terms, or a new one."""
-        if "bounty" in known:
-            return int(known["bounty"])
-        if "deadline" not in known:
-            # A number of its own for each turn: the terms name the bounty until it has an id.
-            now = self.client.head().timestamp
-            known["deadline"] = now + int(self.policy.lasts_hours * 3600) + plan.turn
-            known["from"] = self.client.bounty_count() + 1
-            _write(note, known)
-        terms = self._terms(plan, int(known["deadline"]))
-        for number in range(int(known["from"]), self.client.bounty_count() + 1):
-            bounty = self.client.bounty(number)
-            if bounty.poster == self.client.address and bounty.terms == terms:
-                break
-        else:
-            number, _ = self.client.create_bounty(
-                terms, self.client.token.parse(self.policy.amount)
-            )
-        known["bounty"] = number
-        _write(note, known)
-        return number
 
     def _terms(self, plan: Plan, deadline: int) -> BountyTerms:
         sft = plan.stage.kind == "sft"

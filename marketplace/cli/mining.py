@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ from marketplace.gym.checking import check_batch
 from marketplace.gym.environment import Environment
 from marketplace.gym.jobs import CheckExecutor
 from marketplace.gym.pool import CheckPool
-from marketplace.miner.mine import Miner, Screen
+from marketplace.miner.mine import CheckpointOf, Miner, Screen
 from marketplace.miner.originals import Screened, terms_before_commit, without_copies
 from marketplace.miner.sampler import Sampler
 from marketplace.miner.spool import Spool
@@ -27,6 +27,13 @@ from marketplace.protocol.trace import Tier
 from marketplace.storage.store import ContentStore
 from verifier_node.earlier import EarlierSales
 from verifier_node.sold import SoldIndex
+
+if TYPE_CHECKING:
+    from marketplace.miner.routed import RoutedSampler
+    from verifier_node.checkpoints import CheckpointCache
+
+Accepts = Callable[[int, str], None]
+"""Raises for a checkpoint (the second is how to call it) whose traces can't be sold."""
 
 
 def mine(
@@ -43,6 +50,12 @@ def mine(
     endpoint_model: Annotated[
         str | None, typer.Option(help="the model's name at the endpoint")
     ] = None,
+    checkpoint: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="sample this registered checkpoint; of a router each prompt's expert"
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="of the sampler (tiers B, C); a random one without it"),
@@ -54,7 +67,8 @@ def mine(
 ) -> None:
     """Solve the next assigned tasks and commit them as one batch.
 
-    Without --model or --endpoint it samples the newest checkpoint of the bounty's trainer.
+    Without --model, --endpoint or --checkpoint it samples the newest checkpoint of the bounty's
+    trainer. The traces of a router name the expert that wrote them.
     Whatever an interrupted run left is finished first.
     """
     context = of(ctx)
@@ -76,6 +90,10 @@ def mine(
             f"bounty {bounty} asks for traces of its trainer's checkpoint",
             fix="leave --model and --endpoint out",
         )
+    if checkpoint is not None and (model or endpoint):
+        raise ConfigError(
+            "--checkpoint names what to sample, and so do --model and --endpoint", fix="give one"
+        )
     if tier is Tier.A and seed is not None:
         raise ConfigError(
             f"bounty {bounty} is of tier A: each task's seed decides what is sampled",
@@ -85,8 +103,17 @@ def mine(
         raise ConfigError(
             "an endpoint does not give the model's activations", fix="leave --toploc out"
         )
-    sampler, checkpoint = sampler_for(
-        context, client, found.terms.trainer, model, endpoint, endpoint_model, toploc=toploc
+    accepts = None if tier is Tier.C else accepted_by(client, found)
+    sampler, wrote = sampler_for(
+        context,
+        client,
+        found.terms.trainer,
+        model,
+        endpoint,
+        endpoint_model,
+        checkpoint=checkpoint,
+        accepts=accepts,
+        toploc=toploc,
     )
     wanted = min(groups, max(1, miner.affordable_groups(found)))
     with progress("sampling", wanted) as advance:
@@ -94,7 +121,7 @@ def mine(
             bounty,
             groups,
             sampler,
-            checkpoint=checkpoint,
+            checkpoint=wrote,
             seed=secrets.randbits(63) if seed is None else seed,
             progress=advance,
             screen=screen_of(context, client),
@@ -165,6 +192,21 @@ def screened(
     return without_copies(lines, check.verdicts, bounty.terms.group_size)
 
 
+def accepted_by(client: MarketClient, bounty: Bounty) -> Accepts:
+    """Raises ConfigError for a checkpoint whose traces the bounty's verifiers would refuse."""
+
+    def accepts(checkpoint: int, what: str) -> None:
+        if client.checkpoint(checkpoint).trainer != bounty.terms.trainer:
+            raise ConfigError(
+                f"{what} was registered by {client.checkpoint(checkpoint).trainer}, and bounty "
+                f"{bounty.id} of tier {Tier(bounty.terms.tier).name} takes traces of checkpoints "
+                f"of its trainer {bounty.terms.trainer} only",
+                fix="sample a checkpoint of that trainer, or mine a bounty of tier C",
+            )
+
+    return accepts
+
+
 def sampler_for(
     context: Context,
     client: MarketClient,
@@ -173,9 +215,14 @@ def sampler_for(
     endpoint: str | None,
     endpoint_model: str | None,
     *,
+    checkpoint: int | None = None,
+    accepts: Accepts | None = None,
     toploc: bool = False,
-) -> tuple[Sampler, int | None]:
-    """The sampler that the options name, and the registered checkpoint that it samples from."""
+) -> tuple[Sampler, CheckpointOf]:
+    """The sampler that the options name, and the registered checkpoint that it samples from.
+
+    checkpoint: instead of the trainer's newest. accepts: raises for those that can't be sold.
+    """
     if endpoint is not None:
         from marketplace.miner.endpoint import OpenAICompatibleSampler
 
@@ -188,15 +235,46 @@ def sampler_for(
 
     if model is not None:
         return TransformersSampler(Policy.load(model), model.name, toploc=toploc), None
-    newest = None if trainer is None else client.latest_checkpoint(trainer)
-    if newest is None:
+    if checkpoint is None and trainer is not None:
+        checkpoint = client.latest_checkpoint(trainer)
+    if checkpoint is None:
         raise ConfigError(
             "the bounty names no trainer with a checkpoint",
             fix="sample a model of your own with --model FOLDER or --endpoint URL",
         )
+    if checkpoint > (count := client.checkpoint_count()):
+        raise ConfigError(
+            f"there is no checkpoint {checkpoint}: {count} are registered",
+            fix="see `tracemarket model list`",
+        )
+    from marketplace.gym.modules import is_router
     from verifier_node.checkpoints import CheckpointCache
 
     cache = CheckpointCache(client, context.store(), context.folder("checkpoints"))
-    say(f"fetching checkpoint {newest}")
-    policy, name = cache.policy(newest), f"checkpoint-{newest}"
-    return TransformersSampler(policy, name, toploc=toploc), newest
+    say(f"fetching checkpoint {checkpoint}")
+    if is_router(cache.folder(checkpoint)):
+        routed = routed_sampler(cache, checkpoint, accepts, toploc=toploc)
+        return routed, routed.expert_of
+    if accepts is not None:
+        accepts(checkpoint, f"checkpoint {checkpoint}")
+    policy, name = cache.policy(checkpoint), f"checkpoint-{checkpoint}"
+    return TransformersSampler(policy, name, toploc=toploc), checkpoint
+
+
+def routed_sampler(
+    cache: CheckpointCache, checkpoint: int, accepts: Accepts | None = None, *, toploc: bool = False
+) -> RoutedSampler:
+    """A sampler of a registered router. accepts: asked about each expert, before one is fetched.
+
+    Its experts write the traces, and each trace names its own: that is what verifiers re-score.
+    """
+    from marketplace.gym.policy import Policy
+    from marketplace.gym.routing import read_router
+    from marketplace.miner.routed import RoutedSampler
+
+    router = read_router(cache.folder(checkpoint))
+    for expert in router.experts if accepts is not None else ():
+        assert accepts is not None
+        accepts(expert, f"expert {expert} of router {checkpoint}")
+    base = Policy.load(cache.base_folder(checkpoint))
+    return RoutedSampler(router, base, cache.policy, f"checkpoint-{checkpoint}", toploc=toploc)

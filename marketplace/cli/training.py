@@ -22,6 +22,7 @@ from rich.progress import (
 from marketplace.cli.context import Context, of
 from marketplace.cli.environments import load_spec
 from marketplace.cli.output import messages, say
+from marketplace.cli.training_choice import chosen_recipe, recipe_of_bounties
 from marketplace.gym.environment import Environment
 from marketplace.gym.spec import EnvironmentSpec, environment_id, spec_bytes
 from marketplace.protocol.errors import ConfigError
@@ -80,6 +81,10 @@ def train(
     save_every: Annotated[
         float, typer.Option(min=0, help="seconds between two saved states; 0: every step")
     ] = 60.0,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="train a turn on so many processes, with GPUs one on each"),
+    ] = 1,
     register: Annotated[bool, typer.Option(help="publish and register the result")] = True,
     contributors: Annotated[
         str, typer.Option(help="percent of its royalties for the miners of the batches")
@@ -117,13 +122,17 @@ def train(
             "a turn of a recipe buys traces of the checkpoint before, which has to be registered",
             fix="drop --no-register, or add --local",
         )
+    if processes > 1:
+        from trainer.launching import check_processes
+
+        check_processes(processes)
     names = parse_streams(metrics)
     terms = parse_terms(contributors, authors, pass_on)
-    chosen = _chosen(recipe, bounty, environment, settings, evaluate, samples)
+    chosen = chosen_recipe(recipe, bounty, environment, settings, evaluate, samples)
     place = run or out.with_name(f"{out.name}.run")
     if chosen is None:
-        chosen = _of_bounties(of(ctx), bounty or [], settings, evaluate, samples)
-    _Run(of(ctx), chosen, out, place, names, resume, save_every).go(
+        chosen = recipe_of_bounties(of(ctx), bounty or [], settings, evaluate, samples)
+    _Run(of(ctx), chosen, out, place, names, resume, save_every, processes).go(
         local=local,
         model=model,
         bounties=tuple(bounty or ()),
@@ -145,12 +154,14 @@ class _Run:
         streams: Sequence[str],
         resume: bool,
         save_every: float,
+        processes: int,
     ) -> None:
         from trainer.run import RunFolder
 
         self._context, self._recipe, self._out = context, recipe, out
         self._folder = RunFolder(place)
         self._streams, self._resume, self._save_every = streams, resume, save_every
+        self._processes = processes
 
     def go(
         self,
@@ -217,6 +228,7 @@ class _Run:
             policy=self._recipe.bounty,
             bounties=bounties,
             cache=cache,
+            lost=context.folder("rolled-back.json"),
             register=register,
             split=terms[0],
             pass_on_ppm=terms[1],
@@ -236,6 +248,7 @@ class _Run:
         content = client.checkpoint(parent).content
         cid = str(Cid.from_chain(content.digest, content.codec))
         self._run(trader, cache.folder(parent), cid, parent, identity, found)
+        trader.close()
 
     def _run(
         self,
@@ -248,11 +261,11 @@ class _Run:
     ) -> None:
         from trainer.adapting import AdapterEach, WholeModel
         from trainer.metrics import open_streams
-        from trainer.recipe import plans
+        from trainer.recipe import plans, recipe_identity
         from trainer.run import run_name, run_recipe
 
         recipe, folder = self._recipe, self._folder
-        identity = {"v": 1, "recipe": recipe.model_dump(mode="json"), **identity}
+        identity = {"v": 1, "recipe": recipe_identity(recipe), **identity}
         todo = list(plans(recipe))
         results = self._results(todo)
         if (results and all(place.exists() for place in results.values())) or self._out.is_file():
@@ -263,6 +276,10 @@ class _Run:
         weights: Weights = WholeModel(base)
         if (lora := recipe.adapter) is not None:
             weights = AdapterEach(base, cid, rank=lora.rank, alpha=lora.alpha)
+        if self._processes > 1:
+            weights.folder(recipe.environments[0])  # refuses before anything is bought
+            identity["processes"] = self._processes
+        self._check_processes()
         if folder.begin(identity, resume=self._resume):
             say(f"going on in {folder.path}")
         with _bars(recipe, len(todo)) as options:
@@ -279,7 +296,7 @@ class _Run:
                     run=run_name(identity),
                     config=recipe.model_dump(mode="json"),
                 ),
-                options(self._save_every),
+                options(self._save_every, self._processes),
                 first=first,
             )
         for turn, place in self._results(todo).items():
@@ -287,6 +304,15 @@ class _Run:
                 _move(folder.turn(turn) / "checkpoint", place)
             shutil.rmtree(folder.turn(turn), ignore_errors=True)
         _tell(report, folder, self._out, registered=trader.unit is not None)
+
+    def _check_processes(self) -> None:
+        begun = self._folder.begun()
+        if begun and (before := begun.get("processes", 1)) != self._processes:
+            raise ConfigError(
+                f"{str(self._folder.path)!r} was begun with --processes {before}, not "
+                f"{self._processes}: the number decides the last bits of the weights",
+                fix=f"go on with --processes {before}, or name another folder with --run",
+            )
 
     def _results(self, todo: Sequence[Plan]) -> dict[int, Path]:
         """Where the checkpoints of which turns end up: the last one, or each adapter's last, of
@@ -369,69 +395,8 @@ def _spec(context: Context, name: str) -> EnvironmentSpec:
     return load_spec(name)
 
 
-def _chosen(
-    recipe: str | None,
-    bounty: Sequence[int] | None,
-    environment: Sequence[str] | None,
-    settings: Path | None,
-    evaluate: int | None,
-    samples: int,
-) -> Recipe | None:
-    """The recipe with what the options change; None where bounties say it all."""
-    from trainer.config import load_settings
-    from trainer.recipe import EvaluationPolicy, load_recipe
-
-    if recipe is None:
-        if environment:
-            raise ConfigError("--environment goes with --recipe: bounties have theirs")
-        return None
-    found = load_recipe(recipe)
-    changed: dict[str, Any] = {}
-    if environment:
-        changed["environments"] = tuple(environment)
-        changed["stages"] = tuple(
-            stage.model_copy(update={"environments": ()}) for stage in found.stages
-        )
-    if settings is not None:
-        changed["settings"] = load_settings(settings).model_dump(mode="json")
-    if evaluate is not None:
-        changed["evaluation"] = (
-            EvaluationPolicy(tasks=max(2, evaluate), samples=samples) if evaluate else None
-        )
-    return found.model_copy(update=changed)
-
-
-def _of_bounties(
-    context: Context,
-    bounties: Sequence[int],
-    settings: Path | None,
-    evaluate: int | None,
-    samples: int,
-) -> Recipe:
-    """One turn on the batches of bounties, as a recipe."""
-    from trainer.config import load_settings
-    from trainer.recipe import EvaluationPolicy, Recipe, Stage
-
-    reader = context.reader()
-    environments = {reader.bounty(number).terms.environment for number in bounties}
-    if len(environments) != 1:
-        raise ConfigError(
-            f"bounties {', '.join(map(str, bounties))} are of {len(environments)} environments",
-            fix="name bounties of one environment that have settled batches",
-        )
-    chosen = {} if settings is None else load_settings(settings).model_dump(mode="json")
-    return Recipe(
-        v=1,
-        name="train",
-        environments=("0x" + environments.pop().hex(),),
-        evaluation=EvaluationPolicy(tasks=max(2, evaluate), samples=samples) if evaluate else None,
-        settings=chosen,
-        stages=(Stage(name="bought", kind="rl"),),
-    )
-
-
 @contextmanager
-def _bars(recipe: Recipe, turns: int) -> Iterator[Callable[[float], Options]]:
+def _bars(recipe: Recipe, turns: int) -> Iterator[Callable[[float, int], Options]]:
     """Progress of the turns, and of the steps of the one in work, with the time that is left."""
     from trainer.run import Options
 
@@ -455,7 +420,9 @@ def _bars(recipe: Recipe, turns: int) -> Iterator[Callable[[float], Options]]:
             bar.update(steps, completed=done, total=total, description=f"turn {plan.turn}, steps")
             bar.update(run, completed=plan.turn - 1 + done / total)
 
-        yield lambda save_seconds: Options(save_seconds=save_seconds, say=say, on_step=on_step)
+        yield lambda save_seconds, processes: Options(
+            save_seconds=save_seconds, processes=processes, say=say, on_step=on_step
+        )
 
 
 def _move(made: Path, out: Path) -> None:

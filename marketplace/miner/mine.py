@@ -46,6 +46,8 @@ from marketplace.storage.unixfs import cid_of_bytes
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
+CheckpointOf = int | Callable[[str], int] | None
+"""The registered checkpoint that a sampler samples from: one, one for each prompt, or none."""
 Screen = Callable[[Bounty, Environment, Assignment, Sequence[bytes]], Sequence[bytes]]
 
 _DECIDED = frozenset({RandomnessStatus.READY, RandomnessStatus.MISSED})
@@ -170,18 +172,18 @@ class Miner:
         groups: int,
         sampler: Sampler,
         *,
-        checkpoint: int | None = None,
+        checkpoint: CheckpointOf = None,
         seed: int = 0,
         progress: Progress | None = None,
         screen: Screen | None = None,
     ) -> Mined:
         """Samples up to `groups` groups on the next assigned tasks, commits and publishes them.
 
-        checkpoint: the registered checkpoint that the sampler samples from; None for a model
-        that is not registered. seed: of the sampler; under tier A the tasks' seeds take its
-        place. progress: called with 1 after each group. screen: chooses what of the sampled lines
-        is committed, whole groups from the first; what it raises ends this before anything is
-        spent.
+        checkpoint: the registered checkpoint that the sampler samples from, or which one answers
+        a prompt (a router's expert); None for a model that is not registered. seed: of the
+        sampler; under tier A the tasks' seeds take its place. progress: called with 1 after each
+        group. screen: chooses what of the sampled lines is committed, whole groups from the
+        first; what it raises ends this before anything is spent.
 
         Raises InsufficientFunds where the bounty can't pay one group or the miner its bond,
         ConfigError for a bounty that can't be mined (so), SamplerError, StorageError, ChainError.
@@ -215,7 +217,7 @@ class Miner:
         groups: int,
         sampler: Sampler,
         *,
-        checkpoint: int | None,
+        checkpoint: CheckpointOf,
         seed: int,
         progress: Progress | None = None,
     ) -> list[bytes]:
@@ -245,6 +247,8 @@ class Miner:
         )
         sampled: Iterable[tuple[Completion, ...]]
         if environment.spec.source.turns():
+            if callable(checkpoint):  # each turn may have been another expert's
+                checkpoint = None
             sampled = sample_dialogues(environment, tasks, sampler, rules, seed=seed)
         elif Tier(bounty.terms.tier) is Tier.A:
             sampled = _replayable(bounty, sampler).replay(prompts, rules, seeds=seeds)
@@ -253,9 +257,10 @@ class Miner:
         for number, task, completions in zip(numbers, tasks, sampled, strict=True):
             if len(completions) != size:
                 raise SamplerError(f"{len(completions)} completions for a group of {size}")
+            wrote = checkpoint(task.prompt) if callable(checkpoint) else checkpoint
             for place, completion in enumerate(completions):
                 trace = _trace(
-                    number, place, task.prompt, completion, sampler.model, checkpoint, sampling
+                    number, place, task.prompt, completion, sampler.model, wrote, sampling
                 )
                 lines.append(encode_line(trace))
             if progress is not None:
@@ -397,7 +402,7 @@ def _group_cost(bounty: Bounty) -> int:
     return terms.group_size * (terms.price_per_unit + terms.fee_per_trace)
 
 
-def _check_tier(bounty: Bounty, checkpoint: int | None, sampler: Sampler) -> None:
+def _check_tier(bounty: Bounty, checkpoint: CheckpointOf, sampler: Sampler) -> None:
     tier = Tier(bounty.terms.tier)
     if tier is not Tier.C and checkpoint is None:
         raise ConfigError(

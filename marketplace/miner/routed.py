@@ -18,12 +18,22 @@ if TYPE_CHECKING:
 
 
 class RoutedSampler:
-    """A ReplayableSampler over experts. policy_of: the policy of an expert's checkpoint id."""
+    """A ReplayableSampler over experts. policy_of: the policy of an expert's checkpoint id.
+
+    toploc: add proofs of the activations to the completions.
+    """
 
     def __init__(
-        self, router: Router, base: Policy, policy_of: Callable[[int], Policy], model: str
+        self,
+        router: Router,
+        base: Policy,
+        policy_of: Callable[[int], Policy],
+        model: str,
+        *,
+        toploc: bool = False,
     ) -> None:
         self.model = model
+        self._toploc = toploc
         self._router = router
         self._base = base
         self._policy_of = policy_of
@@ -65,7 +75,9 @@ class RoutedSampler:
             places.setdefault(self.expert_of(prompt), []).append(place)
         found: list[tuple[Completion, ...]] = [()] * len(prompts)
         for expert, own in places.items():
-            sampler = TransformersSampler(self._policy_of(expert), f"checkpoint-{expert}")
+            sampler = TransformersSampler(
+                self._policy_of(expert), f"checkpoint-{expert}", toploc=self._toploc
+            )
             groups = draw(sampler, [prompts[place] for place in own], own)
             for place, group in zip(own, groups, strict=True):
                 found[place] = group

@@ -19,8 +19,9 @@ from marketplace.protocol.errors import CheckpointError, ConfigError
 from marketplace.protocol.trace import Tier
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
-from trainer.distributed import Job, launch, read_job, write_job
+from trainer.distributed import Job, read_job, write_job
 from trainer.grpo import train_turn
+from trainer.launching import Apart, check_processes, launch
 from trainer.sharded import load_sharded, save_sharded
 from trainer.state import TrainState
 
@@ -74,7 +75,7 @@ def job(policy, tmp_path) -> Job:
 def test_a_job_comes_back_as_it_was_written(job, tmp_path):
     seeded = replace(job.groups[0], tier=Tier.A, seed=b"\xff\x00" * 16, samples=(2, 0, 1))
     opaque = replace(job.groups[1], tier=Tier.C, behaviour=None)
-    job = replace(job, groups=(*job.groups, seeded, opaque))
+    job = replace(job, groups=(*job.groups, seeded, opaque), older={3: tmp_path / "three"})
     write_job(tmp_path / "job", job)
     assert read_job(tmp_path / "job") == job
     (tmp_path / "job" / "job.json").write_text('{"v": 1}')
@@ -178,7 +179,8 @@ def test_launched_runs_on_two_processes_equal_one_and_go_on_from_one(job, make_p
     assert states
     for folder in (whole, taken_over):  # from the start; from the state that one process left
         metrics = launch(folder, 2, threads=1)
-        assert metrics["loss"] == pytest.approx(turn.summary()["loss"], rel=1e-5)
+        assert metrics.summary()["loss"] == pytest.approx(turn.summary()["loss"], rel=1e-5)
+        assert metrics.batch_tokens == turn.batch_tokens
         _close(Policy.load(folder / "weights"), dict(alone.model.named_parameters()))
 
 
@@ -186,8 +188,57 @@ def test_launched_runs_on_two_processes_equal_one_and_go_on_from_one(job, make_p
 def test_a_failing_process_is_named(job, tmp_path):
     write_job(tmp_path, job)
     (job.parent / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="2 processes ended with 1"):
+    with pytest.raises(CheckpointError, match=r"2 processes ended with 1: process \d: the model"):
         launch(tmp_path, 2, threads=1)
+
+
+def test_what_can_not_be_launched(job, tmp_path, monkeypatch):
+    write_job(tmp_path, job)
+    with pytest.raises(ConfigError, match="0 processes"):
+        launch(tmp_path, 0)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.distributed.is_gloo_available", lambda: False)
+    with pytest.raises(ConfigError, match="has no gloo"):
+        launch(tmp_path, 2)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="2 processes need as many GPUs, and there are 1"):
+        check_processes(2)
+
+
+@pytest.mark.deep
+def test_traces_of_an_older_checkpoint_and_a_turn_that_is_done(job, make_policy, tmp_path):
+    """Groups with an age need that checkpoint's weights in every process."""
+    older = make_policy(1)
+    groups = tuple(
+        replace(one, checkpoint=7, age=1) if number % 2 else one
+        for number, one in enumerate(job.groups)
+    )
+    alone = make_policy(0)
+    turn = train_turn(alone, groups, SETTINGS, temperature=0.9, behaviour_of=lambda number: older)
+    told = []
+    apart = Apart(tmp_path / "apart", job.parent, 2, threads=1)
+    together = make_policy(0)
+    metrics = apart(
+        together,
+        groups,
+        SETTINGS,
+        temperature=0.9,
+        behaviour_of=lambda number: older,
+        on_step=lambda done, total, step: told.append((done, total)),
+    )
+    assert metrics.summary()["loss"] == pytest.approx(turn.summary()["loss"], rel=1e-5)
+    assert told == [(1, 2), (2, 2)]
+    _close(together, dict(alone.model.named_parameters()))
+    # Once more: nothing is computed, the steps are told again.
+    again = make_policy(0)
+    (tmp_path / "apart" / "state").rename(tmp_path / "gone")
+    assert apart(
+        again, groups, SETTINGS, temperature=0.9, on_step=lambda *one: told.append(one[:2])
+    )
+    assert told == [(1, 2), (2, 2)] * 2
+    for name, one in again.model.named_parameters():
+        assert torch.equal(one, dict(together.model.named_parameters())[name])
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

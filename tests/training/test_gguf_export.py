@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from marketplace.gym.policy import Policy
 from marketplace.protocol.errors import CheckpointError, ConfigError
@@ -73,3 +75,76 @@ def test_what_it_does_not_cover_is_refused(policy, word_policy, tmp_path):
     with pytest.raises(CheckpointError, match="'mamba'"):
         write_gguf(replace(word_policy), file, kind="f32", name="other")
     assert not list(tmp_path.iterdir())
+
+
+def _their_names(layers: int) -> dict[str, str]:
+    """Names in a GGUF of a Llama, by ours: written down here, not asked of the writer's table."""
+    parts = {
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+    }
+    names = {
+        f"model.layers.{layer}.{ours}.weight": f"blk.{layer}.{theirs}.weight"
+        for layer in range(layers)
+        for ours, theirs in parts.items()
+    }
+    names |= {"model.embed_tokens.weight": "token_embd.weight"}
+    return names | {"model.norm.weight": "output_norm.weight"}
+
+
+@pytest.mark.model
+def test_the_base_model_is_in_its_gguf_tensor_by_tensor(tmp_path):
+    """SmolLM2-135M in f32: every tensor of the file has the very bits of the checkpoint's."""
+    import gguf
+    import numpy as np
+
+    folder = Path("build/models/smollm2-135m")
+    policy = Policy.load(folder)
+    config = policy.model.config
+    file = tmp_path / "model.gguf"
+    write_gguf(policy, file, kind="f32", name="base")
+    reader = gguf.GGUFReader(file)
+    theirs = {one.name: one for one in reader.tensors}
+    weights = load_file(folder / "model.safetensors")
+    names = _their_names(config.num_hidden_layers)
+    assert names.keys() == weights.keys()
+    assert set(names.values()) == theirs.keys()
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for ours, there in names.items():
+        found = np.asarray(theirs[there].data)
+        count = next((n for part, n in heads.items() if part in ours), None)
+        if count is not None:  # llama.cpp rotates neighbours, transformers halves
+            rows, width = found.shape
+            pairs = found.reshape(count, rows // count // 2, 2, width)
+            found = pairs.swapaxes(1, 2).reshape(rows, width)
+        assert np.array_equal(found, weights[ours].float().numpy()), ours
+    fields = reader.fields
+    assert fields["general.architecture"].contents() == "llama"
+    assert fields["llama.block_count"].contents() == config.num_hidden_layers
+    assert fields["llama.attention.head_count_kv"].contents() == config.num_key_value_heads
+    # What this folder says of its tokenizer; it has no token of two digits.
+    assert fields["tokenizer.ggml.pre"].contents() == "gpt-2"
+    words = fields["tokenizer.ggml.tokens"].contents()
+    assert policy.tokenizer.convert_ids_to_tokens([0, 1, 300, 49_000]) == [
+        words[place] for place in (0, 1, 300, 49_000)
+    ]
+    assert len(words) == config.vocab_size
+
+
+@pytest.mark.model
+@pytest.mark.deep
+@pytest.mark.parametrize(("kind", "most"), [("f32", 1e-3), ("bf16", 0.5), ("q8_0", 1.0)])
+def test_logits_of_the_base_model_after_a_round_trip(tmp_path, kind, most):
+    policy = Policy.load("build/models/smollm2-135m")
+    file = tmp_path / "model.gguf"
+    write_gguf(policy, file, kind=kind, name="base")
+    found = largest_difference(policy, file, TEXT)
+    print(f"{kind}: {file.stat().st_size:,} bytes, logits differ by {found:.3g}")
+    assert found < most

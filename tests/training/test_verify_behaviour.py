@@ -169,6 +169,25 @@ def test_attested_copies_of_unlikely_texts_are_left_out_at_tier_b(policy):
     assert (len(kept.completions), dropped) == (3, {})
 
 
+def test_a_copy_that_no_seed_draws_twice_is_replayed_at_tier_a(policy):
+    """Somebody's long text, under a seed that gives another: none of it is taken on trust."""
+    settings = SETTINGS.model_copy(update={"poison_sigmas": 0.0, "replay_share": 0.0})
+    answers = ("2\n", "3\n", "a long text that nobody comes to twice\n")
+    group = _group(policy, answers=answers, scores=(1.0, 0.0, 1.0), copies=(False, False, True))
+    group = replace(group, tier=Tier.A, seed=bytes(32), samples=(0, 1, 2))
+    kept, dropped = _verified(policy, [group], settings)
+    assert kept == []
+    assert dropped[NOT_REPLAYED] >= 2
+    # What a seed may well draw twice is a sample like any other, and counts as often as it came.
+    honest = replace(_replayable(policy, [1], 1)[0], copies=(False, True, False, True))
+    (kept,), dropped = _verified(policy, [honest], settings)
+    assert (kept.completions, dropped) == (honest.completions, {})
+    likely = replace(group, completions=group.completions[:2], behaviour=group.behaviour[:2])
+    likely = replace(likely, scores=(1.0, 0.0), samples=(0, 1), copies=(False, True))
+    (kept,), dropped = _verified(policy, [likely], settings)
+    assert (len(kept.completions), dropped) == (2, {})
+
+
 def _sampled(policy, tasks):
     """Honest groups: nothing but samples of the policy."""
     rules = SamplingRules(group_size=4, temperature=1.0, max_tokens=8, stop=("\n",))

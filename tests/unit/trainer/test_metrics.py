@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import pytest
 
@@ -64,6 +65,29 @@ def test_tensorboard_files(tmp_path):
     assert "masked/clipped" in read.Tags()["scalars"]
     assert [event.step for event in read.Scalars("train/loss")] == [1, 2]
     assert read.Scalars("train/loss")[0].value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("service", ["wandb", "trackio"])
+def test_services_take_a_run_and_go_on_with_it(service, tmp_path, monkeypatch):
+    """Where they are installed; neither is needed for anything else."""
+    pytest.importorskip(service)
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for done, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        streams = open_streams([service], tmp_path, steps=done, run="abc123", config={"a": [1]})
+        for step in steps:
+            streams.tell(step, step_values(STEP))
+        streams.tell(steps[-1], {"turn/mean_score": 0.5})  # of the turn, at the same step
+        streams.close()
+    if service == "wandb":
+        runs = sorted((tmp_path / "wandb").glob("offline-run-*-abc123"))
+        assert [len(list(run.glob("*.wandb"))) for run in runs] == [1, 1]
+        return
+    with sqlite3.connect(tmp_path / "trackio" / "tracemarket.db") as kept:
+        rows = kept.execute("SELECT run_name, step FROM metrics ORDER BY id").fetchall()
+    assert {run for run, _ in rows} == {"abc123"}
+    assert [step for _, step in rows] == [1, 2, 3, 3, 3, 4, 4]
 
 
 def test_names(monkeypatch):

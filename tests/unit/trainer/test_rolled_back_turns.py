@@ -48,6 +48,7 @@ class Trader:
 
     def __init__(self) -> None:
         self.registered: list[int] = []
+        self.lost: list[int] = []
 
     def spec(self, environment):
         return None
@@ -58,6 +59,9 @@ class Trader:
     def publish(self, plan, trained):
         self.registered.append(plan.turn)
         return 10 + plan.turn
+
+    def rolled_back(self, plan, trained):
+        self.lost.append(plan.turn)
 
 
 def train(policy, parent, batches, spec, settings, folder, **_):
@@ -109,7 +113,14 @@ def play(tmp_path, monkeypatch):
 def test_a_turn_that_did_worse_is_neither_registered_nor_built_on(play, tmp_path):
     weights, trader, report = play()
     assert weights.started == ["base", "turn-1", "turn-1"]
-    assert trader.registered == [1, 3]
+    assert (trader.registered, trader.lost) == ([1, 3], [2])
+    (one,) = report["evaluations"]
+    assert [(point["turn"], point["rolled_back"]) for point in one["over_turns"]] == [
+        (0, False),
+        (1, False),
+        (2, True),
+        (3, False),
+    ]
     turns = report["turns"]
     assert [turn["rolled_back"] for turn in turns] == [False, True, False]
     assert [(turn["parent"], turn["checkpoint"]) for turn in turns] == [

@@ -7,10 +7,16 @@ import math
 import pytest
 
 from marketplace.protocol.errors import InvalidValue
-from trainer.plots import accuracy_plot, length_plot, money_plot, reward_plot
+from trainer.plots import accuracy_plot, length_plot, money_plot, reward_plot, steps_plot
 
 PLOTS = [
     lambda kind: accuracy_plot([0.2, 0.3], [0.02, 0.03], tasks=256, kind=kind),
+    lambda kind: accuracy_plot(
+        [0.2, 0.3], [0.02, 0.03], turns=[0, 2], lost=[(1, 0.1, 0.02)], tasks=256, kind=kind
+    ),
+    lambda kind: steps_plot(
+        {"a": [1.0] * 9, "b": [2.0] * 9}, title="t", ylabel="y", lost=[(2, 2), (4, 8)], kind=kind
+    ),
     lambda kind: reward_plot([0.2, 0.3, 0.4], [0.5, 0.4, 0.4], kind=kind),
     lambda kind: length_plot([4.0], kind=kind),
     lambda kind: money_plot({"paid": 1.5, "refunded": 0}, unit="tUSD", kind=kind),
@@ -26,6 +32,17 @@ def test_same_data_same_image(plot):
 
 def test_png():
     assert PLOTS[0]("png").startswith(b"\x89PNG\r\n")
+
+
+def test_rolled_back_turns_are_drawn():
+    def drawn(**options):
+        return steps_plot({"a": [1.0] * 9}, title="t", ylabel="y", **options).count(b"rolled back")
+
+    # In words where there is room; else the shade alone.
+    assert (drawn(), drawn(lost=[(1, 1)]), drawn(lost=[(1, 1), (4, 8)])) == (0, 0, 1)
+    assert steps_plot({"a": [1.0] * 9}, title="t", ylabel="y") != steps_plot(
+        {"a": [1.0] * 9}, title="t", ylabel="y", lost=[(1, 1)]
+    )
 
 
 def test_other_data_another_image():

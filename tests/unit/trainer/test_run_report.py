@@ -8,6 +8,7 @@ import re
 import pytest
 
 from marketplace.protocol.errors import CheckpointError
+from trainer import plots
 from trainer.card import Ancestor, Origin, check_record, model_card
 from trainer.curves import compare, evaluation_record
 from trainer.evaluate import Evaluation
@@ -84,6 +85,60 @@ def test_the_page_of_a_run():
     assert page.count("prefers-color-scheme: dark") > page.count("<picture>") > 8
     assert "0.0750" in page  # 3 tUSD for 40 points
     assert "tUSD per point" in page
+
+
+def _rolled_back():
+    """The second of three turns was not kept."""
+    report = _report()
+    first, second = report["turns"]
+    turns = [
+        {**first, "checkpoint": 2, "parent": 1},
+        {**second, "checkpoint": 2, "parent": 2, "rolled_back": True},
+        {**second, "turn": 3, "checkpoint": 3, "parent": 2},
+    ]
+    evaluated = _evaluated()
+    evaluated["over_turns"] = [
+        {"turn": turn, "value": value, "standard_error": 0.02, "rolled_back": turn == 2}
+        for turn, value in enumerate((0.2, 0.4, 0.1, 0.6))
+    ]
+    rows = spending_rows({1: 2.0, 2: 1.0, 3: 1.0}, {0: 0.2, 1: 0.4, 3: 0.6})
+    return {
+        **report,
+        "turns": turns,
+        "evaluations": [evaluated],
+        "money": {"unit": "tUSD", "rows": rows},
+    }
+
+
+def test_turns_that_were_rolled_back_are_marked():
+    page = run_page(_rolled_back())
+    assert "1 of 3 turns was rolled back" in page
+    assert '<tr class="lost"><td>2</td>' in page
+    assert "rolled back to 2" in page
+    assert "checkpoint 3" in page
+    assert '<tr class="lost"><td>2, rolled back</td>' in page
+    assert page.count('class="lost"') == 2
+    assert 'class="lost"' not in run_page(_report())
+
+
+def test_plots_mark_them_too(monkeypatch):
+    drawn = []
+    for name in ("accuracy_plot", "spending_plot", "steps_plot"):
+        plain = getattr(plots, name)
+
+        def draw(*values, name=name, plain=plain, **options):
+            drawn.append((name, values, options))
+            return plain(*values, **options)
+
+        monkeypatch.setattr(plots, name, draw)
+    run_page(_rolled_back())
+    accuracy = next(one for one in drawn if one[0] == "accuracy_plot")
+    assert accuracy[1][0] == [0.2, 0.4, 0.6]
+    assert (accuracy[2]["turns"], accuracy[2]["lost"]) == ([0, 1, 3], [(2, 0.1, 0.02)])
+    spending = next(one for one in drawn if one[0] == "spending_plot")
+    assert spending[1][0] == [0.0, 2.0, 4.0]
+    assert spending[2]["lost"] == [(3.0, 0.1, 0.02)]
+    assert all(one[2]["lost"] == [(3, 4)] for one in drawn if one[0] == "steps_plot")
 
 
 def test_parts_that_there_are_not():

@@ -1,0 +1,194 @@
+"""A run that opens its own bounties: one each turn, within a budget, through kills, and closed."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from loop_kit import SUMS, Arithmetic, Loop
+
+from marketplace.chain.client import MarketClient
+from marketplace.chain.records import BatchPhase
+from marketplace.cli.market_traces import ROLLED_BACK, MarketTrader
+from marketplace.gym.pool import CheckPool
+from marketplace.gym.spec import environment_id, spec_bytes
+from marketplace.protocol.errors import ConfigError
+from marketplace.protocol.hashing import ZERO32
+from marketplace.protocol.trace import Tier
+from marketplace.storage.checkpoints import put_checkpoint
+from trainer.recipe import BountyPolicy, Recipe, Stage, plans, recipe_identity
+from trainer.run import RunFolder
+
+GROUPS, SIZE = 2, 4
+TUSD = 10**6
+OFFER = BountyPolicy(
+    price_per_unit="0.1", fee_per_trace="0.05", amount="2", budget="3.5", lasts_hours=1
+)
+RECIPE = Recipe(
+    v=1,
+    name="own",
+    environments=("sums",),
+    bounty=OFFER,
+    stages=(Stage(name="bought", kind="sft", turns=3, groups=GROUPS, group_size=SIZE),),
+)
+
+
+class Killed(BaseException):
+    """In place of a kill -9."""
+
+
+@pytest.fixture
+def world(market, accounts, tmp_path):
+    """A loop with verifiers and a registered environment, the trainer's client and its parent."""
+    with CheckPool(workers=1) as pool:
+        loop = Loop(market, pool, tmp_path)
+        loop.open_bounty()  # registers the environment
+        keys = market.stake_verifiers(3)
+        trainer = market.client(accounts.trainer)
+        folder = tmp_path / "parent"
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"weights")
+        parent, _ = trainer.register_checkpoint(0, put_checkpoint(loop.store, folder), ZERO32)
+        yield SimpleNamespace(loop=loop, trainer=trainer, parent=parent, keys=keys)
+
+
+def _trader(world, tmp_path, *, policy=OFFER, bounties=(), sleep=lambda _: None) -> MarketTrader:
+    return MarketTrader(
+        client=world.trainer,
+        store=world.loop.store,
+        folder=RunFolder(tmp_path / "run"),
+        environments={"sums": (environment_id(spec_bytes(SUMS)), SUMS)},
+        policy=policy,
+        bounties=bounties,
+        cache=SimpleNamespace(policy=None),
+        lost=tmp_path / "rolled-back.json",
+        register=False,
+        timeout=5,
+        sleep=sleep,
+    )
+
+
+def _sold(world):
+    """What others do while a run waits: they mine the newest bounty, and verifiers judge."""
+
+    def sleep(_):
+        number = world.trainer.bounty_count()
+        mined = world.loop.miner().mine(number, GROUPS, Arithmetic())
+        nodes = world.loop.nodes(world.keys)
+        assert world.loop.drive(nodes, mined.batch) is BatchPhase.SETTLED
+
+    return sleep
+
+
+def _wealth(world) -> int:
+    """What the key has, in its account and on the market."""
+    address = world.trainer.address
+    return world.trainer.token_balance(address) + world.trainer.balance(address)
+
+
+def test_a_bounty_for_each_turn_within_the_budget(world, market, tmp_path, monkeypatch, capsys):
+    first, second, third = plans(RECIPE)
+    start, known = _wealth(world), world.trainer.bounty_count()
+
+    # Killed when the bounty is on chain and the run has not noted it.
+    create = MarketClient.create_bounty
+
+    def killed(*arguments, **named):
+        create(*arguments, **named)
+        raise Killed
+
+    monkeypatch.setattr(MarketClient, "create_bounty", killed)
+    with pytest.raises(Killed):
+        _trader(world, tmp_path).buy(first, None, world.parent)
+    monkeypatch.undo()
+    assert world.trainer.bounty_count() == known + 1
+    assert start - _wealth(world) == 2 * TUSD
+
+    # Started again it finds that one, even if the recipe has another price by now.
+    dearer = OFFER.model_copy(update={"price_per_unit": "0.2"})
+    bought = _trader(world, tmp_path, policy=dearer, sleep=_sold(world)).buy(
+        first, None, world.parent
+    )
+    assert world.trainer.bounty_count() == known + 1
+    bounty = world.trainer.bounty(known + 1)
+    assert (bounty.poster, bounty.terms.tier) == (world.trainer.address, Tier.C)
+    assert bounty.terms.price_per_unit == TUSD // 10
+    assert [len(one.lines) for one in bought.batches] == [GROUPS * SIZE]
+    assert 0 < bought.spent <= 2
+    again = _trader(world, tmp_path).buy(first, None, world.parent)
+    assert [one.terms.batch for one in again.batches] == [one.terms.batch for one in bought.batches]
+
+    # The second turn gets what is left of the budget.
+    _trader(world, tmp_path, sleep=_sold(world)).buy(second, None, world.parent)
+    assert world.trainer.bounty_count() == known + 2
+    assert start - _wealth(world) == 35 * TUSD // 10
+
+    # The third nothing, until the rest of the first two is back.
+    with pytest.raises(ConfigError, match=r"the budget of 3\.5\d* tUSD has 0"):
+        _trader(world, tmp_path).buy(third, None, world.parent)
+    assert world.trainer.bounty_count() == known + 2
+    _trader(world, tmp_path).close()
+    assert "can be bought from until" in capsys.readouterr().err
+    market.pass_time(2 * 3600)
+    _trader(world, tmp_path).close()
+    assert "are back in the balance of the key" in capsys.readouterr().err
+    assert [world.trainer.bounty(known + one).available for one in (1, 2)] == [0, 0]
+    spent = start - _wealth(world)
+    assert 0 < spent < 2 * TUSD
+    _trader(world, tmp_path).close()  # once more: nothing to do
+
+    # Nobody sells anything to the third one; it is closed, and the run opens another.
+    lasting = _trader(world, tmp_path, sleep=lambda _: market.pass_time(3600 + 60))
+    with pytest.raises(ConfigError, match="nobody sold it anything"):
+        lasting.buy(third, None, world.parent)
+    assert world.trainer.bounty_count() == known + 3
+    assert start - _wealth(world) == spent
+    _trader(world, tmp_path, sleep=_sold(world)).buy(third, None, world.parent)
+    assert world.trainer.bounty_count() == known + 4
+    assert start - _wealth(world) <= 35 * TUSD // 10
+
+
+def test_only_the_offer_may_change_while_a_run_goes_on():
+    other = OFFER.model_copy(update={"budget": "9", "amount": "1", "wait_hours": 2.0})
+    same = recipe_identity(RECIPE.model_copy(update={"bounty": other}))
+    assert same == recipe_identity(RECIPE)
+    paid = OFFER.model_copy(update={"tier": "A"})
+    assert recipe_identity(RECIPE.model_copy(update={"bounty": paid})) != same
+
+
+def test_batches_that_were_rolled_back_on_are_left_out(world, tmp_path, capsys):
+    (plan, *_) = plans(RECIPE)
+    bounty = world.loop.open_bounty()
+    trader = _trader(world, tmp_path, bounties=(bounty,))
+
+    def sell() -> int:
+        mined = world.loop.miner().mine(bounty, GROUPS, Arithmetic())
+        assert world.loop.drive(world.loop.nodes(world.keys), mined.batch) is BatchPhase.SETTLED
+        return mined.batch
+
+    first = sell()
+    bought = trader.buy(plan, None, world.parent)
+    assert ([one.terms.batch for one in bought.batches], bought.left_out) == ([first], {})
+    trader.rolled_back(plan, SimpleNamespace(parent=world.parent, batches=(first,)))
+    # The same run, killed and started again, still has what it was about to train on.
+    assert len(_trader(world, tmp_path, bounties=(bounty,)).buy(plan, None, world.parent).batches)
+
+    other = replace(trader, folder=RunFolder(tmp_path / "next"))
+    with pytest.raises(ConfigError, match="was rolled back on all 1 settled batches"):
+        other.buy(plan, None, world.parent)
+    second = sell()
+    bought = other.buy(plan, None, world.parent)
+    assert [one.terms.batch for one in bought.batches] == [second]
+    assert bought.left_out == {ROLLED_BACK: GROUPS * SIZE}
+    assert "left out: 1 batches" in capsys.readouterr().err
+    # With other settings they are worth another try.
+    slower = replace(plan, settings=plan.settings.model_copy(update={"learning_rate": 1e-7}))
+    fresh = replace(trader, folder=RunFolder(tmp_path / "slower"))
+    bought = fresh.buy(slower, None, world.parent)
+    assert [one.terms.batch for one in bought.batches] == [first, second]
