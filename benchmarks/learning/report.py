@@ -199,13 +199,13 @@ def _plot(tiny: Results, file: Path) -> None:
             axes.fill_between(range(len(middle)), low, high, color=_COLOURS[method], alpha=0.15)
         axes.set_title(scenario.name, fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_ylim(0.15, 0.7)
+        axes.set_ylim(0.05, 0.7)
     for axes in panels[3:]:
         axes.set_xlabel("turn")
     panels[0].set_ylabel("held-out accuracy")
     panels[3].set_ylabel("held-out accuracy")
     panels[0].legend(frameon=False, fontsize=8, loc="lower right")
     figure.suptitle(
-        "Held-out accuracy (axis from 0.15); bands: two standard errors over seeds", fontsize=10
+        "Held-out accuracy (axis from 0.05); bands: two standard errors over seeds", fontsize=10
     )
     figure.savefig(file, dpi=110, metadata={"Software": None})
