@@ -37,6 +37,12 @@ def is_informative(scores: Sequence[float]) -> bool:
     return len(scores) > 1 and min(scores) < max(scores)
 
 
+def is_solved(scores: Sequence[float]) -> bool:
+    """Whether two traces at least are there and all have the full score: nothing to compare, but
+    something to imitate (trainer.loss)."""
+    return len(scores) > 1 and min(scores) >= 1.0
+
+
 def priced(scores: Sequence[float], lengths: Sequence[int], price: float) -> tuple[float, ...]:
     """Scores less `price` for each thousand tokens: length pricing, off at 0.
 

@@ -37,6 +37,8 @@ class TrainSettings(BaseModel):
     band_low, band_high: proximal / behaviour outside of it masks a token (IcePop).
     negative_drift: mean nats that a trace with a negative advantage may lie off (DeepSeek-V3.2).
     strict_...: the same for tier B. pull: weight of the squared log-ratio.
+    positive_ce: weight of cross-entropy on traces of full score, beside the ratio's term; groups
+    in which all are right are trained on for it. 0: neither.
     peer_low, peer_high, gspo_clip, cispo_high, dr_grpo_length: of the other losses.
 
     opaque_weight: advantage given to tier C positives, whose behaviour policy is unknown.
@@ -81,6 +83,7 @@ class TrainSettings(BaseModel):
     strict_band_high: Annotated[float, Field(ge=1.0)] = 2.0
     strict_negative_drift: _Positive = 0.5
     pull: Annotated[float, Field(ge=0.0)] = 0.0
+    positive_ce: Annotated[float, Field(ge=0.0)] = 1.0
     peer_low: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
     peer_high: Annotated[float, Field(gt=1.0)] = 1.2
     gspo_clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.0004
@@ -103,6 +106,11 @@ class TrainSettings(BaseModel):
     recompute: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     weights: Literal["fp32", "bf16"] = "fp32"
+
+    @property
+    def imitates(self) -> bool:
+        """Whether groups in which all are right teach anything: the other losses compare only."""
+        return self.loss == "ours" and self.positive_ce > 0
 
 
 def load_settings(path: str | Path) -> TrainSettings:

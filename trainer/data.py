@@ -26,7 +26,7 @@ from marketplace.protocol.verdict import (
     Verdict,
     batch_verdicts,
 )
-from trainer.advantages import is_informative
+from trainer.advantages import is_informative, is_solved
 
 # Why a trace or a group is left out, as the training record counts them.
 FAULT: Final = "fault"
@@ -183,7 +183,7 @@ class GroupRules:
     checkpoint: the one to be trained. ages: earlier checkpoints of its lineage and how many
     before it each is; traces of tiers A and B must name it or one of them, at most max_staleness
     back. stop, temperature: the environment's; None: any. context: most tokens of prompt and
-    completion together.
+    completion together. solved: whether groups in which all have the full score are of use.
     """
 
     checkpoint: int
@@ -192,6 +192,7 @@ class GroupRules:
     temperature: float | None = None
     ages: Mapping[int, int] = field(default_factory=dict)
     max_staleness: int = 0
+    solved: bool = False
 
     def age(self, checkpoint: int | None) -> int | None:
         """How many checkpoints before the parent; None if not of its lineage."""
@@ -204,7 +205,8 @@ def build_groups(batches: Iterable[AttestedBatch], codec: TokenCodec, rules: Gro
     """The usable groups of the batches, in order, and what was left out.
 
     Tiers A and B: traces of the checkpoint (or an earlier one, within bounds), with tokens that
-    give their text and with log-probabilities, in groups of two or more that differ in score.
+    give their text and with log-probabilities, in groups of two or more that differ in score
+    (or, with rules.solved, that are all right).
     Tier C: fully scored traces only, and opaque: nothing is known of the policy that sampled them.
     """
     skipped: Counter[str] = Counter()
@@ -271,7 +273,7 @@ def _scorable_group(
     skipped[OTHER_CHECKPOINT] += sum(one.trace.checkpoint != checkpoint for one in kept)
     kept = [one for one in kept if one.trace.checkpoint == checkpoint]
     scores = tuple(one.score for one in kept)
-    if not is_informative(scores):
+    if not (is_informative(scores) or (rules.solved and is_solved(scores))):
         skipped[ALL_ALIKE if len(kept) > 1 else SINGLE] += len(kept)
         return None
     return TrainingGroup(

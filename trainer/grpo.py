@@ -24,7 +24,7 @@ from marketplace.gym.packing import Pack, TokenGroup, pack_groups, prefetched
 from marketplace.gym.policy import Policy, pack_logprobs
 from marketplace.protocol.errors import CheckpointError
 from marketplace.protocol.trace import Tier
-from trainer.advantages import priced
+from trainer.advantages import is_solved, priced
 from trainer.caps import capped
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
@@ -148,7 +148,7 @@ def _train_step(
     temperature: float,
 ) -> StepMetrics:
     tokens = sum(group.tokens for group in groups)
-    advantages, taken = _advantages(groups, objective, settings)
+    advantages, imitation, taken = _advantages(groups, objective, settings)
     optimizer.zero_grad(set_to_none=True)
     total, units, clipped = 0.0, 0.0, 0
     masked: dict[str, int] = {}
@@ -160,7 +160,8 @@ def _train_step(
             policy.model, precision=settings.precision, recompute=settings.recompute
         ):
             logprobs = pack_logprobs(policy, pack, temperature)
-        result = objective.loss(_gathered(pack, groups, logprobs, advantages), settings)
+        gathered = _gathered(pack, groups, logprobs, advantages, imitation)
+        result = objective.loss(gathered, settings)
         loss = result.terms.sum()
         # What a step is divided by is known only once all of it was seen (which tokens are kept
         # depends on the current policy), so gradients are brought to it at the end.
@@ -233,12 +234,14 @@ def _gathered(
     groups: Sequence[TrainingGroup],
     logprobs: torch.Tensor,
     advantages: Sequence[Sequence[float]],
+    imitation: Sequence[Sequence[float]],
 ) -> Tokens:
     """The completions of a pack, one after the other."""
     rows: list[int] = []
     behaviour: list[float] = []
     proximal: list[float] = []
     weights: list[float] = []
+    imitated: list[float] = []
     traces: list[int] = []
     strict: list[bool] = []
     for number, span in enumerate(pack.spans):
@@ -248,6 +251,7 @@ def _gathered(
         proximal += group.proximal[span.completion] if group.proximal else sampled
         rows += span.rows.tolist()
         weights += [advantages[span.group][span.completion]] * count
+        imitated += [imitation[span.group][span.completion]] * count
         traces += [number] * count
         strict += [group.tier is Tier.B] * count
     device = logprobs.device
@@ -259,23 +263,30 @@ def _gathered(
         advantages=torch.tensor(weights, device=device),
         traces=torch.tensor(traces, device=device),
         strict=torch.tensor(strict, device=device),
+        imitation=torch.tensor(imitated, device=device) if any(imitated) else None,
     )
 
 
 def _advantages(
     groups: Sequence[TrainingGroup], objective: Objective, settings: TrainSettings
-) -> tuple[list[list[float]], float]:
-    """Per group and trace, capped; and the share of |advantage| tokens that the caps took."""
-    found = []
+) -> tuple[list[list[float]], list[list[float]], float]:
+    """Per group and trace, capped: the advantage and the weight of imitation; and the share of
+    both, times tokens, that the caps took."""
+    found: list[tuple[float, ...]] = []
     for group in groups:
         if group.behaviour is None:
             found.append((settings.opaque_weight,) * len(group.completions))
+        elif is_solved(group.scores):  # to imitate only: a length price must not compare them
+            found.append((0.0,) * len(group.completions))
         else:
             lengths = [len(one) for one in group.completions]
             found.append(objective.advantages(priced(group.scores, lengths, settings.length_price)))
+    imitation = [_imitation(group, row, settings) for group, row in zip(groups, found, strict=True)]
     masses = [
-        math.fsum(abs(a) * len(c) for a, c in zip(row, group.completions, strict=True))
-        for row, group in zip(found, groups, strict=True)
+        math.fsum(
+            (abs(a) + i) * len(c) for a, i, c in zip(row, own, group.completions, strict=True)
+        )
+        for row, own, group in zip(found, imitation, groups, strict=True)
     ]
     factors = capped(
         masses,
@@ -287,5 +298,21 @@ def _advantages(
     whole = math.fsum(masses)
     left = math.fsum(mass * factor for mass, factor in zip(masses, factors, strict=True))
     taken = 1 - left / whole if whole else 0.0
-    weighted = [[a * factor for a in row] for row, factor in zip(found, factors, strict=True)]
-    return weighted, taken if taken > 1e-12 else 0.0
+    weighted, imitated = (
+        [[one * factor for one in row] for row, factor in zip(rows, factors, strict=True)]
+        for rows in (found, imitation)
+    )
+    return weighted, imitated, taken if taken > 1e-12 else 0.0
+
+
+def _imitation(
+    group: TrainingGroup, advantages: Sequence[float], settings: TrainSettings
+) -> list[float]:
+    """Of each trace: positive_ce where its score is full and no length price made it a bad one.
+    Tier C has its weight as an advantage."""
+    if group.behaviour is None or not settings.imitates:
+        return [0.0] * len(group.completions)
+    return [
+        settings.positive_ce if score >= 1.0 and advantage >= 0 else 0.0
+        for score, advantage in zip(group.scores, advantages, strict=True)
+    ]

@@ -7,6 +7,7 @@
 Of each token the loss is, read from the inside out,
 
     - stale weight * clipped ratio * advantage  +  pull / 2 * (log ratio)^2      if it is kept
+    - imitation * log current                                      of traces of full score
 
     ratio         current / proximal. Clipped from both sides by the sign of the advantage, as
                   GRPO (arXiv 2402.03300) and DAPO (2503.14476, the higher upper bound) do for
@@ -19,16 +20,21 @@ Of each token the loss is, read from the inside out,
     kept          the stale weight lies in a band (IcePop, 2510.18855), and a trace with a
                   negative advantage has not drifted too far from where it was sampled (off-policy
                   sequence masking, DeepSeek-V3.2, 2512.02556).
+    imitation     cross-entropy on verified positives. It has no ratio, hence no variance from one,
+                  and stays right however old a trace is (TOPR gives positives just that). So no
+                  band or clip binds it. The ratio's term alone stops teaching a good token that
+                  rose by 28 %, and says nothing where all of a group are right.
     pull          holds the current policy near the proximal one (squared log-ratios as Kimi k1.5,
                   2501.12599; its gradient estimates that of a KL divergence).
 
-The sum is divided by the number of kept tokens of the whole optimizer step: neither a trace's
-length nor its group's spread of scores changes its weight (Dr. GRPO, 2503.20783). Log-ratios are
-clamped before exp: an overflow would become NaN in every weight.
+The sum is divided by the number of tokens with any weight of the whole optimizer step: neither a
+trace's length nor its group's spread of scores changes its weight (Dr. GRPO, 2503.20783).
+Log-ratios are clamped before exp: an overflow would become NaN in every weight.
 
 Where behaviour is proximal (the common case: traces of the parent) the stale weight is 1, nothing
-leaves the band, and neither is computed. With all three equal the gradient is RLOO's; with the
-gates off it is REINFORCE with importance sampling (tests/training/test_loss_identities.py).
+leaves the band, and neither is computed. With all three equal and no imitation the gradient is
+RLOO's; with the gates off it is REINFORCE with importance sampling
+(tests/training/test_loss_identities.py).
 """
 
 from __future__ import annotations
@@ -53,6 +59,7 @@ class Tokens:
     (tier C). behaviour: constant; None if it is the proximal's throughout (the two-policy form).
     advantages: of each token's trace. traces: int64, which trace a token is of, from 0.
     strict: bool, the tokens that the stronger gate holds for (tier B); None: none.
+    imitation: weight of a token's cross-entropy, 0 or more; None: 0.
     """
 
     current: torch.Tensor
@@ -61,6 +68,7 @@ class Tokens:
     advantages: torch.Tensor
     traces: torch.Tensor
     strict: torch.Tensor | None = None
+    imitation: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,7 @@ class Rules:
 @dataclass(frozen=True, slots=True)
 class TokenLoss:
     """terms: [n] with gradient, to be summed and divided by the step's sum of `units` (for ours:
-    kept tokens). ratio: [n] current / behaviour, unclipped, 0 where masked; clipped: [n] bool.
+    kept tokens). ratio: [n] current / behaviour, unclipped, 0 where not kept; clipped: [n] bool.
     masked: tokens without any weight, by reason."""
 
     terms: torch.Tensor
@@ -133,12 +141,19 @@ def refinery_loss(tokens: Tokens, rules: Rules) -> TokenLoss:
         )
     kept = (outside | far).logical_not()
     terms = (rules.pull / 2 * log_ratio.square() - weight) * kept
+    taught = kept
+    if tokens.imitation is not None:
+        terms = terms - tokens.imitation * tokens.current
+        taught = kept | (tokens.imitation > 0)
     with torch.no_grad():
         whole = ratio if log_stale is None else ratio * log_stale.exp()
-        masked = {OUTSIDE_BAND: int(outside.sum()), FAR_NEGATIVE: int((far & ~outside).sum())}
+        masked = {
+            OUTSIDE_BAND: int((outside & ~taught).sum()),
+            FAR_NEGATIVE: int((far & ~outside & ~taught).sum()),
+        }
         return TokenLoss(
             terms,
-            float(kept.sum()),
+            float(taught.sum()),
             whole.detach() * kept,
             (clipped != ratio) & kept,
             {reason: count for reason, count in masked.items() if count},

@@ -98,6 +98,7 @@ def train_on_batches(
         temperature=spec.sampling.temperature,
         ages=ages if ages and behaviour_of else {},
         max_staleness=settings.max_staleness,
+        solved=settings.imitates,
     )
     shaped = [shape_batch(one, shaping, spec.answer) for one in ordered] if shaping else ordered
     dataset = build_groups(shaped, policy.codec, rules)

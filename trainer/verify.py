@@ -26,7 +26,7 @@ from marketplace.gym.provenance import ReplayTolerance, Tolerance
 from marketplace.gym.replay import SeededGroup, replay
 from marketplace.protocol.errors import ConfigError
 from marketplace.protocol.trace import Tier
-from trainer.advantages import is_informative
+from trainer.advantages import is_informative, is_solved
 from trainer.config import TrainSettings
 from trainer.data import (
     ALL_ALIKE,
@@ -106,7 +106,9 @@ def verify_behaviour(
         if group.behaviour is None:
             if good:
                 kept.append(group.only(good))
-        elif is_informative([group.scores[place] for place in good]):
+        elif is_informative(scores := [group.scores[place] for place in good]) or (
+            settings.imitates and is_solved(scores)
+        ):
             sure = replace(
                 group,
                 behaviour=tuple(behaviour[index]),

@@ -55,8 +55,8 @@ SCENARIOS: Final = (
 def contributed(
     sampler: Policy, scenario: Scenario, groups: int, *, age: int, seed: int
 ) -> list[TrainingGroup]:
-    """Groups as an honest market with some liars delivers them. Equal for every method that has
-    the same sampler."""
+    """Groups as an honest market with some liars delivers them, those of one score too. Equal for
+    every method that has the same sampler."""
     draw = random.Random(f"{scenario.name} {seed}")
     asked = draw.sample(arithmetic.questions(held_out=False), groups)
     rules = arithmetic.sampling(GROUP)
@@ -95,7 +95,7 @@ def contributed(
                 age=age,
             )
         )
-    return [one for one in found if len(set(one.scores)) > 1]
+    return found
 
 
 def train(
@@ -106,6 +106,7 @@ def train(
     settings: TrainSettings,
 ) -> TurnMetrics:
     """One turn of a method on the groups, in place."""
+    groups = [one for one in groups if _is_of_use(method, one, settings)]
     settings = settings.model_copy(
         update={"groups_per_step": max(1, round(len(groups) / UPDATES)), "token_budget": 2048}
     )
@@ -120,6 +121,7 @@ def train(
             "miner_share": 1.0,
             "min_effective_share": 0.0,
             "opaque_weight": 1.0,
+            "positive_ce": 0.0,
         }
     )
     if method == "trl":
@@ -130,3 +132,11 @@ def train(
         for one in groups
     ]
     return train_turn(parent, positives, open_, temperature=1.0)
+
+
+def _is_of_use(method: Method, group: TrainingGroup, settings: TrainSettings) -> bool:
+    """Where all are wrong no method learns anything. Where all are right TRL's advantages are 0:
+    such groups would only make its steps smaller. The others imitate them."""
+    if method == "trl" or (method == "ours" and not settings.imitates):
+        return len(set(group.scores)) > 1
+    return max(group.scores) == 1

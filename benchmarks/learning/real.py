@@ -57,7 +57,7 @@ def run(
             parent.model.load_state_dict(weights[-1])
             sold = _sold(sampler, environment, turn, age=back)
             turns.append(train(method, parent, sampler, sold, TrainSettings(seed=turn)))
-            sizes.append(sum(len(one.completions) for one in sold))
+            sizes.append(sum(len(one.completions) for one in sold if max(one.scores) == 1))
             weights = [
                 *weights[-BACK:],
                 {n: w.clone() for n, w in parent.model.state_dict().items()},
@@ -104,7 +104,7 @@ def _weights(policy: Policy) -> dict[str, Any]:
 
 
 def _sold(sampler: Policy, environment: Environment, turn: int, *, age: int) -> list[TrainingGroup]:
-    """Informative groups of tasks that no method's turn has seen before."""
+    """Groups of tasks that no method's turn has seen before."""
     sampling = environment.spec.sampling
     rules = SamplingRules(
         group_size=GROUP,
@@ -128,6 +128,5 @@ def _sold(sampler: Policy, environment: Environment, turn: int, *, age: int) -> 
             miner=f"miner {number % 8}",
             checkpoint=1 if age else 2,
         )
-        if len(set(one.scores)) > 1:
-            groups.append(replace(one, age=age))
+        groups.append(replace(one, age=age))
     return groups

@@ -59,7 +59,9 @@ def _head(record: Results) -> str:
         "# Learning from contributed traces\n\n"
         "Made by `make bench-learning`. Held-out accuracy at equal contributed tokens: the "
         "Refinery's loss (`ours`), TRL's own loss on the same tokens, which takes them for its "
-        "policy's own (ratio 1), and supervised training on the traces with a full score.\n\n"
+        "policy's own (ratio 1), and supervised training on the traces with a full score. All are "
+        "given the same traces, groups of one score too: ours and SFT imitate those that are all "
+        "right, TRL's loss has no use for them.\n\n"
         f"Machine: {about['processor']}; {packages}."
     )
 
@@ -75,7 +77,9 @@ def _tiny(tiny: Results) -> str:
         "model of its own). Right answers that end in junk don't count as right. Learning rates: "
         + ", ".join(f"{METHODS[name]} {_rate(tiny['learning_rates'][name])}" for name in METHODS)
         + f" (chosen among {', '.join(map(_rate, tiny['tuned_over']))} on seeds of their "
-        f"own, fresh and 64 updates stale), {tiny['warmup_steps']} steps of warm-up a turn for "
+        f"own, fresh and 64 updates stale, as was `positive_ce` {tiny['positive_ce']:g} of ours; "
+        "docs/training.md has what was tried for which side), "
+        f"{tiny['warmup_steps']} steps of warm-up a turn for "
         f"all. {tiny['seconds'] / 60:.0f} minutes on one core of a shared machine. The "
         "default `max_staleness` is 2 checkpoints, which would refuse the traces that are 64 "
         "updates (8 checkpoints) old: they are trained on here to see what the loss makes of them.",
@@ -127,8 +131,8 @@ def _verdict(tiny: Results) -> str:
             f"{', '.join(clear) or 'nowhere'}; by less: {', '.join(higher) or 'nowhere'}. "
             f"Ours is ahead by more than two: {', '.join(ahead) or 'nowhere'}."
         )
-    lines += ["", "Two standard errors over three seeds are a weak test (a t-test at 5 % would ask "
-              "for 4.3): read them as a ranking, not as proof."]  # fmt: skip
+    lines += ["", "Two standard errors over so few seeds are a weak test (of three, a t-test at "
+              "5 % would ask for 4.3): read them as a ranking, not as proof."]  # fmt: skip
     return "\n".join(lines)
 
 
@@ -164,9 +168,9 @@ def _real(found: Results) -> str:
         masked = ", ".join(f"{share:.1%} {reason}" for reason, share in own["masked"].items())
         lines += [
             "",
-            f"All of these traces are honest. Of {own['traces']} in informative groups ours left "
-            f"out: {left_out or 'none'}. Of the tokens of its steps these shares had no weight "
-            f"(for the caps: of |advantage| x tokens): {masked or 'none'}.",
+            f"All of these traces are honest. Of {own['traces']} in groups with a right answer "
+            f"ours left out: {left_out or 'none'}. Of the tokens of its steps these shares had no "
+            f"weight (for the caps: of |advantage| x tokens): {masked or 'none'}.",
         ]
     return "\n".join(lines)
 
@@ -195,13 +199,13 @@ def _plot(tiny: Results, file: Path) -> None:
             axes.fill_between(range(len(middle)), low, high, color=_COLOURS[method], alpha=0.15)
         axes.set_title(scenario.name, fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_ylim(0.15, 0.7)
+        axes.set_ylim(0.05, 0.7)
     for axes in panels[3:]:
         axes.set_xlabel("turn")
     panels[0].set_ylabel("held-out accuracy")
     panels[3].set_ylabel("held-out accuracy")
     panels[0].legend(frameon=False, fontsize=8, loc="lower right")
     figure.suptitle(
-        "Held-out accuracy (axis from 0.15); bands: two standard errors over seeds", fontsize=10
+        "Held-out accuracy (axis from 0.05); bands: two standard errors over seeds", fontsize=10
     )
     figure.savefig(file, dpi=110, metadata={"Software": None})

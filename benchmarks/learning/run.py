@@ -43,7 +43,7 @@ TURNS = 8
 GROUPS = 128
 TEACHING = 500
 HELD_OUT = 250
-LEARNING_RATES: dict[Method, float] = {"ours": 6e-4, "trl": 3e-4, "sft": 3e-4}
+LEARNING_RATES: dict[Method, float] = {"ours": 6e-4, "trl": 3e-4, "sft": 6e-4}
 """Of each method: the best mean of --tune, whose seeds are not those of the results."""
 TUNED_OVER = (1e-4, 3e-4, 6e-4, 1e-3)
 WARMUP = 3
@@ -215,6 +215,7 @@ def main() -> None:
             "runs": run_all(seeds, **size, tasks=tasks),
             "size": {**size, "seeds": list(seeds), "held_out": tasks, "updates": UPDATES},
             "learning_rates": LEARNING_RATES,
+            "positive_ce": TrainSettings().positive_ce,
             "tuned_over": TUNED_OVER,
             "warmup_steps": WARMUP,
             "seconds": round(time.monotonic() - start),

@@ -126,6 +126,35 @@ def test_what_is_left_of_a_group_must_still_say_something(policy):
     assert metrics.summary()["loss"] == 0
 
 
+def test_groups_that_are_all_right_are_imitated(make_policy):
+    """Also under a length price, which must not compare them; other losses have no use for them."""
+    for price in (0.0, 200.0):
+        policy = make_policy(0)
+        solved = _group(policy, answers=("2\n", "3\n", "11111\n"), scores=(1.0, 1.0, 1.0))
+        before = _chances(policy, solved)
+        settings = SETTINGS.model_copy(update={"length_price": price})
+        metrics = train_turn(policy, [solved], settings, temperature=1.0)
+        assert metrics.traces == 3
+        assert all(new > old for new, old in zip(_chances(policy, solved), before, strict=True))
+    for change in ({"positive_ce": 0.0}, {"loss": "dapo"}):
+        settings = SETTINGS.model_copy(update=change)
+        solved = _group(policy, scores=(1.0, 1.0, 1.0))
+        metrics = train_turn(policy, [solved], settings, temperature=1.0)
+        assert (metrics.steps, metrics.dropped) == ((), {ALL_ALIKE: 3})
+
+
+def test_only_full_scores_are_imitated(make_policy):
+    """The trace of half the score has the group's largest advantage but one, and no more of it."""
+    found = []
+    for weight in (0.0, 1.0):
+        policy = make_policy(0)
+        group = _group(policy, scores=(0.6, 0.5, 0.4))
+        settings = SETTINGS.model_copy(update={"positive_ce": weight})
+        train_turn(policy, [group], settings, temperature=1.0)
+        found.append(_weights(policy))
+    assert _same(policy, found[0])
+
+
 def test_claims_within_tolerance_are_replaced_by_verified_values(policy):
     honest = _group(policy)
     near = replace(honest, behaviour=tuple(tuple(v - 0.01 for v in r) for r in honest.behaviour))
@@ -237,7 +266,10 @@ def test_packed_loss_and_gradient_equal_padded(make_policy, unpacked):
 
     terms, units = torch.zeros(()), 0.0
     for group in groups:
-        for advantage, tokens in zip(leave_one_out(group.scores), group.completions, strict=True):
+        advantages = leave_one_out(group.scores)
+        for advantage, score, tokens in zip(
+            advantages, group.scores, group.completions, strict=True
+        ):
             logprobs = unpacked(plain, group.prompt, tokens, 1.0)
             result = refinery_loss(
                 Tokens(
@@ -246,6 +278,7 @@ def test_packed_loss_and_gradient_equal_padded(make_policy, unpacked):
                     None,
                     torch.full((len(tokens),), advantage),
                     torch.zeros(len(tokens), dtype=torch.long),
+                    imitation=torch.full((len(tokens),), settings.positive_ce * (score == 1)),
                 ),
                 rules_of(settings),
             )
@@ -262,7 +295,9 @@ def test_packed_loss_and_gradient_equal_padded(make_policy, unpacked):
 def test_a_step_that_is_masked_whole_changes_nothing(policy, make_policy):
     older = make_policy(5)
     group = replace(_group(older), age=1, checkpoint=7)
-    settings = SETTINGS.model_copy(update={"strict_band_low": 0.999, "strict_band_high": 1.001})
+    settings = SETTINGS.model_copy(
+        update={"strict_band_low": 0.999, "strict_band_high": 1.001, "positive_ce": 0.0}
+    )
     before = _weights(policy)
     metrics = train_turn(policy, [group], settings, temperature=1.0, behaviour_of={7: older}.get)
     assert metrics.steps[0].masked == {OUTSIDE_BAND: 1.0}
@@ -292,7 +327,8 @@ def test_no_miner_has_more_than_its_share_of_a_step(make_policy):
 
 def test_length_has_a_price(policy):
     same = _group(policy, answers=("2\n", "22222\n", "3\n"), scores=(1.0, 1.0, 0.0))
-    settings = SETTINGS.model_copy(update={"length_price": 200.0})
+    # Without imitation, which lifts the start that both right answers share.
+    settings = SETTINGS.model_copy(update={"length_price": 200.0, "positive_ce": 0.0})
     before = _chances(policy, same)
     train_turn(policy, [same], settings, temperature=1.0)
     after = _chances(policy, same)

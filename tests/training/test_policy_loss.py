@@ -23,7 +23,17 @@ from trainer.objectives import rules_of
 OPEN = Rules(gate=OPEN_GATE, strict=OPEN_GATE)
 
 
-def _run(current, proximal, advantages, *, behaviour=None, rules=OPEN, traces=None, strict=None):
+def _run(
+    current,
+    proximal,
+    advantages,
+    *,
+    behaviour=None,
+    rules=OPEN,
+    traces=None,
+    strict=None,
+    imitation=None,
+):
     """The result, and the gradient of the sum with respect to current."""
 
     def of(values):
@@ -38,6 +48,7 @@ def _run(current, proximal, advantages, *, behaviour=None, rules=OPEN, traces=No
             of(advantages),
             torch.tensor(traces or list(range(len(current)))),
             None if strict is None else torch.tensor(strict),
+            None if imitation is None else of(imitation),
         ),
         rules,
     )
@@ -118,6 +129,23 @@ def test_pull_leads_back_to_the_proximal_policy():
     rules = Rules(gate=OPEN_GATE, pull=0.5)
     _, gradient = _run([-1.3, -0.8], [-1.0, -1.0], [0.0, 0.0], rules=rules)
     assert gradient == pytest.approx([0.5 * -0.3, 0.5 * 0.2])
+
+
+def test_imitation_is_cross_entropy_that_no_band_or_clip_binds():
+    # Of the first token the ratio's term is clipped (ratio 1.6), the second is out of the band.
+    current, proximal, behaviour = [-0.53, -5.0, -1.0], [-1.0, -5.0, -1.0], [-1.0, -1.0, -1.0]
+    result, gradient = _run(
+        current, proximal, [1.0, 1.0, 0.0], behaviour=behaviour, rules=Rules(), imitation=[0.5] * 3
+    )
+    assert gradient == pytest.approx([-0.5] * 3)
+    assert (result.units, result.masked) == (3.0, {})
+    assert result.ratio.tolist() == pytest.approx([math.exp(0.47), 0.0, 1.0])  # ESS as without
+    # Without it the same token is masked and counted.
+    result, gradient = _run(
+        current, proximal, [1.0, 1.0, 0.0], behaviour=behaviour, rules=Rules(), imitation=[0.0] * 3
+    )
+    assert gradient == pytest.approx([0.0] * 3)
+    assert (result.units, result.masked) == (2.0, {OUTSIDE_BAND: 1})
 
 
 def test_unknown_behaviour_gives_weighted_cross_entropy():

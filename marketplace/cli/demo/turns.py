@@ -165,7 +165,7 @@ def _turn(world: World, run: Run, number: int, parent: int, announce: Announce) 
             world, world.checkpoints.policy(checkpoint), run.environment, run.heldout
         )
     announce(
-        f"turn {number}: trained on {trained.metrics.groups} informative groups, registered "
+        f"turn {number}: trained on {trained.metrics.groups} groups, registered "
         f"checkpoint {checkpoint}, held-out pass@1 {_shown(evaluation)}"
     )
     return Turn(number, parent, checkpoint, trained, tuple(batches), traces, units, evaluation)

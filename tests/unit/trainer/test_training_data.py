@@ -147,6 +147,10 @@ def test_groups_that_say_nothing_are_left_out():
     assert dataset.groups == ()
     assert dataset.skipped == {data.ALL_ALIKE: 8, data.SINGLE: 1, data.FAULT: 3}
     assert dataset.mean_score == pytest.approx(5 / 9)
+    # Where right traces are imitated, a group of them is of use; one of wrong traces never is.
+    solved = build_groups([_batch(traces, judged)], Codec(), replace(RULES, solved=True))
+    assert [one.scores for one in solved.groups] == [(1.0,) * 4]
+    assert solved.skipped == {data.ALL_ALIKE: 4, data.SINGLE: 1, data.FAULT: 3}
 
 
 def test_tier_c_gives_positives_only_each_text_once():
