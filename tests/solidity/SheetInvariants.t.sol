@@ -55,6 +55,7 @@ contract SheetInvariantsTest is Test {
             handler.release.selector,
             handler.withdraw.selector,
             handler.plantGold.selector,
+            handler.plantGold.selector,
             handler.openGold.selector,
             handler.donate.selector,
             handler.meddle.selector,
