@@ -32,6 +32,7 @@ _TAGS: Final = [
     {"name": "environments", "description": "What is asked: task source, checker, rules."},
     {"name": "bounties", "description": "Escrow for traces of one environment."},
     {"name": "batches", "description": "Committed traces and the rounds that check them."},
+    {"name": "juries", "description": "Score sheets where there are no right answers."},
     {"name": "disputes", "description": "The court: disputes, juries, appeals, planted batches."},
     {"name": "verifiers", "description": "Stake, seats, fees and penalties."},
     {"name": "checkpoints", "description": "Registered model weights."},

@@ -108,3 +108,14 @@ class AuditQuery(PageQuery):
 
 class CheckpointQuery(PageQuery):
     trainer: AddressInput | None = Field(None, description="Of this trainer.")
+
+
+class PanelQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    calibrator: list[AddressInput] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Whose gold makes weights, as the environment's spec names them; repeatable. "
+        "Without one every sheet weighs 1.",
+    )

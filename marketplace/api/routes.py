@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
-from marketplace.api import models, views
+from marketplace.api import models, sheet_models, sheet_views, views
 from marketplace.api.inputs import (
     AddressPageQuery,
     AddressPath,
@@ -19,6 +19,7 @@ from marketplace.api.inputs import (
     EnvironmentPath,
     Id,
     PageQuery,
+    PanelQuery,
 )
 from marketplace.indexer.queries import Snapshot, open_snapshot
 
@@ -129,6 +130,41 @@ def batches(seen: Seen, query: Annotated[BatchQuery, Query()]) -> models.Page[mo
 def batch(seen: Seen, id: Id) -> models.BatchDetail:
     row = seen.batch(id)
     return views.batch_detail(seen, row) if row else _missing(f"batch {id}")
+
+
+@router.get(
+    "/batches/{id}/sheets",
+    tags=["juries"],
+    summary="The score sheets of a batch that a jury grades, with their medians",
+    responses=_MISSING,
+)
+def sheets(seen: Seen, id: Id, query: Annotated[PanelQuery, Query()]) -> sheet_models.Panel:
+    row, panel = seen.batch(id), seen.panel(id)
+    if row is None or panel is None:
+        _missing(f"score sheet of batch {id}")
+    return sheet_views.panel(seen, row, panel, query.calibrator)
+
+
+@router.get(
+    "/bounties/{id}/pot",
+    tags=["juries"],
+    summary="What a bounty pays its judges",
+    responses=_MISSING,
+)
+def pot(seen: Seen, id: Id) -> sheet_models.Pot:
+    row = seen.pot(id)
+    if row is None or row.per_trace == 0:
+        _missing(f"pot of bounty {id}")
+    return sheet_views.pot(row)
+
+
+@router.get(
+    "/judges/{address}",
+    tags=["juries"],
+    summary="What an account earned by judging; zeros where it earned nothing",
+)
+def judge(seen: Seen, address: AddressPath) -> sheet_models.JudgeBalance:
+    return sheet_views.judge(seen.judge(address))
 
 
 @router.get(

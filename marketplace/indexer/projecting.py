@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 
 from marketplace.chain.parameters import Parameters
 from marketplace.indexer.events import LogEvent
-from marketplace.indexer.rows import TABLES, Key, Table
+from marketplace.indexer.rows import TABLES
+from marketplace.indexer.tables import Key, Table
 from marketplace.protocol.errors import ChainError
 
 R = TypeVar("R")

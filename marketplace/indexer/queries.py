@@ -6,7 +6,7 @@ Lists are keyset pages: at most `limit` rows after the key `after`, in ascending
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,16 @@ from marketplace.indexer.rows import (
     CHECKPOINTS,
     DISPUTES,
     ENVIRONMENTS,
+    GOLD,
     HOLDINGS,
+    JUDGES,
     MONEY,
     OPENINGS,
+    PANELS,
+    POTS,
     ROUNDS,
     SEATS,
+    SHEETS,
     VERIFIERS,
     AppealRow,
     AssignmentRow,
@@ -44,17 +49,20 @@ from marketplace.indexer.rows import (
     CheckpointRow,
     DisputeRow,
     EnvironmentRow,
+    GoldRow,
+    JudgeRow,
     MoneyRow,
     OpeningRow,
+    PanelRow,
+    PotRow,
     RoundRow,
     SeatRow,
-    Table,
-    Value,
+    SheetRow,
     VerifierRow,
-    moment,
 )
 from marketplace.indexer.schema import open_reader
 from marketplace.indexer.store import BlockRef, read_deployment
+from marketplace.indexer.tables import Table, Value, moment
 from marketplace.protocol.errors import ConfigError
 
 R = TypeVar("R")
@@ -182,6 +190,50 @@ class Snapshot:
     def appeals(self, dispute: int) -> list[AppealRow]:
         """The appeals of a dispute, oldest first."""
         return self._rows(APPEALS, "dispute = ? ORDER BY number", dispute)
+
+    def pot(self, bounty: int) -> PotRow | None:
+        """None where the bounty pays no judges and none of its batches has sheets."""
+        return self._one(POTS, bounty)
+
+    def panel(self, batch: int) -> PanelRow | None:
+        """None where nobody committed to a sheet of the batch."""
+        return self._one(PANELS, batch)
+
+    def sheets(self, batch: int) -> list[SheetRow]:
+        """The sheets of a batch by seat, those that were not shown too."""
+        return self._rows(SHEETS, "batch = ? ORDER BY seat", batch)
+
+    def judge(self, address: str) -> JudgeRow:
+        """Zeros for an account that never earned by judging."""
+        return self._one(JUDGES, address) or JudgeRow(address)
+
+    def gold_of(self, batch: int) -> list[GoldRow]:
+        """The gold sheets that were opened about a batch, oldest first."""
+        return self._rows(GOLD, "batch = ? ORDER BY position", batch)
+
+    def gold_before(self, batch: BatchRow, planters: Sequence[str], most: int) -> list[GoldRow]:
+        """The latest `most` gold sheets of these planters from before the block of the batch's
+        commit, newest first; those about other environments are left out of them afterwards."""
+        if not planters:
+            return []
+        marks = ", ".join("?" * len(planters))
+        found = self._rows(
+            GOLD,
+            f"block < ? AND planter IN ({marks}) ORDER BY position DESC LIMIT ?",
+            batch.block,
+            *planters,
+            most,
+        )
+        wanted = self._environment_of(batch.id)
+        return [row for row in found if self._environment_of(row.batch) == wanted]
+
+    def _environment_of(self, batch: int) -> str:
+        (found,) = self._connection.execute(
+            "SELECT environment FROM bounties JOIN batches ON batches.bounty = bounties.id "
+            "WHERE batches.id = ?",
+            (batch,),
+        ).fetchone()
+        return str(found)
 
     def missed_audits(self) -> int:
         """Planted batches whose committees missed the trap."""

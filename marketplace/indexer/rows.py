@@ -1,26 +1,15 @@
-"""One frozen dataclass per projected table, and how it becomes a row.
+"""One frozen dataclass per projected table.
 
 Hashes are 0x hex, addresses checksummed 0x hex, times seconds since the epoch, money token base
-units. Money does not fit SQLite's 64-bit integers, so it is stored as decimal text; sums are
-made in Python.
+units.
 """
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import Annotated, Any, Final, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final
 
-Amount = Annotated[int, "amount"]
-"""Up to uint256, as decimal text."""
-
-Moment = Annotated[int, "moment"]
-"""Up to uint64, as 20 decimal digits: text that sorts as the number does."""
-
-Value = str | int | None
-Key = tuple[Value, ...]
+from marketplace.indexer.tables import Amount, Moment, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,68 +344,81 @@ class MoneyRow:
     dispute_bonds: Amount = 0
 
 
-# --- rows in SQLite -----------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class PotRow:
+    """What a bounty pays its judges. funded == available + what is set aside for open panels + paid
+    + refunded. open: panels that are begun and not closed."""
 
-R = TypeVar("R")
-
-
-class Table(Generic[R]):
-    """A table whose columns are the fields of a row dataclass, in their order."""
-
-    def __init__(self, name: str, row: type[R], key: Sequence[str]) -> None:
-        self.name: Final = name
-        self.columns: Final = tuple(field.name for field in fields(row))  # type: ignore[arg-type]
-        kinds = typing.get_type_hints(row, include_extras=True)
-        codecs = [_codec(kinds[column]) for column in self.columns]
-        self._row = row
-        self._encoders = [codec[0] for codec in codecs]
-        self._decoders = [codec[1] for codec in codecs]
-        self._values = attrgetter(*self.columns)
-        keys = [attrgetter(column) for column in key]
-        self.key: Final[Callable[[R], Key]] = lambda row: tuple(get(row) for get in keys)
-        self.select: Final = f"SELECT {', '.join(self.columns)} FROM {name}"
-        self.where_key: Final = " AND ".join(f"{column} = ?" for column in key)
-        changes = ", ".join(f"{c} = excluded.{c}" for c in self.columns if c not in key)
-        self.upsert: Final = (
-            f"INSERT INTO {name} ({', '.join(self.columns)}) "
-            f"VALUES ({', '.join('?' * len(self.columns))}) "
-            f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
-        )
-
-    def encode(self, row: R) -> tuple[Value, ...]:
-        """The row's values for SQLite, in the order of `columns`."""
-        return tuple(
-            value if value is None or encode is None else encode(value)
-            for encode, value in zip(self._encoders, self._values(row), strict=True)
-        )
-
-    def decode(self, values: Sequence[Any]) -> R:
-        """The row of a `select`."""
-        return self._row(
-            *(
-                value if value is None or decode is None else decode(value)
-                for decode, value in zip(self._decoders, values, strict=True)
-            )
-        )
+    bounty: int
+    per_trace: Amount
+    opened_at: int
+    available: Amount = 0
+    funded: Amount = 0
+    paid: Amount = 0
+    refunded: Amount = 0
+    open: int = 0
 
 
-_Codec = tuple[Callable[[Any], Value] | None, Callable[[Any], Any] | None]
+@dataclass(frozen=True, slots=True)
+class PanelRow:
+    """The score sheets of a batch. per_sheet: set aside for each seat when the first one committed.
+    closed_at: when they were paid or released; paid_sheets: None until then, 0 for a release."""
+
+    batch: int
+    per_sheet: Amount
+    seats: int
+    begun_at: int
+    committed: int = 0
+    revealed: int = 0
+    closed_at: int | None = None
+    paid_sheets: int | None = None
 
 
-def moment(value: int) -> str:
-    """A Moment as it is stored."""
-    return f"{value:020d}"
+@dataclass(frozen=True, slots=True)
+class SheetRow:
+    """A seat's sheet. sheet: 0x hex, None until it is shown. paid: None until the panel is
+    closed."""
+
+    batch: int
+    seat: int
+    verifier: str
+    commitment: str
+    committed_at: int
+    sheet: str | None = None
+    revealed_at: int | None = None
+    paid: Amount | None = None
 
 
-def _codec(kind: Any) -> _Codec:
-    options = (kind, *typing.get_args(kind))  # "Amount | None" holds Amount
-    if any(getattr(option, "__metadata__", ()) == ("amount",) for option in options):
-        return str, int
-    if any(getattr(option, "__metadata__", ()) == ("moment",) for option in options):
-        return moment, int
-    if bool in options:
-        return int, bool
-    return None, None
+@dataclass(frozen=True, slots=True)
+class JudgeRow:
+    """An account in ScoreSheets: balance == earned + refunded - withdrawn. refunded: from its own
+    bounties' pots."""
+
+    address: str
+    balance: Amount = 0
+    earned: Amount = 0
+    refunded: Amount = 0
+    withdrawn: Amount = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GoldPlantingRow:
+    commitment: str
+    planter: str
+    block: int
+    planted_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoldRow:
+    """A gold sheet that was opened. position: block * 2**24 + log index."""
+
+    position: int
+    batch: int
+    planter: str
+    sheet: str
+    block: int
+    opened_at: int
 
 
 ENVIRONMENTS: Final = Table("environments", EnvironmentRow, ["id"])
@@ -437,6 +439,12 @@ CHECKPOINTS: Final = Table("checkpoints", CheckpointRow, ["id"])
 BALANCES: Final = Table("balances", BalanceRow, ["address"])
 HOLDINGS: Final = Table("holdings", HoldingRow, ["module"])
 MONEY: Final = Table("money", MoneyRow, ["id"])
+POTS: Final = Table("pots", PotRow, ["bounty"])
+PANELS: Final = Table("panels", PanelRow, ["batch"])
+SHEETS: Final = Table("sheets", SheetRow, ["batch", "seat"])
+JUDGES: Final = Table("judges", JudgeRow, ["address"])
+GOLD_PLANTINGS: Final = Table("gold_plantings", GoldPlantingRow, ["commitment"])
+GOLD: Final = Table("gold", GoldRow, ["position"])
 
 TABLES: Final[tuple[Table[Any], ...]] = (
     ENVIRONMENTS,
@@ -457,5 +465,11 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     BALANCES,
     HOLDINGS,
     MONEY,
+    POTS,
+    PANELS,
+    SHEETS,
+    JUDGES,
+    GOLD_PLANTINGS,
+    GOLD,
 )
 """Every projected table."""

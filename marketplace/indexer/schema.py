@@ -15,7 +15,7 @@ from typing import Final
 
 from marketplace.protocol.errors import ConfigError
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of tables and rules together. An index is a cache: another version is built anew."""
 
 BUSY_SECONDS: Final = 30.0
@@ -327,6 +327,66 @@ CREATE TABLE money (
     balances TEXT NOT NULL,
     dispute_bonds TEXT NOT NULL
 );
+
+CREATE TABLE pots (
+    bounty INTEGER PRIMARY KEY REFERENCES bounties (id),
+    per_trace TEXT NOT NULL,
+    opened_at INTEGER NOT NULL,
+    available TEXT NOT NULL,
+    funded TEXT NOT NULL,
+    paid TEXT NOT NULL,
+    refunded TEXT NOT NULL,
+    open INTEGER NOT NULL
+);
+
+CREATE TABLE panels (
+    batch INTEGER PRIMARY KEY REFERENCES batches (id),
+    per_sheet TEXT NOT NULL,
+    seats INTEGER NOT NULL,
+    begun_at INTEGER NOT NULL,
+    committed INTEGER NOT NULL,
+    revealed INTEGER NOT NULL,
+    closed_at INTEGER,
+    paid_sheets INTEGER
+);
+
+CREATE TABLE sheets (
+    batch INTEGER NOT NULL REFERENCES panels (batch),
+    seat INTEGER NOT NULL,
+    verifier TEXT NOT NULL REFERENCES verifiers (address),
+    commitment TEXT NOT NULL,
+    committed_at INTEGER NOT NULL,
+    sheet TEXT,
+    revealed_at INTEGER,
+    paid TEXT,
+    PRIMARY KEY (batch, seat)
+) WITHOUT ROWID;
+
+CREATE TABLE judges (
+    address TEXT PRIMARY KEY,
+    balance TEXT NOT NULL,
+    earned TEXT NOT NULL,
+    refunded TEXT NOT NULL,
+    withdrawn TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE gold_plantings (
+    commitment TEXT PRIMARY KEY,
+    planter TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    planted_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE gold (
+    position INTEGER PRIMARY KEY,
+    batch INTEGER NOT NULL REFERENCES batches (id),
+    planter TEXT NOT NULL,
+    sheet TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    opened_at INTEGER NOT NULL
+);
+CREATE INDEX gold_batch ON gold (batch);
+CREATE INDEX gold_planter ON gold (planter);
 """
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.parameters import Parameters
 from marketplace.chain.records import Token
-from marketplace.indexer import court_rules, market_rules, money_rules
+from marketplace.indexer import court_rules, market_rules, money_rules, sheet_rules
 from marketplace.indexer.events import LogEvent, decode_args, encode_args
 from marketplace.indexer.projecting import Rows, clear, project, restore
 from marketplace.indexer.schema import open_writer, transaction
@@ -27,7 +27,7 @@ from marketplace.protocol.errors import ChainError, ConfigError, WrongChain
 UNDO_BLOCKS: Final = 512
 """How far below the newest block a rollback restores rows; a deeper one replays all events."""
 
-RULES: Final = market_rules.RULES | court_rules.RULES | money_rules.RULES
+RULES: Final = market_rules.RULES | court_rules.RULES | money_rules.RULES | sheet_rules.RULES
 
 
 @dataclass(frozen=True, slots=True)

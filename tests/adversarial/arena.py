@@ -185,14 +185,16 @@ class Arena:
         return self.deployment.address("ledger")
 
     def wealth(self, name: str) -> int:
-        """Wallet, ledger balance, stake (unbonding too) and bounties, in base units."""
+        """Wallet, ledger balance, stake (unbonding too), pay for judging, and bounties with their
+        pots, in base units."""
         account = self.address(name)
         stake = self.view("stake", "get", account)
         held = self.view("token", "balanceOf", account)
         held += self.view("ledger", "balanceOf", account)
+        held += self.view("sheets", "balanceOf", account)
         for bounty in self._owned.get(name, ()):
             entry = self.view("escrow", "get", bounty)
-            held += entry[1] + entry[2]
+            held += entry[1] + entry[2] + self.view("sheets", "potOf", bounty)[1]
         return int(held + stake[0] + stake[1])
 
     def entries(self) -> int:

@@ -6,6 +6,7 @@ import rows_draws
 import rows_votes
 import rows_majority
 import rows_court
+import rows_juries
 import rows_escrow
 import rows_tokens
 import rows_chain

@@ -1,5 +1,6 @@
-"""Call the invariants' handler a million times, by several processes with seeds of their own, and
-add up what its actions did. Exit code 1 where a run fails, an action never succeeded or calls lack.
+"""Call the invariants' handlers a million times, by several processes with seeds of their own, and
+add up what their actions did: seven calls of eight go to the market's, one to the score sheets'.
+Exit code 1 where a run fails, an action never succeeded or calls lack.
 
 python tests/solidity/deep.py --calls 1000000
 """
@@ -22,25 +23,53 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-ACTIONS: Final = Path(__file__).parent / "support" / "Actions.sol"
-# Hardhat calls the handler only if its file is one that it was asked for.
-FILES: Final = ("tests/solidity/Invariants.t.sol", "tests/solidity/support/MarketHandler.sol")
+TESTS: Final = Path(__file__).parent
 # The contracts write their counts there, and hardhat.config.js lets them.
 OUT: Final = ROOT / "build" / "deep"
+
+
+@dataclass(frozen=True)
+class Handler:
+    """One that is called; `eighths` of all calls are its."""
+
+    name: str
+    test: str
+    contract: str
+    actions: str
+    enum: str
+    eighths: int
+
+    @property
+    def files(self) -> tuple[str, str]:
+        # Hardhat calls the handler only if its file is one that it was asked for.
+        return f"tests/solidity/{self.test}", f"tests/solidity/support/{self.contract}"
+
+    def names(self) -> list[str]:
+        return actions((TESTS / "support" / self.actions).read_text(), self.enum)
+
+
+# The market has many more states than the sheets, whose calls also cost more.
+HANDLERS: Final = (
+    Handler("market", "Invariants.t.sol", "MarketHandler.sol", "Actions.sol", "Action", 7),
+    Handler(
+        "sheets", "SheetInvariants.t.sol", "SheetHandler.sol", "SheetActions.sol", "SheetAction", 1
+    ),
+)
 
 
 @dataclass(frozen=True)
 class Shard:
     """The part of one process."""
 
+    handler: Handler
     seed: int
     runs: int
 
 
-def actions(source: str) -> list[str]:
-    body = re.search(r"enum Action \{([^}]*)\}", source)
+def actions(source: str, enum: str) -> list[str]:
+    body = re.search(rf"enum {enum} \{{([^}}]*)\}}", source)
     if body is None:
-        raise ValueError("Actions.sol has no enum Action")
+        raise ValueError(f"there is no enum {enum}")
     return re.findall(r"\w+", body[1])
 
 
@@ -57,9 +86,13 @@ def rows(text: str, runs: int, width: int) -> list[list[int]]:
 
 
 def shards(calls: int, depth: int, runs: int, first_seed: int) -> list[Shard]:
-    """As many as the calls need, each of `runs` runs of `depth` calls."""
-    number = -(-calls // (depth * runs))
-    return [Shard(first_seed + i, runs) for i in range(number)]
+    """As many as each handler's calls need, each of `runs` runs of `depth` calls."""
+    handlers = [
+        handler
+        for handler in HANDLERS
+        for _ in range(-(-calls * handler.eighths // (8 * depth * runs)))
+    ]
+    return [Shard(handler, first_seed + i, runs) for i, handler in enumerate(handlers)]
 
 
 def report(
@@ -87,7 +120,7 @@ def _environment(shard: Shard, depth: int) -> dict[str, str]:
 
 
 def _run(shard: Shard, depth: int) -> subprocess.CompletedProcess[str]:
-    command = ["npx", "--no-install", "hardhat", "test", "solidity", *FILES]
+    command = ["npx", "--no-install", "hardhat", "test", "solidity", *shard.handler.files]
     return subprocess.run(
         [*command, "--no-compile", "--grep", "invariant_"],
         cwd=ROOT,
@@ -118,17 +151,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if min(asked.calls, asked.depth, asked.runs, asked.jobs, asked.first_seed) < 1:
         parser.error("numbers must be at least 1")
 
-    names = actions(ACTIONS.read_text())
     parts = shards(asked.calls, asked.depth, asked.runs, asked.first_seed)
     OUT.mkdir(parents=True, exist_ok=True)
     for old in OUT.glob("*.txt"):
         old.unlink()
-    for what in (["--no-tests"], FILES):
+    files = [file for handler in HANDLERS for file in handler.files]
+    for what in (["--no-tests"], files):
         build = ["npx", "--no-install", "hardhat", "build", *what]
         subprocess.run(build, cwd=ROOT, env=_environment(parts[0], asked.depth), check=True)
 
     began = time.monotonic()
-    found: list[list[int]] = []
+    found: dict[str, list[list[int]]] = {handler.name: [] for handler in HANDLERS}
     failed = False
     with ThreadPoolExecutor(asked.jobs) as pool:
         waiting: dict[Future[subprocess.CompletedProcess[str]], Shard] = {
@@ -147,17 +180,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         other.cancel()
                     continue
                 text = (OUT / f"{shard.seed}.txt").read_text()
-                found += rows(text, shard.runs, len(names))
-                print(f"seed {shard.seed} passed: {len(found) * asked.depth:,} calls", flush=True)
+                found[shard.handler.name] += rows(text, shard.runs, len(shard.handler.names()))
+                made = sum(map(len, found.values())) * asked.depth
+                print(f"seed {shard.seed} passed: {made:,} calls", flush=True)
 
-    table, well = report(found, names, asked.depth, asked.calls)
+    tables = []
+    well = not failed
+    for handler in HANDLERS:
+        wanted = asked.calls * handler.eighths // 8
+        table, fine = report(found[handler.name], handler.names(), asked.depth, wanted)
+        tables.append(f"{handler.name}:\n{table}")
+        well = well and fine
+    total = sum(map(len, found.values())) * asked.depth
+    tables.append(f"{total:>11,}  handler calls in all")
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     minutes = (time.monotonic() - began) / 60
     spent = f"{minutes:.0f} minutes, {(usage.ru_utime + usage.ru_stime) / 60:.0f} of CPU"
-    text = f"{_header(parts)}; {spent}\n{table}\n"
+    text = f"{_header(parts)}; {spent}\n" + "\n".join(tables) + "\n"
     (OUT / "report.txt").write_text(text)
     print(text, end="")
-    return 0 if well and not failed else 1
+    return 0 if well else 1
 
 
 if __name__ == "__main__":

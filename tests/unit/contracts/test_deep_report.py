@@ -25,16 +25,21 @@ def deep() -> ModuleType:
 
 
 def test_names_are_those_of_the_enum(deep: ModuleType) -> None:
-    assert deep.actions("enum Other {X} /// enum\nenum Action {\n    Draw,\n    Meddle\n}") == [
-        "Draw",
-        "Meddle",
-    ]
-    names = deep.actions(deep.ACTIONS.read_text())
-    assert names[0] == "CreateBounty"
-    assert names[-1] == "Meddle"
-    assert len(set(names)) == len(names)
+    source = "enum Other {X} /// enum\nenum Action {\n    Draw,\n    Meddle\n}"
+    assert deep.actions(source, "Action") == ["Draw", "Meddle"]
+    assert deep.actions(source, "Other") == ["X"]
+    ends = [(handler.names()[0], handler.names()[-1]) for handler in deep.HANDLERS]
+    assert ends == [("CreateBounty", "Meddle"), ("CreateBounty", "MeddleWithSheets")]
+    for handler in deep.HANDLERS:
+        assert len(set(handler.names())) == len(handler.names())
     with pytest.raises(ValueError, match="no enum Action"):
-        deep.actions("enum Other {X}")
+        deep.actions("enum Other {X}", "Action")
+
+
+def test_handlers_share_all_calls_and_name_files_that_are_there(deep: ModuleType) -> None:
+    assert sum(handler.eighths for handler in deep.HANDLERS) == 8
+    for handler in deep.HANDLERS:
+        assert all((deep.ROOT / file).is_file() for file in handler.files)
 
 
 def test_the_last_run_counts_once_however_it_was_played_again(deep: ModuleType) -> None:
@@ -49,8 +54,9 @@ def test_shards_have_all_calls_and_seeds_of_their_own(deep: ModuleType) -> None:
     parts = deep.shards(1_000_000, 256, 125, 7)
     assert sum(part.runs * 256 for part in parts) == 1_024_000
     assert [part.seed for part in parts] == list(range(7, 39))
-    assert len(deep.shards(32_000, 256, 125, 1)) == 1
-    assert len(deep.shards(32_001, 256, 125, 1)) == 2
+    assert [part.handler.name for part in parts] == ["market"] * 28 + ["sheets"] * 4
+    assert len(deep.shards(32_000, 256, 125, 1)) == 2
+    assert len(deep.shards(36_572, 256, 125, 1)) == 3
 
 
 def test_report_fails_where_an_action_never_succeeded_or_calls_lack(deep: ModuleType) -> None:
@@ -86,10 +92,10 @@ def test_a_shard_that_fails_fails_the_whole(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    width = len(deep.actions(deep.ACTIONS.read_text()))
 
     def run(shard: object, depth: int) -> subprocess.CompletedProcess[str]:
         seed, runs = shard.seed, shard.runs  # type: ignore[attr-defined]
+        width = len(shard.handler.names())  # type: ignore[attr-defined]
         (tmp_path / f"{seed}.txt").write_text((" ".join(["1"] * width) + "\n") * (runs + 1))
         return subprocess.CompletedProcess([], int(seed == failing), "an invariant is broken")
 
@@ -103,4 +109,7 @@ def test_a_shard_that_fails_fails_the_whole(
     assert len(built) == 2
     assert ("seed 3 failed\nan invariant is broken" in said) is bool(failing)
     assert ("400  handler calls in 40 runs of 10" in said) is (failing is None)
+    if failing is None:
+        assert "100  handler calls in 10 runs of 10" in said
+        assert "500  handler calls in all" in said
     assert (tmp_path / "report.txt").read_text() in said
