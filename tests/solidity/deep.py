@@ -147,14 +147,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=125, help="runs of a process, most")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
     parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="count the seeds that passed before an interruption; nothing may have changed since",
+    )
     asked = parser.parse_args(arguments)
     if min(asked.calls, asked.depth, asked.runs, asked.jobs, asked.first_seed) < 1:
         parser.error("numbers must be at least 1")
 
     parts = shards(asked.calls, asked.depth, asked.runs, asked.first_seed)
     OUT.mkdir(parents=True, exist_ok=True)
-    for old in OUT.glob("*.txt"):
-        old.unlink()
+    passed = {int(mark.stem) for mark in OUT.glob("*.passed")} if asked.resume else set()
+    for old in [*OUT.glob("*.txt"), *OUT.glob("*.passed")]:
+        if not (old.stem.isdigit() and int(old.stem) in passed):
+            old.unlink()
     files = [file for handler in HANDLERS for file in handler.files]
     for what in (["--no-tests"], files):
         build = ["npx", "--no-install", "hardhat", "build", *what]
@@ -163,9 +170,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     found: dict[str, list[list[int]]] = {handler.name: [] for handler in HANDLERS}
     failed = False
+
+    def count(shard: Shard) -> None:
+        text = (OUT / f"{shard.seed}.txt").read_text()
+        found[shard.handler.name] += rows(text, shard.runs, len(shard.handler.names()))
+
+    for shard in parts:
+        if shard.seed in passed:
+            count(shard)
     with ThreadPoolExecutor(asked.jobs) as pool:
         waiting: dict[Future[subprocess.CompletedProcess[str]], Shard] = {
-            pool.submit(_run, shard, asked.depth): shard for shard in parts
+            pool.submit(_run, shard, asked.depth): shard
+            for shard in parts
+            if shard.seed not in passed
         }
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -179,8 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     for other in waiting:
                         other.cancel()
                     continue
-                text = (OUT / f"{shard.seed}.txt").read_text()
-                found[shard.handler.name] += rows(text, shard.runs, len(shard.handler.names()))
+                count(shard)
+                (OUT / f"{shard.seed}.passed").touch()
                 made = sum(map(len, found.values())) * asked.depth
                 print(f"seed {shard.seed} passed: {made:,} calls", flush=True)
 
@@ -196,6 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     minutes = (time.monotonic() - began) / 60
     spent = f"{minutes:.0f} minutes, {(usage.ru_utime + usage.ru_stime) / 60:.0f} of CPU"
+    if passed:
+        spent += f" for the {sum(shard.seed not in passed for shard in parts)} seeds of the last go"
     text = f"{_header(parts)}; {spent}\n" + "\n".join(tables) + "\n"
     (OUT / "report.txt").write_text(text)
     print(text, end="")
