@@ -10,6 +10,8 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 # Threads that wait must not spin: several processes share the cores.
 export OMP_WAIT_POLICY := PASSIVE
+# Many short processes start here: each would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Files in the order of their names: by itself xdist begins with those of many tests, which are quick, and
 # ends with a long one alone.
