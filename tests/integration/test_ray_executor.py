@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from loop_kit import Arithmetic, Loop, courtly_market
+from loop_kit import COURTLY, Arithmetic, Loop, courtly_market
 
 from marketplace.chain.deployment import save_deployment
 from marketplace.chain.keystore import create_keystore
@@ -130,8 +130,16 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, list[int]]]:
     return made
 
 
-def test_the_command_lines_options(cluster, pools, market, accounts, tmp_path, monkeypatch, capsys):
-    court = courtly_market(market, 1_000 * TUSD, (accounts.poster, accounts.miner))
+@pytest.fixture(scope="module")
+def courtly(deploy_once):
+    return deploy_once(COURTLY)
+
+
+@pytest.mark.deep
+def test_the_command_lines_options(
+    cluster, pools, market, courtly, accounts, tmp_path, monkeypatch, capsys
+):
+    court = courtly_market(market, courtly, 1_000 * TUSD, (accounts.poster, accounts.miner))
     save_deployment(court.deployment, tmp_path / "deployment.json")
     key = bytes(accounts.verifiers[0].key)
     create_keystore(tmp_path / "verifier.json", "pass", key=key, iterations=2)
