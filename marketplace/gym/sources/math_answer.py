@@ -22,15 +22,12 @@ from marketplace.protocol.errors import SpecError
 MAX_ANSWER_CHARS: Final = 400
 """Longer answers are not parsed: the grammars of math-verify are far from linear."""
 
-_NUMBER: Final = (
-    r"-?\s?(?:[0-9]+(?:(?:,|\{,\}|\\,|\ )[0-9]{3}(?![0-9]))*(?:[.,][0-9]+)?|\.[0-9]+)"
-    r"(?:[eE][+-]?[0-9]+)?"
-)
+_NUMBER: Final = r"-?\s?(?:[0-9]+(?:(?:,|\{,\}|\\,|\ )[0-9]{3}(?![0-9]))*(?:[.,][0-9]+)?|\.[0-9]+)"
 _VALUE: Final = re.compile(
     rf"\\[dt]?frac\s*\{{\s*{_NUMBER}\s*\}}\s*\{{\s*{_NUMBER}\s*\}}"
     rf"|\\[dt]?frac\s?[0-9]\s?[0-9]|{_NUMBER}(?:\s*/\s*{_NUMBER})?"
 )
-"""One number, or one number over another."""
+"""One number, or one number over another. Not 5e3: math-verify takes it for 5."""
 
 _COMMAND: Final = re.compile(r"\\(?:[A-Za-z]+|.)")
 _HARMLESS: Final = frozenset(

@@ -142,6 +142,12 @@ def test_a_number_has_to_be_worked_out(answer: str) -> None:
         same_mathematics(answer, "23/20")
 
 
+@pytest.mark.parametrize("answer", ["5e3", "5E3", "5e-3", "5e999", "$5e3$", "x = 5e3"])
+def test_scientific_notation_is_not_its_first_digits(answer: str) -> None:
+    with pytest.raises(UnreadableAnswer, match="not one number"):
+        same_mathematics(answer, "5")
+
+
 @pytest.mark.parametrize(
     ("answer", "reference"),
     [
