@@ -23,6 +23,10 @@ def machine() -> dict[str, Any]:
     return {"date": date.today().isoformat(), "cpu": model, "cores": os.cpu_count()}
 
 
+def _short(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
 def rates(results: Results) -> dict[str, float]:
     """Checks per second: the limit, through the pool, and with a process for each."""
     items, workers = results["items"], results["workers"]
@@ -54,7 +58,7 @@ def markdown(results: Results) -> str:
         "",
         "![checks per second](results.png)",
         "",
-        "| | checks/s | of the limit |",
+        "| | checks/s, median | of the limit, median of each repeat's |",
         "| :-- | --: | --: |",
         f"| the limit: {workers} cores / mean time of a check in one plain process | "
         f"{found['the limit']:,.0f} | 100 % |",
@@ -111,7 +115,7 @@ def plot(results: Results, path: Path) -> None:
     axes.barh(names, list(found.values()), color=["#999999", "#bbbbbb", "#0072b2", "#d55e00"])
     axes.axvline(AIM * found["the limit"], color="#000000", linestyle=":", linewidth=1)
     for place, name in enumerate(names):
-        axes.text(found[name], place, f" {found[name]:,.3g}", va="center", fontsize=8)
+        axes.text(found[name], place, f" {_short(found[name])}", va="center", fontsize=8)
     axes.set_xlim(0, 1.15 * max(found.values()))
     axes.invert_yaxis()
     axes.set_xlabel(f"checks per second (dotted: {AIM:.0%} of the limit)")
