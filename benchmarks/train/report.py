@@ -206,7 +206,7 @@ def plot(results: Results, path: Path) -> None:
     )
     axes[3].invert_yaxis()
     axes[3].tick_params(labelsize=6)
-    axes[3].set_xlabel(f"peak above the weights, GiB ({results['memory']['model']})", fontsize=8)
+    axes[3].set_xlabel("peak above the weights, GiB", fontsize=8)
     axes[3].spines[["top", "right"]].set_visible(False)
     figure.savefig(path, format="png", metadata={"Software": None})
 
