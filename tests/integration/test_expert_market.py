@@ -12,11 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from cli_kit import command
 from test_replayed_market import SPEC, Replaying, policy  # noqa: F401  (a fixture)
 
-from marketplace.chain.deployment import save_deployment
-from marketplace.chain.keystore import create_keystore
-from marketplace.cli.main import main
 from marketplace.gym.modules import base_of, is_adapter, write_base
 from marketplace.gym.policy import Policy
 from marketplace.gym.pool import CheckPool
@@ -47,25 +45,7 @@ def loop(market, pool, tmp_path) -> Replaying:
 
 @pytest.fixture
 def cli(market, accounts, tmp_path, monkeypatch, capsys):
-    save_deployment(market.deployment, tmp_path / "deployment.json")
-    create_keystore(tmp_path / "key.json", "pass", key=bytes(accounts.trainer.key), iterations=2)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TRACEMARKET_RPC", market.anvil.url)
-    monkeypatch.setenv("TRACEMARKET_PASSWORD", "pass")
-    monkeypatch.setenv("TRACEMARKET_STORE", f"dir:{tmp_path / 'store'}")
-    monkeypatch.setenv("COLUMNS", "400")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        argv = ["tracemarket", "--keystore", "key.json", "model", *map(str, words)]
-        monkeypatch.setattr(sys, "argv", argv)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 1), captured.out, captured.err
-
-    return run
+    return command("model", market, accounts.trainer, tmp_path, monkeypatch, capsys)
 
 
 def _cid(market, checkpoint: int) -> Cid:

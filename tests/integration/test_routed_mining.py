@@ -11,12 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from cli_kit import command
 from test_replayed_market import SIZE, SPEC, Replaying, policy  # noqa: F401  (a fixture)
 
-from marketplace.chain.deployment import save_deployment
-from marketplace.chain.keystore import create_keystore
 from marketplace.chain.records import PayRule
-from marketplace.cli.main import main
 from marketplace.gym.environment import Environment
 from marketplace.gym.pool import CheckPool
 from marketplace.gym.routing import Router
@@ -41,26 +39,7 @@ def pool() -> Iterator[CheckPool]:
 @pytest.fixture
 def mine(market, accounts, tmp_path, monkeypatch, capsys):
     """The command, with the miner's key: exit code, output, messages."""
-    save_deployment(market.deployment, tmp_path / "deployment.json")
-    key = bytes(accounts.miner.key)
-    create_keystore(tmp_path / "key.json", "pass", key=key, iterations=2)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TRACEMARKET_RPC", market.anvil.url)
-    monkeypatch.setenv("TRACEMARKET_PASSWORD", "pass")
-    monkeypatch.setenv("TRACEMARKET_STORE", f"dir:{tmp_path / 'store'}")
-    monkeypatch.setenv("COLUMNS", "400")
-
-    def run(*words: object) -> tuple[int, str, str]:
-        argv = ["tracemarket", "--keystore", "key.json", "mine", *map(str, words)]
-        monkeypatch.setattr(sys, "argv", argv)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        code = ended.value.code or 0
-        return (code if isinstance(code, int) else 1), captured.out, captured.err
-
-    return run
+    return command("mine", market, accounts.miner, tmp_path, monkeypatch, capsys)
 
 
 def _expert(loop: Replaying, client, base: Base, seed: int) -> Expert:
