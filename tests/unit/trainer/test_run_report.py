@@ -110,7 +110,21 @@ def _rolled_back():
     }
 
 
-def test_turns_that_were_rolled_back_are_marked():
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the plots are asked for, in place of drawing them (test_run_plots.py draws)."""
+    asked = []
+    for name in ("accuracy_plot", "spending_plot", "steps_plot", "curves_plot"):
+
+        def draw(*values, name=name, **options):
+            asked.append((name, values, options))
+            return b"<svg/>"
+
+        monkeypatch.setattr(plots, name, draw)
+    return asked
+
+
+def test_turns_that_were_rolled_back_are_marked(drawn):
     page = run_page(_rolled_back())
     assert "1 of 3 turns was rolled back" in page
     assert '<tr class="lost"><td>2</td>' in page
@@ -121,16 +135,7 @@ def test_turns_that_were_rolled_back_are_marked():
     assert 'class="lost"' not in run_page(_report())
 
 
-def test_plots_mark_them_too(monkeypatch):
-    drawn = []
-    for name in ("accuracy_plot", "spending_plot", "steps_plot"):
-        plain = getattr(plots, name)
-
-        def draw(*values, name=name, plain=plain, **options):
-            drawn.append((name, values, options))
-            return plain(*values, **options)
-
-        monkeypatch.setattr(plots, name, draw)
+def test_plots_mark_them_too(drawn):
     run_page(_rolled_back())
     accuracy = next(one for one in drawn if one[0] == "accuracy_plot")
     assert accuracy[1][0] == [0.2, 0.4, 0.6]
