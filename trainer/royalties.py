@@ -61,7 +61,7 @@ class SharesCheck:
 def contributions_of(
     reader: MarketReader, entries: Sequence[BatchEntry], batches: Sequence[Batch] | None = None
 ) -> list[Contribution]:
-    """What the chain says of each batch: its miner, its environment's author, its payable units.
+    """Whose each batch is: its miner and its environment's author, from the chain.
 
     batches: where they were read already. ChainError where an environment has no author, which
     only a reorg between two reads can show.
@@ -81,7 +81,6 @@ def contributions_of(
                 batch=entry.batch,
                 miner=address20(batch.miner, "miner"),
                 author=authors[batch.bounty],
-                units=batch.attestation.units if batch.attestation else 0,
                 weight_ppm=entry.weight_ppm,
             )
         )

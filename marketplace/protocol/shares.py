@@ -4,7 +4,7 @@ A list gives every holder a part of ALL_SHARES (a billion). On chain stands the 
 Merkle-sum tree: whoever collects proves with its share that all shares add up to a billion, so
 no list can promise more than there is. Who is on the list follows from the dataset:
 
-    contributors   60 %  the miners of the batches, by payable units x weight
+    contributors   60 %  the miners of the batches, by weight: the tokens that were trained on
     authors        10 %  whoever registered the batches' environments, by the same
     trainer        30 %  and all of it where nobody contributed
 
@@ -71,12 +71,12 @@ USUAL_SPLIT: Final = Split()
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One batch of a dataset. miner, author (of its environment): 20 bytes."""
+    """One batch of a dataset. miner, author (of its environment): 20 bytes. weight_ppm: its part of
+    the tokens that were trained on."""
 
     batch: int
     miner: bytes
     author: bytes
-    units: int
     weight_ppm: int
 
 
@@ -144,7 +144,9 @@ def derive_shares(
     claims: defaultdict[bytes, int] = defaultdict(int)
     total = 0
     for one in contributions:
-        worth = uint(one.units, 32, "units") * uint(one.weight_ppm, 32, "weight in ppm")
+        # Not times its units: both grow with a batch, and one large batch would then have more
+        # than the same traces in several (docs/decisions/019).
+        worth = uint(one.weight_ppm, 32, "weight in ppm")
         claims[address20(one.miner, "miner")] += worth * split.contributors_ppm
         claims[address20(one.author, "author")] += worth * split.authors_ppm
         total += worth

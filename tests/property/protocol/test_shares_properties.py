@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from hypothesis import given
@@ -26,7 +27,6 @@ CONTRIBUTIONS = st.lists(
         batch=st.integers(1, 2**64 - 1),
         miner=ACCOUNTS,
         author=ACCOUNTS,
-        units=st.integers(0, 2**32 - 1),
         weight_ppm=st.integers(0, 1_000_000),
     ),
     max_size=12,
@@ -38,7 +38,7 @@ SPLITS = st.tuples(st.integers(0, 1_000_000), st.integers(0, 1_000_000)).map(
 
 def ideal(trainer: bytes, batches: list[Contribution], split: Split) -> dict[bytes, Fraction]:
     """What each account should have, unrounded, in parts of 1."""
-    worth = [Fraction(one.units) * Fraction(one.weight_ppm, 10**6) for one in batches]
+    worth = [Fraction(one.weight_ppm) for one in batches]
     if not sum(worth):
         return {trainer: Fraction(1)}
     found: dict[bytes, Fraction] = {}
@@ -70,6 +70,15 @@ def test_the_order_of_the_batches_changes_nothing(trainer, batches, split, dice)
     shuffled = list(batches)
     dice.shuffle(shuffled)
     assert derive_shares(trainer, shuffled, split) == derive_shares(trainer, batches, split)
+
+
+@given(ACCOUNTS, CONTRIBUTIONS, SPLITS, st.data())
+def test_traces_in_one_batch_or_two_earn_the_same(trainer, batches, split, data):
+    cut = []
+    for one in batches:
+        part = data.draw(st.integers(0, one.weight_ppm))
+        cut += [replace(one, weight_ppm=part), replace(one, weight_ppm=one.weight_ppm - part)]
+    assert derive_shares(trainer, cut, split) == derive_shares(trainer, batches, split)
 
 
 @given(st.integers(0, 10**12), st.lists(st.integers(0, 10**12), min_size=1, max_size=20))

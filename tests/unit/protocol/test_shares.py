@@ -28,17 +28,17 @@ def shares_of(found: ShareList) -> dict[bytes, int]:
     return {one.account: one.share for one in found.shares}
 
 
-def test_miners_share_by_units_times_weight():
+def test_miners_share_by_weight():
     found = derive_shares(
         TRAINER,
         [
-            Contribution(1, ANNE, AUTHOR, units=10, weight_ppm=250_000),
-            Contribution(2, BEN, AUTHOR, units=5, weight_ppm=500_000),
-            Contribution(3, ANNE, AUTHOR, units=20, weight_ppm=250_000),
-            Contribution(4, BEN, AUTHOR, units=99, weight_ppm=0),
+            Contribution(1, ANNE, AUTHOR, weight_ppm=250_000),
+            Contribution(2, BEN, AUTHOR, weight_ppm=250_000),
+            Contribution(3, ANNE, AUTHOR, weight_ppm=500_000),
+            Contribution(4, BEN, AUTHOR, weight_ppm=0),
         ],
     )
-    # Anne 10 x 1/4 + 20 x 1/4 = 7.5, Ben 5 x 1/2 = 2.5: three quarters and one of 60 %.
+    # Three quarters and one of 60 %.
     assert shares_of(found) == {
         ANNE: 450_000_000,
         BEN: 150_000_000,
@@ -48,21 +48,18 @@ def test_miners_share_by_units_times_weight():
 
 
 def test_one_account_in_several_roles_has_one_share():
-    found = derive_shares(ANNE, [Contribution(1, ANNE, ANNE, 1, 1_000_000)])
+    found = derive_shares(ANNE, [Contribution(1, ANNE, ANNE, 1_000_000)])
     assert found.shares == (Share(ANNE, ALL_SHARES),)
 
 
 def test_authors_share_as_their_batches_do():
     other = bytes([7]) * 20
-    batches = [Contribution(1, ANNE, AUTHOR, 3, 500_000), Contribution(2, ANNE, other, 1, 500_000)]
+    batches = [Contribution(1, ANNE, AUTHOR, 750_000), Contribution(2, ANNE, other, 250_000)]
     found = shares_of(derive_shares(TRAINER, batches, Split(0, 1_000_000)))
     assert found == {AUTHOR: 750_000_000, other: 250_000_000}  # nobody is on it with nothing
 
 
-@pytest.mark.parametrize(
-    "contributions",
-    [[], [Contribution(1, ANNE, AUTHOR, 0, 1_000_000)], [Contribution(1, ANNE, AUTHOR, 5, 0)]],
-)
+@pytest.mark.parametrize("contributions", [[], [Contribution(1, ANNE, AUTHOR, 0)]])
 def test_where_nobody_contributed_the_trainer_has_all(contributions):
     assert shares_of(derive_shares(TRAINER, contributions)) == {TRAINER: ALL_SHARES}
 
@@ -119,7 +116,7 @@ def test_a_proof_holds_for_its_account_and_share_only():
 
 
 def test_a_file_comes_back_as_it_was():
-    found = derive_shares(TRAINER, [Contribution(1, ANNE, AUTHOR, 3, 1_000_000)], Split(5, 7))
+    found = derive_shares(TRAINER, [Contribution(1, ANNE, AUTHOR, 1_000_000)], Split(5, 7))
     data = encode_shares(found)
     assert decode_shares(data) == found
     assert decode_shares(data).root == found.root
