@@ -33,7 +33,7 @@ def build(name: str) -> Environment:
     if name == "sums":
         return Environment(builtin_spec("two_digit_sums"))
     if name == "gcd":
-        config = {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 30}
+        config = {"min_numbers": 2, "max_numbers": 2, "min_value": 1, "max_value": 40}
         return _reasoning_gym(name, "gcd", config, 4)
     return _reasoning_gym(name, "syllogism", {}, 4)
 

@@ -175,16 +175,17 @@ def main() -> int:
     if given.expert:
         train(given.expert, given.turns, given.groups)
         return 0
+    environments = {name: build(name) for name in NAMES}
+    # Before anything is trained: an environment may have fewer held-out questions.
+    exams = [
+        Exam(name, heldout_tasks(one, given.tasks), one.score) for name, one in environments.items()
+    ]
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     started = time.perf_counter()
     trained_apart(NAMES, given.jobs, given.turns, given.groups)
     training = time.perf_counter() - started
-    environments = {name: build(name) for name in NAMES}
     seconds = composed(NAMES, environments)
-    exams = [
-        Exam(name, heldout_tasks(one, given.tasks), one.score) for name, one in environments.items()
-    ]
     found = side_by_side(
         models(NAMES, environments, given.samples),
         exams,

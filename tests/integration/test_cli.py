@@ -6,60 +6,28 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from cli_kit import PASSWORD, Ran, command_line
 from loop_kit import Arithmetic, Loop
 
 from marketplace.chain.deployment import save_deployment
-from marketplace.chain.keystore import create_keystore
-from marketplace.cli.main import main
 from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import builtin_spec, environment_id, spec_bytes
 
 TUSD = 10**6
-PASSWORD = "correct horse"
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    def json(self):
-        return json.loads(self.out)
 
 
 @pytest.fixture
 def cli(market, accounts, tmp_path, monkeypatch, capsys) -> Callable[..., Ran]:
     """cli("bounty", "show", 1, key="poster") -> Ran, in a folder with a deployment file."""
-    save_deployment(market.deployment, tmp_path / "deployment.json")
-    for role in ("poster", "miner", "stranger"):
-        key = getattr(accounts, role).key
-        # A work factor for tests: what is tested here is not scrypt.
-        create_keystore(tmp_path / f"{role}.json", PASSWORD, key=bytes(key), iterations=2)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TRACEMARKET_RPC", market.anvil.url)
-    monkeypatch.setenv("TRACEMARKET_PASSWORD", PASSWORD)
-    # Messages are compared whole: no line breaks of a narrow terminal.
-    monkeypatch.setenv("COLUMNS", "400")
-
-    def run(*words: object, key: str | None = None) -> Ran:
-        argv = ["tracemarket", *(["--keystore", f"{key}.json"] if key else []), *map(str, words)]
-        monkeypatch.setattr(sys, "argv", argv)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Ran(code if isinstance(code, int) else 1, captured.out, captured.err)
-
-    return run
+    keys = {role: getattr(accounts, role) for role in ("poster", "miner", "stranger")}
+    return command_line(market.anvil.url, market.deployment, keys, tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture

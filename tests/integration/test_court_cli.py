@@ -10,13 +10,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from cli_kit import command_line
 from loop_kit import COURTLY, Arithmetic, Loop, courtly_market, false_verdicts
 
-from marketplace.chain.deployment import save_deployment
-from marketplace.chain.keystore import create_keystore
 from marketplace.chain.records import BatchPhase
 from marketplace.cli import audits
-from marketplace.cli.main import main
 from marketplace.gym.pool import CheckPool
 from marketplace.protocol.verdict import Reason, Verdict
 from marketplace.storage.embedded import EmbeddedStore
@@ -45,29 +43,9 @@ def court(market, courtly, accounts):
 @pytest.fixture
 def cli(court, accounts, tmp_path, monkeypatch, capsys):
     """cli("dispute", "list", key="stranger") -> (exit code, stdout, stderr)."""
-    save_deployment(court.deployment, tmp_path / "deployment.json")
-    for role in ("poster", "miner", "stranger"):
-        key = bytes(getattr(accounts, role).key)
-        create_keystore(tmp_path / f"{role}.json", "pass", key=key, iterations=2)
-    first = bytes(accounts.verifiers[0].key)
-    create_keystore(tmp_path / "verifier.json", "pass", key=first, iterations=2)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TRACEMARKET_RPC", court.anvil.url)
-    monkeypatch.setenv("TRACEMARKET_PASSWORD", "pass")
-    monkeypatch.setenv("TRACEMARKET_STORE", f"dir:{tmp_path / 'store'}")
-    monkeypatch.setenv("COLUMNS", "400")
-
-    def run(*words: object, key: str | None = None):
-        argv = ["tracemarket", *(["--keystore", f"{key}.json"] if key else []), *map(str, words)]
-        monkeypatch.setattr(sys, "argv", argv)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 1), captured.out, captured.err
-
-    return run
+    keys = {role: getattr(accounts, role) for role in ("poster", "miner", "stranger")}
+    keys["verifier"] = accounts.verifiers[0]
+    return command_line(court.anvil.url, court.deployment, keys, tmp_path, monkeypatch, capsys)
 
 
 @false_verdicts

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from web3 import Web3
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from cli_kit import Ran, command_line
 from drand_kit import RECORDED, VALUES, Relay, relay
 from loop_kit import Loop
 
@@ -24,11 +25,9 @@ from marketplace.chain.delivering import BeaconKeeper, wanted
 from marketplace.chain.deploying import check_links
 from marketplace.chain.deployment import Deployment, load_deployment
 from marketplace.chain.errors import ContractError
-from marketplace.chain.keystore import create_keystore
 from marketplace.chain.records import BatchPhase, RandomnessStatus, RoundPhase
 from marketplace.chain.relays import Relays
 from marketplace.cli import randomness as randomness_commands
-from marketplace.cli.main import main
 from marketplace.indexer.follow import Indexer
 from marketplace.indexer.store import IndexStore
 from marketplace.miner.mine import Miner
@@ -42,16 +41,8 @@ from verifier_node.duties import Duty
 TUSD = 10**6
 DELAY, PATIENCE = 36, 3600
 TASKS, DRAW = 6390578, 9337227  # 102 days apart: what a miner's tasks and a draw hang on
-PASSWORD = "correct horse"
 NOBODY = "http://127.0.0.1:9"
 GOOD = Attestation(b"\x21" * 32, 5, 1)
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
 
 
 class Stage:
@@ -102,27 +93,11 @@ def stage(
 ) -> Iterator[Stage]:
     node = fresh_anvil(timestamp=EVMNET.time_of(TASKS) - 7200)
     node.set_interval(1)
-    for role in ("deployer", "stranger"):
-        key = bytes(getattr(accounts, role).key)
-        create_keystore(tmp_path / f"{role}.json", PASSWORD, key=key, iterations=2)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TRACEMARKET_RPC", node.url)
-    monkeypatch.setenv("TRACEMARKET_PASSWORD", PASSWORD)
-    monkeypatch.setenv("COLUMNS", "600")
-
-    def run(*words: object, key: str = "stranger") -> Ran:
-        argv = ["tracemarket", "--keystore", f"{key}.json", *map(str, words)]
-        monkeypatch.setattr(sys, "argv", argv)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        code = ended.value.code or 0
-        return Ran(code if isinstance(code, int) else 1, captured.out, captured.err)
-
+    keys = {role: getattr(accounts, role) for role in ("deployer", "stranger")}
+    run = command_line(node.url, None, keys, tmp_path, monkeypatch, capsys)
     with relay({}) as served:
         stage = Stage(node, accounts, served, tmp_path)
-        stage.cli = run
+        stage.cli = lambda *words, key="stranger": run(*words, key=key)
         yield stage
 
 

@@ -11,12 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from cli_kit import command
 from loop_kit import Loop
 
-from marketplace.chain.deployment import save_deployment
-from marketplace.chain.keystore import create_keystore
 from marketplace.chain.records import BatchPhase, PayRule
-from marketplace.cli.main import main
 from marketplace.cli.tour import ScriptedSampler, example_of
 from marketplace.cli.tour import main as tour
 from marketplace.gym.pool import CheckPool
@@ -124,29 +122,16 @@ def test_a_data_set_over_its_limit_is_unavailable_not_malformed(market, accounts
 
 
 def test_publish_registers_only_what_passes(market, accounts, tmp_path, monkeypatch, capsys):
-    save_deployment(market.deployment, tmp_path / "deployment.json")
-    create_keystore(tmp_path / "poster.json", "pw", key=bytes(accounts.poster.key), iterations=2)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TRACEMARKET_RPC", market.anvil.url)
-    monkeypatch.setenv("TRACEMARKET_PASSWORD", "pw")
-    monkeypatch.setenv("COLUMNS", "400")
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tracemarket", "--keystore", "poster.json", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out.strip(), captured.err
+    run = command("env", market, accounts.poster, tmp_path, monkeypatch, capsys)
 
     spec = tmp_path / "after.json"
     spec.write_text(json.dumps(data_spec()))
-    code, _, err = run("env", "publish", "after.json", "--tasks", "8")
+    code, _, err = run("publish", "after.json", "--tasks", "8")
     assert code == 4
     assert "ContentUnavailable" in err
     (tmp_path / "rows.jsonl").write_bytes(ROWS)
-    code, out, _ = run("env", "data", "rows.jsonl")
-    assert (code, out) == (0, str(cid_of_bytes(ROWS)))
+    code, out, _ = run("data", "rows.jsonl")
+    assert (code, out.strip()) == (0, str(cid_of_bytes(ROWS)))
 
     # All rows give themselves away.
     leaking = "".join(
@@ -154,23 +139,23 @@ def test_publish_registers_only_what_passes(market, accounts, tmp_path, monkeypa
         for n in range(60)
     ).encode()
     (tmp_path / "leaking.jsonl").write_bytes(leaking)
-    run("env", "data", "leaking.jsonl")
+    run("data", "leaking.jsonl")
     bad = data_spec(cid=str(cid_of_bytes(leaking)))
     (tmp_path / "bad.json").write_text(json.dumps(bad))
-    code, out, err = run("env", "publish", "bad.json", "--tasks", "8")
+    code, out, err = run("publish", "bad.json", "--tasks", "8")
     assert (code, out) == (2, "")
     assert "leaks: " in err
     ident = environment_id(spec_bytes(parse_spec(json.dumps(bad).encode())))
     assert market.reader.environment_author(ident) is None
-    code, out, _ = run("env", "check", "bad.json", "--json", "--tasks", "8")
+    code, out, _ = run("check", "bad.json", "--json", "--tasks", "8")
     assert code == 1
     assert json.loads(out)["passed"] is False
 
-    code, out, _ = run("env", "publish", "after.json", "--tasks", "8")
+    code, out, _ = run("publish", "after.json", "--tasks", "8")
     ident = environment_id(spec_bytes(parse_spec(spec.read_bytes())))
-    assert (code, out) == (0, "0x" + ident.hex())
+    assert (code, out.strip()) == (0, "0x" + ident.hex())
     assert market.reader.environment_author(ident) == accounts.poster.address
-    store = EmbeddedStore(tmp_path / "tracemarket-store")
+    store = EmbeddedStore(tmp_path / "store")
     assert store.has(Cid(ident, RAW))
     assert store.has(cid_of_bytes(ROWS))
 

@@ -14,12 +14,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from cli_kit import command_line
 from loop_kit import COURTLY, Arithmetic, Loop, courtly_market
 
-from marketplace.chain.deployment import save_deployment
-from marketplace.chain.keystore import create_keystore
 from marketplace.cli import watching
-from marketplace.cli.main import main
 from marketplace.gym.environment import Environment
 from marketplace.gym.jobs import CheckItem
 from marketplace.gym.pool import CheckPool
@@ -140,23 +138,13 @@ def test_the_command_lines_options(
     cluster, pools, market, courtly, accounts, tmp_path, monkeypatch, capsys
 ):
     court = courtly_market(market, courtly, 1_000 * TUSD, (accounts.poster, accounts.miner))
-    save_deployment(court.deployment, tmp_path / "deployment.json")
-    key = bytes(accounts.verifiers[0].key)
-    create_keystore(tmp_path / "verifier.json", "pass", key=key, iterations=2)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TRACEMARKET_RPC", court.anvil.url)
-    monkeypatch.setenv("TRACEMARKET_PASSWORD", "pass")
-    monkeypatch.setenv("TRACEMARKET_STORE", f"dir:{tmp_path / 'store'}")
+    keys = {"verifier": accounts.verifiers[0]}
+    typed = command_line(court.anvil.url, court.deployment, keys, tmp_path, monkeypatch, capsys)
 
     def run(*words: object) -> str:
-        argv = ["tracemarket", "--keystore", "verifier.json", *map(str, words)]
-        monkeypatch.setattr(sys, "argv", argv)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        assert not ended.value.code, captured.err
-        return captured.out
+        code, out, err = typed(*words, key="verifier")
+        assert code == 0, err
+        return out
 
     with CheckPool(1) as pool:
         loop = Loop(court, pool, tmp_path)
