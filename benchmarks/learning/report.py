@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 from methods import METHODS, SCENARIOS
+from scipy import stats
 
 Results = dict[str, Any]
 
@@ -80,7 +81,7 @@ def _tiny(tiny: Results) -> str:
         f"own, fresh and 64 updates stale, as was `positive_ce` {tiny['positive_ce']:g} of ours; "
         "docs/training.md has what was tried for which side), "
         f"{tiny['warmup_steps']} steps of warm-up a turn for "
-        f"all. {tiny['seconds'] / 60:.0f} minutes on one core of a shared machine. The "
+        f"all. {tiny['seconds'] / 60:.0f} minutes, a core for each seed, beside other work. The "
         "default `max_staleness` is 2 checkpoints, which would refuse the traces that are 64 "
         "updates (8 checkpoints) old: they are trained on here to see what the loss makes of them.",
         "",
@@ -116,28 +117,32 @@ def _gap(tiny: Results, scenario: str, other: str) -> tuple[float, float]:
 
 
 def _verdict(tiny: Results) -> str:
-    """Who wins where, by the means and by two standard errors of the paired difference."""
+    """Who wins where, by the means and by a paired t-test over seeds."""
+    needed = _needed(tiny)
     lines = ["## Where a peer wins", ""]
     for other in ("trl", "sft"):
-        higher, clear = [], []
+        higher, clear, ahead = [], [], []
         for scenario in SCENARIOS:
             gap, error = _gap(tiny, scenario.name, other)
             if gap < 0:
                 told = f"{scenario.name} ({-gap:.3f} ± {error:.3f})"
-                (clear if -gap > 2 * error else higher).append(told)
-        ahead = [s.name for s in SCENARIOS if _clearly(_gap(tiny, s.name, other))]
+                (clear if -gap > needed * error else higher).append(told)
+            elif gap > needed * error:
+                ahead.append(scenario.name)
         lines.append(
-            f"- {METHODS[other]} is ahead of ours, by more than two standard errors: "
-            f"{', '.join(clear) or 'nowhere'}; by less: {', '.join(higher) or 'nowhere'}. "
-            f"Ours is ahead by more than two: {', '.join(ahead) or 'nowhere'}."
+            f"- {METHODS[other]} is ahead of ours, clearly: {', '.join(clear) or 'nowhere'}; "
+            f"less clearly: {', '.join(higher) or 'nowhere'}. "
+            f"Ours is ahead clearly: {', '.join(ahead) or 'nowhere'}."
         )
-    lines += ["", "Two standard errors over so few seeds are a weak test (of three, a t-test at "
-              "5 % would ask for 4.3): read them as a ranking, not as proof."]  # fmt: skip
+    lines += ["", f"Clearly: by more than {needed:.2f} standard errors, what a paired two-sided "
+              f"t-test at 5 % asks of {len(tiny['size']['seeds'])} seeds. Each row is a test of "
+              "its own."]  # fmt: skip
     return "\n".join(lines)
 
 
-def _clearly(gap: tuple[float, float]) -> bool:
-    return gap[0] > 2 * gap[1]
+def _needed(tiny: Results) -> float:
+    """Standard errors of a mean over the seeds beyond which it is not 0, at 5 %."""
+    return float(stats.t.ppf(0.975, len(tiny["size"]["seeds"]) - 1))
 
 
 def _real(found: Results) -> str:

@@ -17,9 +17,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,7 @@ from trainer.config import TrainSettings  # noqa: E402
 
 import torch  # noqa: E402  isort: skip
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2, 3, 4, 5, 6)
 TUNING_SEEDS = (101, 102)
 TURNS = 8
 GROUPS = 128
@@ -114,8 +118,7 @@ def play(
 
 
 def bases(seed: int, teaching: int) -> tuple[Policy, Policy]:
-    """The learner's base, and that of whoever samples from another checkpoint: the next seed's,
-    so that each model is taught once."""
+    """The learner's base, and that of whoever samples from another checkpoint: the next seed's."""
     return (
         arithmetic.base_policy(seed, steps=teaching),
         arithmetic.base_policy(seed + 1, steps=teaching),
@@ -130,26 +133,42 @@ def settings_of(method: Method, **changes: Any) -> TrainSettings:
 def run_all(
     seeds: Sequence[int], *, turns: int, groups: int, teaching: int, tasks: int
 ) -> list[dict[str, Any]]:
+    """A process for each seed, as many at a time as there are cores."""
+    play_seed = partial(run_seed, turns=turns, groups=groups, teaching=teaching, tasks=tasks)
+    workers = min(len(seeds), os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return [one for runs in pool.map(play_seed, seeds) for one in runs]
+
+
+def run_seed(
+    seed: int, *, turns: int, groups: int, teaching: int, tasks: int
+) -> list[dict[str, Any]]:
+    """All methods in all scenarios, from the base model of this seed."""
+    one_thread()
     found = []
-    for seed in seeds:
-        base, other = bases(seed, teaching)
-        for scenario in SCENARIOS:
-            for method in METHODS:
-                start = time.monotonic()
-                one = play(
-                    method, scenario, base, other, settings_of(method),
-                    turns=turns, groups=groups, tasks=tasks, seed=seed,
-                )  # fmt: skip
-                one["seconds"] = round(time.monotonic() - start, 1)
-                print(
-                    f"seed {seed}  {scenario.name:22} {method:5} "
-                    f"{one['accuracy'][0]:.3f} -> {one['accuracy'][-1]:.3f}  "
-                    f"junk {one['junk'][-1]:.3f}  {one['seconds']} s",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                found.append(one)
+    base, other = bases(seed, teaching)
+    for scenario in SCENARIOS:
+        for method in METHODS:
+            start = time.monotonic()
+            one = play(
+                method, scenario, base, other, settings_of(method),
+                turns=turns, groups=groups, tasks=tasks, seed=seed,
+            )  # fmt: skip
+            one["seconds"] = round(time.monotonic() - start, 1)
+            print(
+                f"seed {seed}  {scenario.name:22} {method:5} "
+                f"{one['accuracy'][0]:.3f} -> {one['accuracy'][-1]:.3f}  "
+                f"junk {one['junk'][-1]:.3f}  {one['seconds']} s",
+                file=sys.stderr,
+                flush=True,
+            )
+            found.append(one)
     return found
+
+
+def one_thread() -> None:
+    """Tiny matrices: a second thread only waits."""
+    torch.set_num_threads(1)
 
 
 def tune(args: argparse.Namespace) -> None:
@@ -193,7 +212,7 @@ def main() -> None:
     parser.add_argument("--tuning-seeds", type=int, default=len(TUNING_SEEDS))
     parser.add_argument("--model", type=Path, default=Path("build/models/smollm2-135m"))
     args = parser.parse_args()
-    torch.set_num_threads(1)  # tiny matrices: a second thread only waits
+    one_thread()
     if args.tune:
         tune(args)
         return
