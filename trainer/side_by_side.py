@@ -102,6 +102,10 @@ class SideBySide:
                 yerr=[2 * one.error for one in once],
                 capsize=2,
                 color="#999999" if index == 0 else _COLOURS[(index - 1) % len(_COLOURS)],
+                # A colour that stands for two models is striped for the second.
+                hatch="//" * ((index - 1) // len(_COLOURS)) if index else None,
+                edgecolor="white",
+                linewidth=0,
                 label=model,
             )
         axes.set_xticks(range(len(environments)), environments)
