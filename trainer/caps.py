@@ -1,4 +1,4 @@
-"""Caps on influence: no miner, and not tier B beside tier A, decides an optimizer step alone.
+"""Caps on influence: no miner, and not tier B beside tier A, moves a step by selling much.
 
 Mass is what moves weights: the sum of |advantage| over tokens. Whoever is over a cap is scaled
 down, not left out, so that nothing which was paid for is lost. An account costs little, so a
@@ -8,34 +8,23 @@ one seller can do by selling much, and what one lucky batch does to a step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from marketplace.protocol.trace import Tier
 
 
 def owner_factors(masses: Mapping[str, float], cap: float) -> dict[str, float]:
-    """What each owner's mass is multiplied by, in (0, 1], so that none has over `cap` of what is
-    left. Where there are too few owners for that, of as many equal shares as there are owners."""
-    present = {owner: mass for owner, mass in masses.items() if mass > 0}
-    share = max(cap, 1 / len(present)) if present else 1.0
-    over: set[str] = set()
-    limit = float("inf")
-    while True:
-        # k owners at the limit x, the others as they are: x = share * (others + k * x).
-        others = sum(mass for owner, mass in present.items() if owner not in over)
-        if over and share * len(over) < 1:
-            limit = share * others / (1 - share * len(over))
-        elif over:
-            limit = min(present.values())
-        found = {
-            owner
-            for owner, mass in present.items()
-            if mass > (limit if over else share * others) * (1 + 1e-9)
-        }
-        if found <= over:
-            break
-        over |= found
-    return {owner: min(1.0, limit / present[owner]) if owner in over else 1.0 for owner in masses}
+    """What each owner's mass is multiplied by, in (0, 1], so that none has over `cap` of all that
+    was there before. Where there are too few owners for that, over an equal share.
+
+    Not of what is left: beside a seller of one group everybody else would have to shrink to its
+    size, and the half of a step could be bought with one group. So the others' parts of what is
+    left grow by 1 / cap at most (docs/decisions/025).
+    """
+    present = [mass for mass in masses.values() if mass > 0]
+    limit = max(cap, 1 / len(present)) * math.fsum(present) if present else 0.0
+    return {owner: min(1.0, limit / mass) if mass > 0 else 1.0 for owner, mass in masses.items()}
 
 
 def scorable_factor(masses: Mapping[Tier, float], share: float) -> float:

@@ -43,7 +43,7 @@ class TrainSettings(BaseModel):
 
     opaque_weight: advantage given to tier C positives, whose behaviour policy is unknown.
     scorable_share: most of a step's weighted tokens that tier B may have, beside tier A.
-    miner_share: most of a step's |advantage| tokens that one miner may have, beside others.
+    miner_share: most of a step's |advantage| x tokens that count of one miner's, beside others.
     max_staleness: checkpoints back in the lineage that traces may come from; 0 is the parent.
     mean_tolerance, max_tolerance: a trace whose claimed log-probabilities differ from its
     checkpoint's by more is not trained on. replay_share: of tier A groups, sampled again.

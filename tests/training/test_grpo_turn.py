@@ -322,7 +322,7 @@ def test_no_miner_has_more_than_its_share_of_a_step(make_policy):
         settings = SETTINGS.model_copy(update={"groups_per_step": 8, "miner_share": share})
         (step,) = train_turn(policy, groups, settings, temperature=1.0).steps
         found.append(step.masked)
-    assert found == [{}, {CAPPED: pytest.approx(6 / 8)}]
+    assert found == [{}, {CAPPED: pytest.approx(3 / 8)}]
 
 
 def test_length_has_a_price(policy):
