@@ -115,6 +115,26 @@ def check_config(config: Any) -> None:
         )
 
 
+def check_tokenizer(tokenizer: Any) -> None:
+    """Raises CheckpointError for a tokenizer that may cut one text in several ways.
+
+    BPE dropout and unigram sampling are training aids that a tokenizer.json can turn on for all:
+    then a verifier reads other tokens than the miner did.
+    """
+    inner = getattr(tokenizer, "backend_tokenizer", None)
+    if inner is None:
+        raise CheckpointError(
+            f"the tokenizer {type(tokenizer).__name__} is none of the kind of tokenizer.json",
+            fix="save a fast tokenizer",
+        )
+    for name in ("dropout", "alpha", "nbest_size"):
+        if value := getattr(inner.model, name, None):
+            raise CheckpointError(
+                f"the tokenizer draws its tokens at random ({name} is {value})",
+                fix=f"set {name} to null in tokenizer.json",
+            )
+
+
 def check_sizes(path: Path, config: Any) -> None:
     """Raises CheckpointError if a config describes more weights than the folder's files hold.
 

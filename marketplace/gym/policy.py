@@ -24,7 +24,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from marketplace.gym.admission import FOLDER_FIX, check_config, check_folder, check_sizes
+from marketplace.gym.admission import (
+    FOLDER_FIX,
+    check_config,
+    check_folder,
+    check_sizes,
+    check_tokenizer,
+)
 from marketplace.gym.head import head_replaced, is_plain
 from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups, prefetched
 from marketplace.gym.team import ALONE, Team
@@ -174,6 +180,7 @@ class Policy:
         """The policy of a model in memory. Raises CheckpointError as `load`."""
         config = model.config
         check_config(config)
+        check_tokenizer(tokenizer)
         if (highest := max(tokenizer.get_vocab().values())) >= config.vocab_size:
             raise CheckpointError(
                 f"the tokenizer has token {highest}, the model a vocabulary of {config.vocab_size}",

@@ -85,3 +85,17 @@ def test_weights_that_are_not_finite(policy, folder):
     policy.model.save_pretrained(folder)
     with pytest.raises(CheckpointError, match=r"norm\.weight.*not finite"):
         Policy.load(folder)
+
+
+def test_a_tokenizer_that_cuts_a_text_in_several_ways(folder):
+    path = folder / "tokenizer.json"
+    record = json.loads(path.read_text())
+    record["model"]["dropout"] = 0.5
+    path.write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match=r"draws its tokens at random \(dropout is 0\.5\)"):
+        Policy.load(folder)
+
+
+def test_a_tokenizer_of_another_kind(policy):
+    with pytest.raises(CheckpointError, match=r"none of the kind of tokenizer\.json"):
+        Policy.of(policy.model, object())
