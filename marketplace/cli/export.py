@@ -13,8 +13,8 @@ import typer
 from marketplace.chain.reads import MarketReader
 from marketplace.cli.context import of
 from marketplace.cli.output import say
-from marketplace.gym.modules import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter
-from marketplace.protocol.errors import ConfigError, StorageError
+from marketplace.gym.modules import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, is_router
+from marketplace.protocol.errors import CheckpointError, ConfigError, StorageError
 from marketplace.protocol.hashing import ZERO32
 from marketplace.storage.checkpoints import MANIFEST_NAME
 from marketplace.storage.cid import Cid
@@ -60,6 +60,11 @@ def export(
             f"checkpoint {checkpoint} holds whole weights, not an adapter",
             fix="use --to safetensors",
         )
+    if is_router(source):
+        raise ConfigError(
+            f"checkpoint {checkpoint} is a router, which has no weights of a model",
+            fix="export the experts that it asks",
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
         made = Path(work) / "export"
@@ -90,11 +95,16 @@ def _write_safetensors(cache: CheckpointCache, checkpoint: int, source: Path, ma
 
 
 def _write_gguf(cache: CheckpointCache, checkpoint: int, file: Path, kind: str) -> None:
-    from trainer.gguf_export import largest_difference, write_gguf
+    from trainer.gguf_export import LIMITS, largest_difference, write_gguf
 
     policy = cache.policy(checkpoint)
     write_gguf(policy, file, kind=kind, name=f"tracemarket checkpoint {checkpoint}")
     found = largest_difference(policy, file, _PROBE)
+    if not found <= LIMITS[kind]:
+        raise CheckpointError(
+            f"read back, the logits differ by {found:.2g}: the file is not this checkpoint's model",
+            fix="export to safetensors, and use llama.cpp's convert_hf_to_gguf.py",
+        )
     say(f"read back: logits differ by {found:.2g} at most on a short prompt ({kind})")
 
 
