@@ -135,6 +135,19 @@ def check_tokenizer(tokenizer: Any) -> None:
             )
 
 
+def refuse_panic(error: BaseException) -> None:
+    """Raises CheckpointError if the error is a panic of the tokenizer's library, else returns.
+
+    Such a panic is no Exception, so that a tokenizer.json whose pattern goes astray on some prompt
+    would end every node that reads it.
+    """
+    if type(error).__name__ == "PanicException":
+        raise CheckpointError(
+            f"the tokenizer can't cut this text: {str(error)[:200]}",
+            fix="save a tokenizer whose patterns don't go back over a text again and again",
+        ) from error
+
+
 def check_sizes(path: Path, config: Any) -> None:
     """Raises CheckpointError if a config describes more weights than the folder's files hold.
 

@@ -30,6 +30,7 @@ from marketplace.gym.admission import (
     check_folder,
     check_sizes,
     check_tokenizer,
+    refuse_panic,
 )
 from marketplace.gym.head import head_replaced, is_plain
 from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups, prefetched
@@ -61,12 +62,12 @@ class Codec:
 
     def encode(self, text: str) -> tuple[int, ...]:
         """The tokens of a prompt, with what the tokenizer itself puts in front (BOS or nothing)."""
-        return tuple(self._tokenizer(text).input_ids)
+        return tuple(self._ids(text))
 
     def encode_completion(self, text: str, stop: Sequence[str]) -> tuple[int, ...]:
         """The tokens of a completion that came as text, closed by the first stop string or EOS."""
         end = stop[0] if stop else ""
-        tokens = self._tokenizer(text + end, add_special_tokens=False).input_ids
+        tokens = self._ids(text + end, add_special_tokens=False)
         return tuple(tokens) if stop else (*tokens, *sorted(self.stop_ids)[:1])
 
     def completion(self, tokens: Sequence[int], stop: Sequence[str]) -> str:
@@ -99,8 +100,19 @@ class Codec:
             return "stop"
         return "length" if len(tokens) == max_tokens else None
 
+    def _ids(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        try:
+            return list(self._tokenizer(text, add_special_tokens=add_special_tokens).input_ids)
+        except BaseException as error:
+            refuse_panic(error)
+            raise
+
     def _text(self, tokens: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        try:
+            return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        except BaseException as error:
+            refuse_panic(error)
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,9 @@ class Policy:
                 f"{type(error).__name__}: {str(error)[:300]}",
                 fix=FOLDER_FIX,
             ) from error
+        except BaseException as error:
+            refuse_panic(error)
+            raise
 
     @classmethod
     def _loaded(cls, path: Path) -> Self:

@@ -96,6 +96,22 @@ def test_a_tokenizer_that_cuts_a_text_in_several_ways(folder):
         Policy.load(folder)
 
 
+def test_a_pattern_that_goes_astray_on_some_texts(folder):
+    path = folder / "tokenizer.json"
+    record = json.loads(path.read_text())
+    split = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}
+    record["pre_tokenizer"] = {
+        "type": "Sequence",
+        "pretokenizers": [{**split, "invert": False}, record["pre_tokenizer"]],
+    }
+    path.write_text(json.dumps(record))
+    codec = Policy.load(folder).codec
+    assert codec.encode("12")
+    for encode in (codec.encode, lambda text: codec.encode_completion(text, ("\n",))):
+        with pytest.raises(CheckpointError, match="can't cut this text"):
+            encode("a" * 40 + "b")
+
+
 def test_a_tokenizer_of_another_kind(policy):
     with pytest.raises(CheckpointError, match=r"none of the kind of tokenizer\.json"):
         Policy.of(policy.model, object())
