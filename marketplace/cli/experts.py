@@ -198,10 +198,7 @@ def compare(
         reader, context.store(), context.folder("checkpoints"), loaded=len(expert) + 1
     )
     base, experts = _members(reader, cache, expert)
-    built: dict[str, Environment] = {}
-    for one in experts:
-        environment = _environment_of(context, reader, one)
-        built[environment.spec.name] = environment
+    built = by_name([(one.checkpoint, _environment_of(context, reader, one)) for one in experts])
     exams = [
         Exam(name, heldout_tasks(environment, tasks), environment.score)
         for name, environment in built.items()
@@ -228,6 +225,18 @@ def compare(
         emit_json(found.record())
     else:
         print(found.markdown(), end="")
+
+
+def by_name(found: Iterable[tuple[int, Environment]]) -> dict[str, Environment]:
+    """Environments of experts (their checkpoint ids) by name, each once. A name is nobody's own:
+    of another environment with the same one the expert is said too."""
+    built: dict[str, Environment] = {}
+    for checkpoint, environment in found:
+        if any(known.spec == environment.spec for known in built.values()):
+            continue
+        name = environment.spec.name
+        built[f"{name} (expert {checkpoint})" if name in built else name] = environment
+    return built
 
 
 def sampler_of(cache: CheckpointCache, checkpoint: int) -> Sampler:
