@@ -204,6 +204,7 @@ def fetch_checkpoint(
     folder: StrPath,
     *,
     timeout: float,
+    look: float | None = None,
     bases: StrPath | None = None,
     max_bytes: int = MAX_CHECKPOINT_BYTES,
     clock: Callable[[], float] = time.monotonic,
@@ -211,16 +212,17 @@ def fetch_checkpoint(
     """The checkpoint of a manifest CID as a local folder, which appears in one step, complete.
 
     A folder that already holds this checkpoint is left as it is, and no store is asked. timeout:
-    seconds for all of it. bases: a directory with fetched checkpoints, each under its CID: what
-    they hold already is not fetched again. max_bytes: of all files together. Raises StorageError
-    (and its kinds) if content is missing, corrupt or too large, CheckpointError if the manifest or
-    a file can't be used.
+    seconds for all of it. look: of these, for the manifest. bases: a directory with fetched
+    checkpoints, each under its CID: what they hold already is not fetched again. max_bytes: of all
+    files together. Raises StorageError (and its kinds) if content is missing, corrupt or too large,
+    CheckpointError if the manifest or a file can't be used.
     """
     path = Path(folder).absolute()
     if _is_fetched(path, cid):
         return path
     deadline = clock() + timeout
-    data = store.get(cid, timeout=timeout, max_bytes=MAX_MANIFEST_BYTES)
+    patience = timeout if look is None else min(look, timeout)
+    data = store.get(cid, timeout=patience, max_bytes=MAX_MANIFEST_BYTES)
     files, base = _parsed(data)
     total = sum(file.size for file in files)
     if total > max_bytes:
