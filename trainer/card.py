@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from marketplace.protocol.errors import CheckpointError
+
+_LONGEST: Final = 1000
+"""Characters of one text of the trainer's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +132,21 @@ def _data(origin: Origin, record: Mapping[str, Any] | None) -> str:
         return ""
     dataset = record.get("dataset", {})
     lines = ["## Data\n", f"- bounties: {', '.join(map(str, origin.bounties))}"]
-    lines += [f"- environment: {name} (`{one}`)" for one, name in origin.environments.items()]
+    lines += [
+        f"- environment: {_plain(name)} (`{one}`)" for one, name in origin.environments.items()
+    ]
     batches = dataset.get("batches", [])
-    lines.append(f"- batches: {len(batches)}; dataset root `{dataset.get('root')}`")
+    lines.append(f"- batches: {len(batches)}; dataset root `{origin.chain[0].dataset_root}`")
     for key in ("traces", "groups", "mean_score", "mean_tokens"):
         if key in dataset:
             value = dataset[key]
-            shown = f"{value:.3f}" if isinstance(value, float) else value
+            shown = f"{value:.3f}" if isinstance(value, float) else _plain(value)
             lines.append(f"- {key.replace('_', ' ')}: {shown}")
     left_out = {**dataset.get("skipped", {}), **record.get("metrics", {}).get("dropped", {})}
-    lines += [f"- left out, {reason}: {count}" for reason, count in sorted(left_out.items())]
+    lines += [
+        f"- left out, {_plain(reason)}: {_plain(count)}"
+        for reason, count in sorted(left_out.items())
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -154,12 +162,15 @@ def _evaluation(evaluations: Mapping[str, Mapping[str, Any]], *, measured: bool)
     for number, one in sorted(evaluations.items()):
         name = one.get("environment_name", number)
         lines.append(
-            f"{name}: {one['tasks']} tasks, {one['samples']} samples of each, seed {one['seed']}\n"
+            f"{_plain(name)}: {_plain(one['tasks'])} tasks, {_plain(one['samples'])} samples of "
+            f"each, seed {_plain(one['seed'])}\n"
         )
         lines += ["| k | pass@k | maj@k |", "|---|---|---|"]
         majority = one["majority"] or [None] * len(one["pass"])
         for point, other in zip(one["pass"], majority, strict=True):
-            lines.append(f"| {point['k']} | {_shown(point)} | {_shown(other) if other else ''} |")
+            lines.append(
+                f"| {_plain(point['k'])} | {_shown(point)} | {_shown(other) if other else ''} |"
+            )
         lines.append("")
     return "\n".join(lines)
 
@@ -168,8 +179,14 @@ def _settings(record: Mapping[str, Any] | None) -> str:
     if record is None:
         return ""
     lines = ["## Settings\n", "| setting | value |", "|---|---|"]
-    lines += [f"| {key} | {value} |" for key, value in sorted(record.get("settings", {}).items())]
-    versions = [f"{name} {value}" for name, value in sorted(record.get("packages", {}).items())]
+    lines += [
+        f"| {_plain(key)} | {_plain(value)} |"
+        for key, value in sorted(record.get("settings", {}).items())
+    ]
+    versions = [
+        f"{_plain(name)} {_plain(value)}"
+        for name, value in sorted(record.get("packages", {}).items())
+    ]
     return "\n".join([*lines, "", f"Packages: {', '.join(versions)}.", ""])
 
 
@@ -180,6 +197,14 @@ def _licence() -> str:
         "the lineage, whose licence applies to them, and were trained on traces whose sellers "
         "accepted the terms of their bounties. Check both before you pass them on.\n"
     )
+
+
+def _plain(value: object) -> str:
+    """A stranger's text as one line that is nothing but text: no other section, no markup."""
+    line = " ".join(str(value).split())
+    for char in "\\`*[]<>|#":
+        line = line.replace(char, f"\\{char}")
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
 
 
 def _shown(point: Mapping[str, float]) -> str:

@@ -21,9 +21,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from marketplace.gym.adapters import MAX_RANK, AdapterShape, read_pairs, read_shape
 from marketplace.gym.modules import base_of, is_adapter, write_base
@@ -44,6 +44,14 @@ _KINDS: Final[dict[str, str]] = {
     "dare": "dare_linear_svd",
 }
 _MERGED: Final = "merged"
+_USED: Final[dict[str, set[str]]] = {
+    "linear": {"weights"},
+    "mixture": {"weights"},
+    "ties": {"weights", "density", "rank"},
+    "dare": {"weights", "density", "rank", "seed"},
+    "route": set(),
+}
+"""Which settings each method reads: one that it would ignore is refused."""
 
 
 class ComposeSettings(BaseModel):
@@ -54,10 +62,17 @@ class ComposeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     method: Method
-    weights: tuple[float, ...] | None = None
+    weights: tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...] | None = None
     density: Annotated[float, Field(gt=0, le=1)] = 0.5
     rank: Annotated[int, Field(ge=1, le=MAX_RANK)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        idle = sorted(self.model_fields_set - _USED[self.method] - {"method"})
+        if idle:
+            raise ValueError(f"{self.method} has no use for {idle[0]}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +148,10 @@ def merge_experts(
             )
     together = sum(shape.rank for shape in shapes)
     rank = settings.rank or together
-    if settings.method != "linear" and max(rank, together) > MAX_RANK:
+    if settings.method != "linear" and rank > MAX_RANK:
         raise ConfigError(
             f"ranks {[shape.rank for shape in shapes]} make {together}, and {MAX_RANK} is the most",
-            fix="compose fewer experts",
+            fix="compose fewer experts, or give ties and dare a --rank",
         )
     tensors, shape = _merged(base, experts, shapes, weights, settings, rank)
     record = _record(base, experts, settings, dataset, weights=list(weights))
@@ -224,7 +239,18 @@ def _merged(
     config = wrapped.peft_config[_MERGED]
     tensors = get_peft_model_state_dict(wrapped, adapter_name=_MERGED)
     shape = AdapterShape(config.r, float(config.lora_alpha), shapes[0].targets)
-    return dict(tensors), shape
+    return {name: _widened(name, one, shape.rank) for name, one in tensors.items()}, shape
+
+
+def _widened(name: str, weights: torch.Tensor, rank: int) -> torch.Tensor:
+    """A or B with zeros up to the rank: SVD finds no more of it than a layer has sides, and every
+    layer of an adapter has the same."""
+    missing = rank - weights.shape[0 if ".lora_A." in name else 1]
+    if missing <= 0:
+        return weights
+    return torch.nn.functional.pad(
+        weights, (0, 0, 0, missing) if ".lora_A." in name else (0, missing)
+    )
 
 
 def _weights(experts: Sequence[Expert], settings: ComposeSettings) -> tuple[float, ...]:

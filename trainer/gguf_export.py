@@ -24,6 +24,10 @@ import torch  # isort: skip  (after the policy, which sets how its threads wait)
 KINDS: Final = ("f32", "f16", "bf16", "q8_0")
 """How matrices are stored; vectors are always f32."""
 
+LIMITS: Final = {"f32": 0.01, "f16": 0.5, "bf16": 2.0, "q8_0": 5.0}
+"""Differences of logits over which a file is another model than the checkpoint, by kind. Measured:
+0.001, 0.05, 0.5 and 3 at most, on the real base and on a tiny one with large random weights."""
+
 _SPLITS: Final[dict[str, dict[str, Any]]] = {
     "gpt-2": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
 }
@@ -52,6 +56,9 @@ def write_gguf(policy: Policy, file: Path, *, kind: str, name: str) -> None:
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    # Not always the width over the heads, which is what a reader takes for them otherwise.
+    writer.add_key_length(_head_size(config))
+    writer.add_value_length(_head_size(config))
     writer.add_rope_dimension_count(_head_size(config))
     writer.add_rope_freq_base(float(config.rope_parameters["rope_theta"]))
     writer.add_vocab_size(config.vocab_size)
@@ -59,8 +66,10 @@ def write_gguf(policy: Policy, file: Path, *, kind: str, name: str) -> None:
     _add_tokenizer(writer, policy)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     stored = gguf.GGMLQuantizationType[kind.upper()]
+    head = policy.model.get_output_embeddings().weight
     for key, weights in policy.model.state_dict().items():
-        if key == "lm_head.weight" and config.tie_word_embeddings:
+        # By the weights: a checkpoint may say that they are tied, and hold a head of its own.
+        if key == "lm_head.weight" and head is policy.model.get_input_embeddings().weight:
             continue
         there = names.get_name(key, try_suffixes=(".weight", ".bias"))
         if there is None:
@@ -71,7 +80,13 @@ def write_gguf(policy: Policy, file: Path, *, kind: str, name: str) -> None:
         if values.ndim == 1:
             writer.add_tensor(there, values)
         else:
-            data = gguf.quants.quantize(values, stored)
+            try:
+                data = gguf.quants.quantize(values, stored)
+            except gguf.quants.QuantError as error:
+                raise CheckpointError(
+                    f"weight {key} can't be stored as {kind}: {error}",
+                    fix="use --gguf-type f16, or another type",
+                ) from None
             writer.add_tensor(there, data, raw_dtype=stored)
     part = file.with_name(f".{file.name}.part")
     _write(writer, part)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from marketplace.chain.reads import MarketReader
 from marketplace.gym.checking import ProvenanceScorer
 from marketplace.gym.modules import base_of, is_adapter, is_router
 from marketplace.gym.spec import EnvironmentSpec
-from marketplace.protocol.errors import CheckpointError
+from marketplace.protocol.errors import CheckpointError, ContentUnavailable
 from marketplace.storage.checkpoints import fetch_checkpoint
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
@@ -21,18 +23,37 @@ if TYPE_CHECKING:
     from marketplace.gym.policy import Policy
 
 FETCH_SECONDS = 600.0
+"""For all of a checkpoint."""
+
+PAUSE_SECONDS = 600.0
+"""For how long a node with other work does not wait for what it has waited for in vain."""
 
 
 class CheckpointCache:
-    """Checkpoints by id. loaded: how many policies stay in memory."""
+    """Checkpoints by id. loaded: how many policies stay in memory.
+
+    look: for a node that has votes to give meanwhile: how many seconds it may wait for a manifest
+    that nobody serves; files are waited for once in PAUSE_SECONDS. None waits FETCH_SECONDS
+    each time.
+    """
 
     def __init__(
-        self, reader: MarketReader, store: ContentStore, directory: Path, *, loaded: int = 1
+        self,
+        reader: MarketReader,
+        store: ContentStore,
+        directory: Path,
+        *,
+        loaded: int = 1,
+        look: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader
         self._store = store
         self._directory = directory
         self._loaded = loaded
+        self._look = look
+        self._clock = clock
+        self._in_vain: dict[Cid, float] = {}
         self._policies: OrderedDict[Path, Policy] = OrderedDict()
 
     def folder(self, checkpoint: int) -> Path:
@@ -80,9 +101,23 @@ class CheckpointCache:
     def _fetched(self, cid: Cid) -> Path:
         # By content, not by id: a reorg can give an id to another checkpoint.
         folder = self._directory / str(cid)
-        return fetch_checkpoint(
-            self._store, cid, folder, timeout=FETCH_SECONDS, bases=self._directory
-        )
+        start = self._clock()
+        waited = start < self._in_vain.get(cid, 0.0)
+        try:
+            return fetch_checkpoint(
+                self._store,
+                cid,
+                folder,
+                timeout=0.0 if waited else FETCH_SECONDS,
+                look=self._look,
+                bases=self._directory,
+                clock=self._clock,
+            )
+        except ContentUnavailable:
+            now = self._clock()
+            if self._look is not None and now - start > self._look:
+                self._in_vain[cid] = now + PAUSE_SECONDS
+            raise
 
 
 def _load(folder: Path, base: Path | None) -> Policy:

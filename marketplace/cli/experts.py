@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from marketplace.chain.client import MarketClient
 from marketplace.chain.reads import MarketReader
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 Ids = Annotated[list[int], typer.Option("--expert", help="checkpoint id of an expert (repeat)")]
 Out = Annotated[Path, typer.Option(help="new folder for the result")]
+PROMPTS = 64
+"""Of each expert's environment, that a router is fitted on."""
+
 Register = Annotated[bool, typer.Option(help="publish and register the result")]
 
 
@@ -116,11 +120,13 @@ def compose(
         list[float] | None, typer.Option(help="of each expert, in their order")
     ] = None,
     density: Annotated[
-        float, typer.Option(min=0.001, max=1, help="share that ties and dare keep")
-    ] = 0.5,
+        float | None, typer.Option(min=0.001, max=1, help="share that ties and dare keep (0.5)")
+    ] = None,
     rank: Annotated[int | None, typer.Option(min=1, help="of the result of ties and dare")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="of what dare drops")] = 0,
-    prompts: Annotated[int, typer.Option(min=1, help="of each expert, to fit a router")] = 64,
+    seed: Annotated[int | None, typer.Option(min=0, help="of what dare drops (0)")] = None,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, help="of each expert, to fit a router (64)")
+    ] = None,
     register: Annotated[bool, typer.Option(help="publish and register the result")] = False,
 ) -> None:
     """Compose experts of one base: merge their adapters into one, or fit a router."""
@@ -130,16 +136,17 @@ def compose(
     context = of(ctx)
     reader = context.client() if register else context.reader()
     try:
-        chosen = ComposeSettings.model_validate(
-            {
-                "method": method,
-                "weights": tuple(weight) if weight else None,
-                "density": density,
-                "rank": rank,
-                "seed": seed,
-            }
-        )
-    except ValueError as error:
+        asked = {
+            "weights": tuple(weight) if weight else None,
+            "density": density,
+            "rank": rank,
+            "seed": seed,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        chosen = ComposeSettings.model_validate({"method": method, **given})
+        if prompts is not None and chosen.method != "route":
+            raise ConfigError(f"{method} has no use for --prompts", fix="leave it out")
+    except ValidationError as error:
         raise ConfigError(
             f"these settings can't be used: {str(error).splitlines()[2].strip()}",
             fix="the methods are linear, mixture, ties, dare and route",
@@ -148,15 +155,15 @@ def compose(
     base, experts = _members(reader, cache, expert)
     dataset, root = union(reader, experts)
     if chosen.method == "route":
-        asked = {
+        fitted = {
             one.checkpoint: [
                 environment.task(keccak(b"route" + index.to_bytes(8, "big"))).prompt
-                for index in range(prompts)
+                for index in range(prompts or PROMPTS)
             ]
             for one in experts
             for environment in [_environment_of(context, reader, one)]
         }
-        route_experts(base, experts, asked, out, dataset=dataset)
+        route_experts(base, experts, fitted, out, dataset=dataset)
     else:
         merge_experts(base, experts, chosen, out, dataset=dataset)
     say(f"{method} of checkpoints {', '.join(map(str, expert))} is in {out}")
@@ -191,10 +198,7 @@ def compare(
         reader, context.store(), context.folder("checkpoints"), loaded=len(expert) + 1
     )
     base, experts = _members(reader, cache, expert)
-    built: dict[str, Environment] = {}
-    for one in experts:
-        environment = _environment_of(context, reader, one)
-        built[environment.spec.name] = environment
+    built = by_name([(one.checkpoint, _environment_of(context, reader, one)) for one in experts])
     exams = [
         Exam(name, heldout_tasks(environment, tasks), environment.score)
         for name, environment in built.items()
@@ -221,6 +225,18 @@ def compare(
         emit_json(found.record())
     else:
         print(found.markdown(), end="")
+
+
+def by_name(found: Iterable[tuple[int, Environment]]) -> dict[str, Environment]:
+    """Environments of experts (their checkpoint ids) by name, each once. A name is nobody's own:
+    of another environment with the same one the expert is said too."""
+    built: dict[str, Environment] = {}
+    for checkpoint, environment in found:
+        if any(known.spec == environment.spec for known in built.values()):
+            continue
+        name = environment.spec.name
+        built[f"{name} (expert {checkpoint})" if name in built else name] = environment
+    return built
 
 
 def sampler_of(cache: CheckpointCache, checkpoint: int) -> Sampler:

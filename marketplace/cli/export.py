@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from marketplace.chain.reads import MarketReader
 from marketplace.cli.context import of
 from marketplace.cli.output import say
-from marketplace.gym.modules import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter
-from marketplace.protocol.errors import ConfigError, StorageError
+from marketplace.gym.modules import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, is_router
+from marketplace.protocol.errors import CheckpointError, ConfigError, StorageError
 from marketplace.protocol.hashing import ZERO32
 from marketplace.storage.checkpoints import MANIFEST_NAME
 from marketplace.storage.cid import Cid
-from marketplace.storage.store import ContentStore
+from marketplace.storage.store import ContentStore, reading
 from verifier_node.checking import fetch_spec
 from verifier_node.checkpoints import CheckpointCache
 
@@ -60,6 +59,11 @@ def export(
             f"checkpoint {checkpoint} holds whole weights, not an adapter",
             fix="use --to safetensors",
         )
+    if is_router(source):
+        raise ConfigError(
+            f"checkpoint {checkpoint} is a router, which has no weights of a model",
+            fix="export the experts that it asks",
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
         made = Path(work) / "export"
@@ -90,11 +94,16 @@ def _write_safetensors(cache: CheckpointCache, checkpoint: int, source: Path, ma
 
 
 def _write_gguf(cache: CheckpointCache, checkpoint: int, file: Path, kind: str) -> None:
-    from trainer.gguf_export import largest_difference, write_gguf
+    from trainer.gguf_export import LIMITS, largest_difference, write_gguf
 
     policy = cache.policy(checkpoint)
     write_gguf(policy, file, kind=kind, name=f"tracemarket checkpoint {checkpoint}")
     found = largest_difference(policy, file, _PROBE)
+    if not found <= LIMITS[kind]:
+        raise CheckpointError(
+            f"read back, the logits differ by {found:.2g}: the file is not this checkpoint's model",
+            fix="export to safetensors, and use llama.cpp's convert_hf_to_gguf.py",
+        )
     say(f"read back: logits differ by {found:.2g} at most on a short prompt ({kind})")
 
 
@@ -107,21 +116,41 @@ def _card(reader: MarketReader, store: ContentStore, checkpoint: int, source: Pa
     if (source / TRAINING_NAME).exists():
         record = check_record(read_record(source))
     own = read_evaluations(source, claims=False)
-    return model_card(
-        _origin(reader, store, checkpoint, record),
-        record,
-        own or read_evaluations(source),
-        measured=bool(own),
-    )
+    origin = _origin(reader, store, checkpoint, source)
+    found = own or read_evaluations(source)
+    try:
+        return model_card(origin, record, found, measured=bool(own))
+    # Strangers wrote both.
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"the records of checkpoint {checkpoint} are not what a trainer writes: {error!r:.200}"
+        ) from None
 
 
-def _origin(
-    reader: MarketReader,
-    store: ContentStore,
-    checkpoint: int,
-    record: Mapping[str, Any] | None,
-) -> Origin:
-    """Everything from the chain; the record only says which batches to look up."""
+def _batches(reader: MarketReader, checkpoint: int, source: Path) -> list[int]:
+    """What a checkpoint was trained on. Raises CheckpointError where its own list does not lead to
+    the dataset root that it is registered with: a card would say what the chain does not."""
+    from trainer.records import TRAINING_NAME, parse_training, root_of
+
+    registered = reader.checkpoint(checkpoint).dataset_root
+    if registered == ZERO32:
+        return []
+    name = f"checkpoint {checkpoint}"
+    with reading(source / TRAINING_NAME):
+        data = (source / TRAINING_NAME).read_bytes()
+    entries = parse_training(data, name).dataset.batches
+    found = root_of(reader.deployment.chain_id, reader.deployment.address("market"), entries)
+    if found != registered:
+        raise CheckpointError(
+            f"the batches of {name} lead to root 0x{found.hex()}, but it is registered with "
+            f"0x{registered.hex()}",
+            fix="export a checkpoint whose record is true",
+        )
+    return [entry.batch for entry in entries]
+
+
+def _origin(reader: MarketReader, store: ContentStore, checkpoint: int, source: Path) -> Origin:
+    """Everything from the chain; the record only says which batches to look up, and is proven."""
     from trainer.card import Ancestor, Origin
 
     chain = []
@@ -134,8 +163,8 @@ def _origin(
         number = one.parent
     bounties: set[int] = set()
     environments: dict[str, str] = {}
-    for entry in (record or {}).get("dataset", {}).get("batches", []):
-        bounty = reader.bounty(reader.batch(int(entry["batch"])).bounty)
+    for batch in _batches(reader, checkpoint, source):
+        bounty = reader.bounty(reader.batch(batch).bounty)
         bounties.add(bounty.id)
         identity = bounty.terms.environment
         shown = "0x" + identity.hex()

@@ -162,7 +162,7 @@ def make_checker(
     pool: CheckExecutor,
     fetch_seconds: float,
 ) -> BatchChecker:
-    checkpoints = CheckpointCache(client, store, context.folder("checkpoints"))
+    checkpoints = CheckpointCache(client, store, context.folder("checkpoints"), look=fetch_seconds)
     chain_id, market = client.deployment.chain_id, client.deployment.address("market")
     return BatchChecker(
         client,

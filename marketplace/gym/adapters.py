@@ -13,7 +13,6 @@ Source: Hu et al., "LoRA", arXiv 2106.09685, section 4.1.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from marketplace.gym.modules import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from marketplace.gym.policy import Policy
+from marketplace.protocol import strict_json
 from marketplace.protocol.errors import CheckpointError
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
@@ -40,6 +40,10 @@ _SILENT: Final = {
     "base_model_name_or_path", "megatron_core", "qalora_group_size",
 }  # fmt: skip
 """Keys that change nothing about what the weights mean once trained."""
+
+_STARTS: Final = (None, True, False, "gaussian", "eva", "orthogonal")
+"""init_lora_weights that leave the base as it is. Others (pissa, olora, corda, loftq, ...) take
+their start off the base's own weights, so that the adapter belongs to another base."""
 
 
 class _Config(BaseModel):
@@ -70,7 +74,9 @@ def read_shape(folder: str | Path) -> AdapterShape:
     path = Path(folder) / ADAPTER_CONFIG
     try:
         data = path.read_bytes()
-        record: Any = json.loads(data[: MAX_CONFIG_BYTES + 1])
+        if len(data) > MAX_CONFIG_BYTES:
+            raise ValueError(f"it has {len(data):,} bytes, and {MAX_CONFIG_BYTES:,} are the most")
+        record: Any = strict_json.loads(data.decode("utf-8"), depth=16)
         config = _Config.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -89,6 +95,11 @@ def read_shape(folder: str | Path) -> AdapterShape:
         raise CheckpointError(
             f"{str(path)!r} sets {unknown[0]}, which plain LoRA does not have",
             fix="train the adapter without it",
+        )
+    if (start := record.get("init_lora_weights")) not in _STARTS:
+        raise CheckpointError(
+            f"{str(path)!r} sets init_lora_weights to {start!r:.40}, which changes the base",
+            fix="train the adapter without it, or convert it to plain LoRA",
         )
     return AdapterShape(config.r, config.lora_alpha, tuple(sorted(set(config.target_modules))))
 

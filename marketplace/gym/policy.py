@@ -8,14 +8,13 @@ runs on completion tokens only. Needs the extra [verify] (torch, transformers).
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 
@@ -25,6 +24,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
+from marketplace.gym.admission import (
+    FOLDER_FIX,
+    check_config,
+    check_folder,
+    check_sizes,
+    check_tokenizer,
+    refuse_panic,
+)
 from marketplace.gym.head import head_replaced, is_plain
 from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups, prefetched
 from marketplace.gym.team import ALONE, Team
@@ -35,11 +42,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Finish = Literal["stop", "length"]
-
-_FOLDER_FIX: Final = (
-    "name a folder with config.json, tokenizer.json and model.safetensors "
-    "(python -m marketplace.gym.base_model makes one)"
-)
 
 
 class Codec:
@@ -60,12 +62,12 @@ class Codec:
 
     def encode(self, text: str) -> tuple[int, ...]:
         """The tokens of a prompt, with what the tokenizer itself puts in front (BOS or nothing)."""
-        return tuple(self._tokenizer(text).input_ids)
+        return tuple(self._ids(text))
 
     def encode_completion(self, text: str, stop: Sequence[str]) -> tuple[int, ...]:
         """The tokens of a completion that came as text, closed by the first stop string or EOS."""
         end = stop[0] if stop else ""
-        tokens = self._tokenizer(text + end, add_special_tokens=False).input_ids
+        tokens = self._ids(text + end, add_special_tokens=False)
         return tuple(tokens) if stop else (*tokens, *sorted(self.stop_ids)[:1])
 
     def completion(self, tokens: Sequence[int], stop: Sequence[str]) -> str:
@@ -98,8 +100,19 @@ class Codec:
             return "stop"
         return "length" if len(tokens) == max_tokens else None
 
+    def _ids(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        try:
+            return list(self._tokenizer(text, add_special_tokens=add_special_tokens).input_ids)
+        except BaseException as error:
+            refuse_panic(error)
+            raise
+
     def _text(self, tokens: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        try:
+            return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        except BaseException as error:
+            refuse_panic(error)
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,50 +133,69 @@ class Policy:
     def load(cls, folder: str | Path) -> Self:
         """The policy in a local folder of safetensors with config and tokenizer.
 
-        Raises CheckpointError if the folder is incomplete, holds code, or its model is of a
-        kind that token trees do not fit (sliding windows, recurrent layers).
+        Raises CheckpointError, and nothing else, if the folder is incomplete, malformed, holds code
+        or weights that are not finite, or its model is of a kind that token trees do not fit
+        (admission.py).
         """
-        # Imported here: it takes seconds, and Policy.of needs none of it.
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
-
         path = Path(folder)
-        _check_folder(path)
-        logging.disable_progress_bar()  # a node loads often, and its log is not a terminal
+        check_folder(path)
         try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                path.absolute(),
-                dtype=torch.float32,
-                attn_implementation="sdpa",
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-            model, loading = loaded
-            tokenizer = AutoTokenizer.from_pretrained(
-                path.absolute(), local_files_only=True, trust_remote_code=False
-            )
-        # Malformed content surfaces as almost any exception from these two libraries.
+            return cls._loaded(path)
+        except CheckpointError:
+            raise
+        # Malformed content surfaces as almost any exception from transformers, and a node that
+        # loads what strangers registered must not end by one of them.
         except Exception as error:
             raise CheckpointError(
                 f"the model in {str(path)!r} can't be loaded: "
                 f"{type(error).__name__}: {str(error)[:300]}",
-                fix=_FOLDER_FIX,
+                fix=FOLDER_FIX,
             ) from error
+        except BaseException as error:
+            refuse_panic(error)
+            raise
+
+    @classmethod
+    def _loaded(cls, path: Path) -> Self:
+        # Imported here: it takes seconds, and Policy.of needs none of it.
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # a node loads often, and its log is not a terminal
+        place = path.absolute()
+        config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        check_config(config)
+        check_sizes(path, config)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            place,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        model, loading = loaded
+        tokenizer = AutoTokenizer.from_pretrained(
+            place, local_files_only=True, trust_remote_code=False
+        )
         # transformers fills these by chance, and no two machines would have the same model.
         if absent := sorted(map(str, (*loading["missing_keys"], *loading["mismatched_keys"]))):
             raise CheckpointError(
                 f"the model in {str(path)!r} lacks weights: {', '.join(absent)[:300]}",
                 fix="save all of its weights",
             )
+        for name, weights in model.named_parameters():
+            if not bool(weights.isfinite().all()):
+                raise CheckpointError(f"weight {name} of {str(path)!r} is not finite")
         return cls.of(model, tokenizer)
 
     @classmethod
     def of(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Self:
         """The policy of a model in memory. Raises CheckpointError as `load`."""
         config = model.config
-        _check_attention(config)
+        check_config(config)
+        check_tokenizer(tokenizer)
         if (highest := max(tokenizer.get_vocab().values())) >= config.vocab_size:
             raise CheckpointError(
                 f"the tokenizer has token {highest}, the model a vocabulary of {config.vocab_size}",
@@ -268,53 +300,3 @@ def completion_logprobs(
         for (group, completion), row in part.items():
             found[group][completion] = row
     return found
-
-
-def _check_folder(path: Path) -> None:
-    # transformers would look for an adapter's base by itself, under whatever name it gives.
-    if (path / "adapter_config.json").exists():
-        raise CheckpointError(
-            f"{str(path)!r} holds an adapter, no whole model",
-            fix="load it with its base (marketplace.gym.adapters.load_adapter)",
-        )
-    missing = [name for name in ("config.json", "tokenizer.json") if not (path / name).is_file()]
-    if not any(path.glob("*.safetensors")):
-        missing.append("model.safetensors")
-    if missing:
-        raise CheckpointError(f"{str(path)!r} has no {' and no '.join(missing)}", fix=_FOLDER_FIX)
-    for name in ("config.json", "tokenizer_config.json"):
-        try:
-            record: Any = json.loads((path / name).read_text("utf-8"))
-        except FileNotFoundError:
-            continue
-        except ValueError as error:
-            raise CheckpointError(f"{str(path / name)!r} is not JSON: {error}") from None
-        if not isinstance(record, dict) or "auto_map" in record:
-            raise CheckpointError(
-                f"{str(path / name)!r} asks for code of its own (auto_map) or is no object",
-                fix="use a model that transformers itself knows",
-            )
-
-
-def _check_attention(config: Any) -> None:
-    """Token trees replace the attention mask, so every layer must be plain full attention."""
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    windowed = getattr(config, "sliding_window", None) and getattr(
-        config, "use_sliding_window", True
-    )
-    if kinds or windowed or not getattr(config, "max_position_embeddings", None):
-        raise CheckpointError(
-            f"model type {config.model_type!r} has layers other than full attention "
-            f"({sorted(kinds) or config.to_dict().get('sliding_window')})",
-            fix="use a decoder with full attention and rotary or learned positions, such as Llama",
-        )
-    # A packed tree holds sequences of many lengths, and a cache grows with each token: a rotation
-    # that depends on the longest position seen gives each of them other numbers.
-    rope = getattr(config, "rope_parameters", None) or {}
-    named = {str(one.get("rope_type")) for one in (rope, *rope.values()) if isinstance(one, dict)}
-    if changing := named & {"dynamic", "longrope"}:
-        raise CheckpointError(
-            f"model type {config.model_type!r} has {min(map(str, changing))} rotary positions, "
-            "which depend on the length of the sequence",
-            fix="use a model with fixed rotary positions, such as default, linear, yarn or llama3",
-        )

@@ -40,6 +40,15 @@ class Router:
     centroids: torch.Tensor
     mean: torch.Tensor
 
+    def check(self, base: Policy) -> None:
+        """Raises CheckpointError unless the router was fitted on embeddings like the base's."""
+        width = base.model.get_input_embeddings().embedding_dim
+        if len(self.mean) != width:
+            raise CheckpointError(
+                f"the router compares {len(self.mean)} numbers, and its base embeds in {width}",
+                fix="compose the router again, on its own base",
+            )
+
     def choose(self, base: Policy, prompt: str) -> int:
         """The checkpoint id of the expert to ask."""
         vector = _unit(embedded(base, prompt) - self.mean)
@@ -100,14 +109,15 @@ def read_router(folder: Path) -> Router:
         centroids is None
         or mean is None
         or mean.dim() != 1
+        or {centroids.dtype, mean.dtype} != {torch.float32}
         or tuple(centroids.shape) != (len(config.experts), len(mean))
         or not bool(centroids.isfinite().all() & mean.isfinite().all())
     ):
         raise CheckpointError(
-            f"{str(folder)!r} does not hold {len(config.experts)} finite centroids",
+            f"{str(folder)!r} does not hold {len(config.experts)} finite fp32 centroids",
             fix="compose the router again",
         )
-    return Router(tuple(config.experts), centroids.float(), mean.float())
+    return Router(tuple(config.experts), centroids, mean)
 
 
 def _unit(vector: torch.Tensor) -> torch.Tensor:

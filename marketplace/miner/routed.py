@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class RoutedSampler:
     """A ReplayableSampler over experts. policy_of: the policy of an expert's checkpoint id.
 
-    toploc: add proofs of the activations to the completions.
+    toploc: add proofs of the activations to the completions. Raises CheckpointError for a router
+    that does not fit the base.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class RoutedSampler:
         *,
         toploc: bool = False,
     ) -> None:
+        router.check(base)
         self.model = model
         self._toploc = toploc
         self._router = router

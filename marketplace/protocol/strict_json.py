@@ -22,12 +22,17 @@ def loads(text: str, *, depth: int) -> Any:
     Raises ValueError (json.JSONDecodeError is one), with a message that names the place or the
     key.
     """
+    check_depth(text, depth=depth)
+    return _DECODER.decode(text)
+
+
+def check_depth(text: str, *, depth: int) -> None:
+    """Raises ValueError for JSON that another parser should not be given (see loads)."""
     open_now = 0
     for bracket in _BRACKET.finditer(_STRING.sub("", text)):
         open_now += 1 if bracket[0] in "[{" else -1
         if open_now > depth:
             raise ValueError(f"nests too deeply, over {depth} levels")
-    return _DECODER.decode(text)
 
 
 def _refuse_constant(name: str) -> NoReturn:

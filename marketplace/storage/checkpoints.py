@@ -14,6 +14,7 @@ costs some time, and the whole file is fetched.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -30,10 +31,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from marketplace.protocol.errors import (
     CheckpointError,
     ContentTooLarge,
-    ContentUnavailable,
     InvalidValue,
     StorageError,
 )
+from marketplace.protocol.strict_json import check_depth
 from marketplace.storage import deltas
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore, StrPath, reading, write_verified, writing
@@ -46,6 +47,15 @@ MANIFEST_NAME: Final = "manifest.json"
 
 MAX_MANIFEST_BYTES: Final = 262_144
 MAX_CHECKPOINT_BYTES: Final = 64 << 30
+
+MAX_TEXT_BYTES: Final = 64 << 20
+"""Of a file that is no weights: readers take it into memory whole."""
+
+MAX_JSON_DEPTH: Final = 64
+"""Of a JSON file's arrays and objects inside each other: deeper ones end some parsers' process."""
+
+ABANDONED_SECONDS: Final = 24 * 3600
+"""A fetch whose folder nothing was written to for so long was killed."""
 
 DELTA_WORTH: Final = 0.9
 """A delta that is larger than this share of its file is not published."""
@@ -114,7 +124,8 @@ def put_checkpoint(store: ContentStore, folder: StrPath, *, parent: StrPath | No
     for file in files:
         if not file.is_file() or file.is_symlink():
             raise CheckpointError(f"{str(file)!r} is not a plain file", fix="remove it")
-        _check_name(file.name)
+        _check_file(file.name, file.stat().st_size)
+        _check_json(file)
         entries[file.name] = {"cid": str(store.put_file(file)), "size": file.stat().st_size}
     if parent is None and (known := _own_manifest(path, entries)):
         return store.put(known)
@@ -183,7 +194,7 @@ def _parsed(data: bytes) -> tuple[tuple[CheckpointFile, ...], Cid | None]:
             fix="check the CID that the checkpoint was registered with",
         ) from None
     for file in files:
-        _check_name(file.name)
+        _check_file(file.name, file.size)
     return files, base
 
 
@@ -193,23 +204,26 @@ def fetch_checkpoint(
     folder: StrPath,
     *,
     timeout: float,
+    look: float | None = None,
     bases: StrPath | None = None,
     max_bytes: int = MAX_CHECKPOINT_BYTES,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:
     """The checkpoint of a manifest CID as a local folder, which appears in one step, complete.
 
-    A folder that already holds this checkpoint is left as it is. timeout: seconds for all of
-    it. bases: a directory with fetched checkpoints, each under its CID: what they hold already
-    is not fetched again. max_bytes: of all files together. Raises StorageError (and its kinds)
-    if content is missing, corrupt or too large, CheckpointError if the manifest can't be used.
+    A folder that already holds this checkpoint is left as it is, and no store is asked. timeout:
+    seconds for all of it. look: of these, for the manifest. bases: a directory with fetched
+    checkpoints, each under its CID: what they hold already is not fetched again. max_bytes: of all
+    files together. Raises StorageError (and its kinds) if content is missing, corrupt or too large,
+    CheckpointError if the manifest or a file can't be used.
     """
-    deadline = clock() + timeout
-    data = store.get(cid, timeout=timeout, max_bytes=MAX_MANIFEST_BYTES)
-    files, base = _parsed(data)
     path = Path(folder).absolute()
-    if _holds(path, data):
+    if _is_fetched(path, cid):
         return path
+    deadline = clock() + timeout
+    patience = timeout if look is None else min(look, timeout)
+    data = store.get(cid, timeout=patience, max_bytes=MAX_MANIFEST_BYTES)
+    files, base = _parsed(data)
     total = sum(file.size for file in files)
     if total > max_bytes:
         raise ContentTooLarge(
@@ -218,31 +232,44 @@ def fetch_checkpoint(
         )
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work:
+        _sweep(path, time.time() - ABANDONED_SECONDS)
+    with (
+        writing(path),
+        tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work,
+    ):
         made = Path(work) / "checkpoint"
         made.mkdir()
         near = None if bases is None or base is None else _Near(store, Path(bases) / str(base))
         for file in files:
             left = max(0.0, deadline - clock())
-            if near is not None and near.has_made(file, made / file.name, left):
-                continue
-            left = max(0.0, deadline - clock())
-            store.get_file(file.cid, made / file.name, timeout=left, max_bytes=file.size)
-            found = (made / file.name).stat().st_size
-            if found != file.size:
-                raise CheckpointError(
-                    f"{file.name} of checkpoint {cid} has {found} bytes, not {file.size}"
-                )
-        (made / MANIFEST_NAME).write_bytes(data)
-        with writing(path):
-            try:
-                made.rename(path)
-            except OSError:
-                # Another process was faster, or something else has the name.
-                if not _holds(path, data):
-                    raise
-                shutil.rmtree(made)
+            if near is None or not near.has_made(file, made / file.name, left):
+                left = max(0.0, deadline - clock())
+                store.get_file(file.cid, made / file.name, timeout=left, max_bytes=file.size)
+                found = (made / file.name).stat().st_size
+                if found != file.size:
+                    raise CheckpointError(
+                        f"{file.name} of checkpoint {cid} has {found} bytes, not {file.size}"
+                    )
+            _check_json(made / file.name)
+        # On disk before the folder has its name: after a power cut it is whole or not there.
+        write_verified(cid, [data], made / MANIFEST_NAME, source="the manifest")
+        try:
+            made.rename(path)
+        except OSError:
+            # Another process was faster, or something else has the name.
+            if not _is_fetched(path, cid):
+                raise
+            shutil.rmtree(made)
     return path
+
+
+def _sweep(path: Path, before: float) -> None:
+    """Remove what fetches of this checkpoint left that were killed before that time."""
+    for left in path.parent.glob(f".{path.name}-*"):
+        files = [left, *left.rglob("*")]
+        with contextlib.suppress(OSError):  # another process sweeps it too
+            if all(one.lstat().st_mtime < before for one in files):
+                shutil.rmtree(left)
 
 
 class _Near:
@@ -274,8 +301,8 @@ class _Near:
                 raise CheckpointError(f"the delta of {file.name} is no smaller than the file")
             self._rebuild(source, file, delta, path, timeout * DELTA_PATIENCE)
         except (StorageError, CheckpointError) as error:
-            # One that nobody has was waited for; the next would cost as much again.
-            self._waits = not isinstance(error, ContentUnavailable)
+            # It cost its share of the time, and the next would cost as much again.
+            self._waits = False
             log.warning("delta_unusable file=%s reason=%s", file.name, error)
             return False
         log.info("delta_applied file=%s bytes=%d of=%d", file.name, delta.size, file.size)
@@ -309,14 +336,29 @@ def fetch_checkpoint_file(
     return None
 
 
-def _holds(path: Path, manifest: bytes) -> bool:
+def _is_fetched(path: Path, cid: Cid) -> bool:
     try:
-        return (path / MANIFEST_NAME).read_bytes() == manifest
+        return cid_of_bytes((path / MANIFEST_NAME).read_bytes()) == cid
     except OSError:
         return False
 
 
-def _check_name(name: str) -> None:
+def _check_json(path: Path) -> None:
+    if path.suffix != ".json":
+        return
+    try:
+        with reading(path):
+            check_depth(path.read_bytes().decode("utf-8"), depth=MAX_JSON_DEPTH)
+    except ValueError as error:
+        raise CheckpointError(f"{path.name} is no JSON that can be read: {error}") from None
+
+
+def _check_file(name: str, size: int) -> None:
+    if size > MAX_TEXT_BYTES and not name.endswith(".safetensors"):
+        raise CheckpointError(
+            f"{name!r:.140} has {size:,} bytes, and {MAX_TEXT_BYTES:,} are the most beside weights",
+            fix="keep in a checkpoint what a model needs",
+        )
     if not _NAME.fullmatch(name) or not name.endswith(_SUFFIXES) or name == MANIFEST_NAME:
         raise CheckpointError(
             f"{name!r:.140} is no name of a checkpoint file",

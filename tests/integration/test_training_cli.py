@@ -88,6 +88,14 @@ def test_train_evaluate_export(cli, market, tmp_path):
     assert f"- bounties: {bounty}" in card
     assert environment in card
     assert "Measured by whoever exported" in card
+    # Nobody else's batches make a card, whatever a record says.
+    record = next(Path("tracemarket-home", "checkpoints").glob("*/training.json"))
+    true = record.read_text()
+    record.write_text(true.replace('"units": ', '"units": 1'))
+    refused = cli("model", "export", 2, "lie", code=5)
+    assert "the batches of checkpoint 2 lead to root" in refused.err
+    assert not Path("lie").exists()
+    record.write_text(true)
     refused = cli("model", "export", 2, "adapter", "--to", "peft", code=2)
     assert "not an adapter" in refused.err
     assert not Path("adapter").exists()

@@ -189,6 +189,11 @@ def test_an_adapter_is_no_whole_model(saved, base, tmp_path):
         ({"modules_to_save": ["lm_head"]}, "sets modules_to_save"),
         ({"rank_pattern": {"q_proj": 9}}, "sets rank_pattern"),
         ({"layer_replication": [[0, 9]]}, "sets layer_replication"),
+        ({"init_lora_weights": "pissa"}, "sets init_lora_weights to 'pissa'"),
+        ({"init_lora_weights": "pissa_niter_4"}, "which changes the base"),
+        ({"init_lora_weights": {"a": 1}}, "which changes the base"),
+        ({"revision": [[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]}, "nests too deeply"),
+        ({"revision": "x" * 70_000}, "has 70,[0-9]+ bytes"),
     ],
 )
 def test_configurations_that_are_refused_by_name(base, saved, change, named):

@@ -189,3 +189,17 @@ def test_manifests_with_a_broken_delta(store, pair, delta):
     record = json.loads(store.get(child, timeout=0)) | {"delta": delta}
     with pytest.raises(CheckpointError, match="not a checkpoint manifest"):
         read_manifest(json.dumps(record).encode())
+
+
+def test_the_first_bad_delta_is_the_last_that_is_tried(store, pair, tmp_path, caplog):
+    parent, child, _ = pair
+    manifest = json.loads(store.get(child, timeout=0))
+    bad = {"cid": str(store.put(b"no delta")), "size": 8}
+    record = json.loads((tmp_path / "node").joinpath(str(parent), "manifest.json").read_bytes())
+    changed = [name for name in record["files"] if name != WEIGHTS]
+    for name in changed:
+        manifest["files"][name] = {"cid": str(store.put(b'{"of":"the child"}')), "size": 18}
+    manifest["delta"]["files"] = {name: bad for name in (*changed, WEIGHTS)}
+    cid = store.put(json.dumps(manifest).encode())
+    _fetch(store, cid, tmp_path)
+    assert caplog.text.count("delta_unusable") == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -16,7 +17,7 @@ from expert_work import BASE, RULES, prompts, score
 
 from marketplace.gym.adapters import load_adapter, read_shape
 from marketplace.gym.policy import Policy
-from marketplace.gym.routing import fit_router, read_router
+from marketplace.gym.routing import Router, fit_router, read_router
 from marketplace.gym.spec import SamplingSpec
 from marketplace.miner.routed import RoutedSampler
 from marketplace.miner.sampler import TransformersSampler
@@ -229,6 +230,10 @@ def test_experts_that_do_not_fit_are_named(world, tmp_path):
     refused(ConfigError, "two or more", [first])
     refused(ConfigError, "two or more", [first, first])
     refused(ConfigError, "1 weights for 2", experts, weights=(1.0,))
+    refused(ConfigError, "make 260", [first, huge], method="ties")
+    down = ComposeSettings(method="ties", rank=8)
+    lowered = merge_experts(base, [first, huge], down, tmp_path / "lowered", dataset={})
+    assert read_shape(lowered).rank == 8
     with pytest.raises(InvalidValue, match="a router needs"):
         fit_router(Policy.load(base.folder), {1: ["a"], 2: []})
 
@@ -246,3 +251,48 @@ def test_routers_that_are_none(world, tmp_path, text):
         read_router(folder)
     with pytest.raises(CheckpointError, match="exists already"):
         route_experts(base, experts, asked, folder, dataset={})
+
+
+@pytest.mark.parametrize(
+    ("method", "idle"),
+    [
+        ("linear", {"rank": 4}),
+        ("linear", {"seed": 1}),
+        ("mixture", {"density": 0.2}),
+        ("ties", {"seed": 1}),
+        ("route", {"weights": (1.0, 1.0)}),
+    ],
+)
+def test_settings_that_a_method_would_ignore(method, idle):
+    with pytest.raises(ValueError, match=f"{method} has no use for {next(iter(idle))}"):
+        ComposeSettings(method=method, **idle)
+
+
+@pytest.mark.parametrize("method", ["ties", "dare"])
+def test_a_rank_over_a_layers_sides_can_still_be_loaded(world, tmp_path, method):
+    base, _ = world  # key layers have 16 outputs, so an SVD finds 16 directions and no more
+    folder = _merge(world, tmp_path / "wide", method, rank=30, density=1.0)
+    assert read_shape(folder).rank == 30
+    narrow = _merge(world, tmp_path / "narrow", method, rank=16, density=1.0)
+    layer = "model.layers.0.self_attn.k_proj"
+    wide, same = (_update(one, base.folder, layer) for one in (folder, narrow))
+    assert torch.allclose(wide, same, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "complex64", "int8"])
+def test_routers_of_other_numbers(tmp_path, kind):
+    """Some of which torch can't even ask whether they are finite."""
+    tensors = {"centroids": torch.zeros(2, 32), "mean": torch.zeros(32)}
+    save_file(
+        {name: one.to(getattr(torch, kind)) for name, one in tensors.items()},
+        tmp_path / "router.safetensors",
+    )
+    (tmp_path / "router.json").write_text('{"v":1,"experts":[2,3]}')
+    with pytest.raises(CheckpointError, match="finite fp32 centroids"):
+        read_router(tmp_path)
+
+
+def test_a_router_for_another_base(policy):
+    router = Router((2, 3), torch.zeros(2, 7), torch.zeros(7))
+    with pytest.raises(CheckpointError, match="compares 7 numbers, and its base embeds in 32"):
+        RoutedSampler(router, policy, {}.__getitem__, "routed")

@@ -58,6 +58,35 @@ def test_logits_after_a_round_trip(word_policy, tmp_path, kind, most):
     assert [one.name for one in tmp_path.iterdir()] == ["model.gguf"]
 
 
+def test_a_head_of_its_own_counts_whatever_the_config_says(word_policy, tmp_path):
+    word_policy.model.config.tie_word_embeddings = True  # as in a file that holds both
+    write_gguf(word_policy, tmp_path / "model.gguf", kind="f32", name="tiny")
+    assert largest_difference(word_policy, tmp_path / "model.gguf", TEXT) < 1e-4
+
+
+def test_heads_that_are_wider_than_their_share(word_policy, tmp_path):
+    import gguf
+    from transformers import LlamaForCausalLM
+
+    config = word_policy.model.config
+    config.head_dim = 32  # of 64 and 4 heads
+    wide = Policy.of(LlamaForCausalLM(config), word_policy.tokenizer)
+    write_gguf(wide, tmp_path / "model.gguf", kind="f32", name="tiny")
+    assert largest_difference(wide, tmp_path / "model.gguf", TEXT) < 1e-4
+    fields = gguf.GGUFReader(tmp_path / "model.gguf").fields
+    for name in ("key_length", "value_length"):
+        assert fields[f"llama.attention.{name}"].contents() == 32
+
+
+def test_rows_that_q8_0_does_not_divide(word_policy, tmp_path):
+    from transformers import LlamaForCausalLM
+
+    word_policy.model.config.intermediate_size = 100
+    odd = Policy.of(LlamaForCausalLM(word_policy.model.config), word_policy.tokenizer)
+    with pytest.raises(CheckpointError, match=r"down_proj\.weight can't be stored as q8_0"):
+        write_gguf(odd, tmp_path / "model.gguf", kind="q8_0", name="tiny")
+
+
 def test_another_models_file_is_told_apart(word_policy, tmp_path):
     write_gguf(word_policy, tmp_path / "model.gguf", kind="f32", name="tiny")
     with torch.no_grad():

@@ -219,6 +219,11 @@ def test_model_card():
     assert "| 1 | 0.614 ± 0.091 | 0.614 ± 0.091 |" in card
     assert "- left out, fault: 2" in card
     assert "## Licence" in card
+    # A trainer's own words stay one line of text.
+    sneaky = {**record, "settings": {"a": "b |\n\n## Licence\n\nMIT <script>"}}
+    card = model_card(origin, sneaky, found, measured=False)
+    assert "| a | b \\| \\#\\# Licence MIT \\<script\\> |" in card
+    assert card.count("\n## Licence\n") == 1
     base = model_card(
         Origin(1, "0xm", [Ancestor(1, "b", "0xt", None)], [], {}), None, {}, measured=True
     )
