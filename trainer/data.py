@@ -42,6 +42,7 @@ OTHER_TEMPERATURE: Final = "sampled at another temperature"
 OTHER_VOCABULARY: Final = "tokens outside the vocabulary"
 NO_PROMPT: Final = "prompt without a token"
 NOT_ITS_TEXT: Final = "tokens do not give the text"
+NOT_ITS_END: Final = "tokens go on after the end or break off before it"
 OVER_CONTEXT: Final = "longer than the context"
 SINGLE: Final = "alone in its group"
 ALL_ALIKE: Final = "same score throughout its group"
@@ -62,6 +63,8 @@ class TokenCodec(Protocol):
     def encode_completion(self, text: str, stop: Sequence[str]) -> tuple[int, ...]: ...
 
     def completion(self, tokens: Sequence[int], stop: Sequence[str]) -> str: ...
+
+    def finish(self, tokens: Sequence[int], stop: Sequence[str], max_tokens: int) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +185,14 @@ class GroupRules:
 
     checkpoint: the one to be trained. ages: earlier checkpoints of its lineage and how many
     before it each is; traces of tiers A and B must name it or one of them, at most max_staleness
-    back. stop, temperature: the environment's; None: any. context: most tokens of prompt and
-    completion together. solved: whether groups in which all have the full score are of use.
+    back. stop, max_tokens, temperature (None: any): the environment's. context: most tokens of
+    prompt and completion together. solved: whether groups in which all have the full score are of
+    use.
     """
 
     checkpoint: int
     stop: tuple[str, ...]
+    max_tokens: int
     context: int
     temperature: float | None = None
     ages: Mapping[int, int] = field(default_factory=dict)
@@ -314,6 +319,10 @@ def _objection(
         return OTHER_VOCABULARY
     if codec.completion(trace.tokens, rules.stop) != trace.completion:
         return NOT_ITS_TEXT
+    # The text says nothing of what stands behind its end, and verifiers look at the tokens of a
+    # few groups only. Tokens are what a batch's weight, and so its royalties, are counted in.
+    if codec.finish(trace.tokens, rules.stop, rules.max_tokens) != trace.finish:
+        return NOT_ITS_END
     return None
 
 

@@ -94,6 +94,7 @@ def train_on_batches(
     rules = GroupRules(
         checkpoint=parent,
         stop=spec.sampling.stop,
+        max_tokens=spec.sampling.max_tokens,
         context=policy.context,
         temperature=spec.sampling.temperature,
         ages=ages if ages and behaviour_of else {},

@@ -18,7 +18,7 @@ from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier, Trace, encode_line
 from marketplace.protocol.verdict import Reason, Verdict, batch_verdicts
 from trainer.config import TrainSettings
-from trainer.data import OTHER_CHECKPOINT, TOO_STALE, open_attested
+from trainer.data import NOT_ITS_END, OTHER_CHECKPOINT, SINGLE, TOO_STALE, open_attested
 from trainer.lineage import lineage_ages
 from trainer.turn import train_on_batches
 
@@ -39,11 +39,12 @@ TERMS = BatchTerms(
 )
 
 
-def _batch(policy, checkpoint, terms=TERMS):
-    """One group of two traces that the policy scores itself."""
+def _batch(policy, checkpoint, terms=TERMS, first="2\n"):
+    """One group of two traces that the policy scores itself. first: all that the first one's
+    tokens say."""
     prompt = policy.codec.encode("1 + 1 = ")
     texts = ("2", "3")
-    tokens = [policy.codec.encode(text + "\n") for text in texts]
+    tokens = [policy.codec.encode(text) for text in (first, "3\n")]
     (rows,) = completion_logprobs(policy, [TokenGroup(prompt, tuple(tokens))], 1.0)
     lines = [
         encode_line(
@@ -101,6 +102,15 @@ def test_traces_of_the_parent_and_of_an_earlier_checkpoint(make_policy, tmp_path
         behaviour_of={7: older}.get,
     )
     assert bounded.dataset.skipped == {TOO_STALE: 2}
+
+
+@pytest.mark.parametrize("first", ["2\n9 9", "2"])
+def test_tokens_behind_the_end_or_short_of_it_earn_no_weight(policy, tmp_path, first):
+    """Both give the text "2", with true log-probabilities: only the end tells."""
+    batches = [_batch(policy, 9), _batch(policy, 9, replace(TERMS, batch=6), first)]
+    made = train_on_batches(policy, 9, batches, SPEC, SETTINGS, tmp_path / "x")
+    assert made.dataset.skipped == {NOT_ITS_END: 1, SINGLE: 1}
+    assert made.weights == (1_000_000, 0)
 
 
 def test_a_batch_of_another_environment_is_refused(policy, tmp_path):

@@ -28,7 +28,7 @@ TERMS = BatchTerms(
     tier=Tier.B,
     pay_rule=PayRule.INFORMATIVE,
 )
-RULES = GroupRules(checkpoint=3, stop=("\n",), context=50)
+RULES = GroupRules(checkpoint=3, stop=("\n",), max_tokens=9, context=50)
 
 
 class Codec:
@@ -44,6 +44,12 @@ class Codec:
 
     def completion(self, tokens, stop):
         return "".join(map(chr, tokens)).partition(stop[0])[0]
+
+    def finish(self, tokens, stop, max_tokens):
+        text = "".join(map(chr, tokens))
+        if stop[0] in text[:-1] or len(text) > max_tokens:
+            return None
+        return "stop" if text.endswith(stop[0]) else "length" if len(text) == max_tokens else None
 
 
 def _trace(task=40, sample=0, text="12", **change):
@@ -63,6 +69,11 @@ def _trace(task=40, sample=0, text="12", **change):
         claimed_score=None,
     )
     return replace(trace, **change)
+
+
+def _ended(tokens, **change):
+    """A trace whose tokens give its text, but do not end where sampling ends."""
+    return _trace(sample=3, tokens=tuple(tokens), logprobs=(-0.1,) * len(tokens), **change)
 
 
 def _batch(traces, judged, terms=TERMS):
@@ -128,6 +139,12 @@ def test_duplicates_keep_their_score():
         (_trace(sample=3, checkpoint=2), BAD, data.OTHER_CHECKPOINT),
         (_trace(sample=3, completion="13"), BAD, data.NOT_ITS_TEXT),
         (_trace(sample=3, tokens=(49, 50, 1000)), BAD, data.OTHER_VOCABULARY),
+        (_ended(b"12\nand on"), BAD, data.NOT_ITS_END),
+        (_ended(b"12\n\n"), BAD, data.NOT_ITS_END),
+        (_ended(b"12"), BAD, data.NOT_ITS_END),
+        (_ended(b"12", finish="length"), BAD, data.NOT_ITS_END),
+        (_ended(b"12\n", finish="length"), BAD, data.NOT_ITS_END),
+        (_ended(b"1234567890", completion="1234567890", finish="length"), BAD, data.NOT_ITS_END),
         (_trace(sample=3, text="9" * 60), BAD, data.OVER_CONTEXT),
     ],
 )
