@@ -33,6 +33,8 @@ FAULT: Final = "fault"
 CHECKER: Final = "checker error"
 TOO_LONG: Final = "too long"
 UNREADABLE: Final = "unreadable line"
+MISPLACED: Final = "not the task and sample of its place"
+OTHER_PROMPT: Final = "another prompt than its group's first"
 NEGATIVE_OPAQUE: Final = "tier C without a full score"
 REPEATED_OPAQUE: Final = "tier C, same text twice in a group"
 NO_LOGPROBS: Final = "no log-probabilities"
@@ -225,7 +227,8 @@ def build_groups(batches: Iterable[AttestedBatch], codec: TokenCodec, rules: Gro
         traces += len(batch.lines)
         judged = list(zip(batch.lines, batch.verdicts, strict=True))
         for start in range(0, len(judged), terms.group_size):
-            members = list(_admitted(judged[start : start + terms.group_size], skipped))
+            task = terms.first_task + start // terms.group_size
+            members = list(_admitted(judged[start : start + terms.group_size], task, skipped))
             scores += [one.score for one in members]
             lengths += [len(one.trace.tokens) for one in members if one.trace.tokens]
             if members and (group := build(terms, members, codec, rules, skipped)):
@@ -241,9 +244,16 @@ class _Member:
     copy: bool
 
 
-def _admitted(judged: Sequence[tuple[bytes, Verdict]], skipped: Counter[str]) -> Iterator[_Member]:
-    """The traces of a group that a score was given to, with that score in [0, 1]."""
-    for line, verdict in judged:
+def _admitted(
+    judged: Sequence[tuple[bytes, Verdict]], task: int, skipped: Counter[str]
+) -> Iterator[_Member]:
+    """The traces of a task's group that a score was given to, with that score in [0, 1].
+
+    A trace's own word for its task and sample is held to its place: both pick the noise that tier
+    A is replayed with, and whoever may choose them replays the best of any number of samples.
+    """
+    prompt: str | None = None
+    for sample, (line, verdict) in enumerate(judged):
         if verdict.reason in FAULTS:
             skipped[FAULT] += 1
         elif verdict.reason in CHECKER_STATES:
@@ -253,9 +263,17 @@ def _admitted(judged: Sequence[tuple[bytes, Verdict]], skipped: Counter[str]) ->
         else:
             copy = verdict.reason is Reason.DUPLICATE
             try:
-                yield _Member(decode_line(line), verdict.score_ppm / PPM, copy)
+                trace = decode_line(line)
             except MalformedTrace:  # a committee attested what it can't have read
                 skipped[UNREADABLE] += 1
+                continue
+            if (trace.task, trace.sample) != (task, sample):
+                skipped[MISPLACED] += 1
+            elif prompt is not None and trace.prompt != prompt:
+                skipped[OTHER_PROMPT] += 1
+            else:
+                prompt = trace.prompt
+                yield _Member(trace, verdict.score_ppm / PPM, copy)
 
 
 def _scorable_group(

@@ -71,6 +71,13 @@ def _trace(task=40, sample=0, text="12", **change):
     return replace(trace, **change)
 
 
+def _claiming(logprob):
+    """A line that is whole but for its first log-probability."""
+    line = encode_line(_trace(sample=3))
+    assert line.count(b"-0.3") == 1  # of (-0.3, -0.4, -0.5)
+    return line.replace(b"-0.3", logprob)
+
+
 def _ended(tokens, **change):
     """A trace whose tokens give its text, but do not end where sampling ends."""
     return _trace(sample=3, tokens=tuple(tokens), logprobs=(-0.1,) * len(tokens), **change)
@@ -131,9 +138,15 @@ def test_duplicates_keep_their_score():
         (_trace(sample=3), (0, Reason.CHECKER_TIMEOUT), data.CHECKER),
         (_trace(sample=3), (0, Reason.TOO_LONG), data.TOO_LONG),
         (b"attested all the same", BAD, data.UNREADABLE),
-        (b'{"v":1,"logprobs":[NaN]}', BAD, data.UNREADABLE),
-        (encode_line(_trace(sample=3)).replace(b"-0.3", b"+0.3"), BAD, data.UNREADABLE),
-        (encode_line(_trace(sample=3)).replace(b"-0.3", b"0.3"), BAD, data.UNREADABLE),
+        (_claiming(b"NaN"), BAD, data.UNREADABLE),
+        (_claiming(b"-Infinity"), BAD, data.UNREADABLE),
+        (_claiming(b"-1e999"), BAD, data.UNREADABLE),
+        (_claiming(b"null"), BAD, data.UNREADABLE),
+        (_claiming(b"0.3"), BAD, data.UNREADABLE),
+        (_trace(sample=2), BAD, data.MISPLACED),
+        (_trace(sample=4_000_000_000), BAD, data.MISPLACED),
+        (_trace(task=41, sample=3, prompt="40="), BAD, data.MISPLACED),
+        (_trace(sample=3, prompt="41="), BAD, data.OTHER_PROMPT),
         (_trace(sample=3, logprobs=None), BAD, data.NO_LOGPROBS),
         (_trace(sample=3, tokens=None, logprobs=None), BAD, data.NO_LOGPROBS),
         (_trace(sample=3, checkpoint=2), BAD, data.OTHER_CHECKPOINT),
