@@ -155,14 +155,14 @@ def root_of(chain_id: int, market: Address, entries: Sequence[BatchEntry]) -> by
     for before, after in pairwise(entries):
         if after.batch <= before.batch:
             raise ProofFailed(f"batch {after.batch} follows batch {before.batch} in the dataset")
-    total = sum(entry.weight_ppm for entry in entries)
-    if total not in (0, PPM):
+    if not entries:
+        return ZERO32
+    # Nor 0: royalties follow the weights, and where nobody has any the trainer has all.
+    if (total := sum(entry.weight_ppm for entry in entries)) != PPM:
         last = entries[-1].batch
         raise ProofFailed(
             f"the weights of batches {entries[0].batch} to {last} add up to {total} ppm, not {PPM}"
         )
-    if not entries:
-        return ZERO32
     return dataset_root(chain_id, market, [entry.leaf for entry in entries])
 
 

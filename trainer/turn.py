@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def train_on_batches(
     whole weights. state: see train_turn. shaping: of the scores that the loss sees; nothing else
     sees them. apart: trains in processes of its own (which keep their own state).
     Traces follow the environment's sampling rules, whichever checkpoint sampled them. Raises
-    ConfigError where nothing in the batches can be trained on, CheckpointError.
+    ConfigError where nothing in the batches can be trained on, before or after verification (a
+    child without a contributor would be the parent once more), CheckpointError.
     """
     if not batches:
         raise ConfigError(
@@ -85,6 +87,12 @@ def train_on_batches(
     foreign = [
         b.terms.batch for b in ordered if b.terms.environment != ordered[0].terms.environment
     ]
+    if repeated := [
+        one.terms.batch for one, after in pairwise(ordered) if one.terms.batch == after.terms.batch
+    ]:
+        raise ConfigError(
+            f"batch {repeated[0]} is given twice", fix="give each batch once: twice weighs double"
+        )
     if foreign:
         raise ConfigError(
             f"batch {foreign[0]} was attested for another environment than "
@@ -119,6 +127,12 @@ def train_on_batches(
         on_step=on_step,
         state=state,
     )
+    if not metrics.tokens:
+        raise ConfigError(
+            f"none of {dataset.traces} attested traces can be trained on: {dataset.skipped}, and "
+            f"what was verified {metrics.dropped}",
+            fix="wait for more settled batches of the parent checkpoint",
+        )
     entries = _entries(ordered, metrics)
     first = ordered[0].terms
     root = root_of(first.chain_id, first.market, entries)
@@ -163,11 +177,16 @@ def publish(
     since. stored: the folder's CID where it is in the store already. pass_on_ppm: what the parent
     gets of the royalties; nothing where there is no parent. Content first: whoever sees the
     registration can fetch it. Raises CheckpointError where the folder's record does not lead to
-    `root`.
+    `root`, or names another parent.
     """
     contributions = []
     if root != ZERO32:
         record = parse_training((folder / TRAINING_NAME).read_bytes(), str(folder))
+        if (record.parent or 0) != parent:
+            raise CheckpointError(
+                f"{TRAINING_NAME} in {folder} names parent {record.parent}, not {parent}",
+                fix="register it as the child of what it was trained from",
+            )
         entries, deployment = record.dataset.batches, client.deployment
         if root_of(deployment.chain_id, deployment.address("market"), entries) != root:
             raise CheckpointError(

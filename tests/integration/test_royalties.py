@@ -306,6 +306,8 @@ def test_lies_about_a_dataset_are_refused(refinery, market, accounts, owner):
     refused(light, f"batch {second} has the weight -1 ppm")
     short = [true[0], true[1].model_copy(update={"weight_ppm": 499_999})]
     refused(short, "add up to 999999 ppm")
+    unweighed = [one.model_copy(update={"weight_ppm": 0}) for one in true]
+    refused(unweighed, "add up to 0 ppm")  # else the trainer would hold all shares
     refused(true[::-1], f"batch {first} follows batch {second}")
     refused([true[0], true[0]], f"batch {first} follows batch {first}")
     refused(true, "lead to the dataset root", root=b"\x05" * 32)
@@ -350,6 +352,11 @@ def test_records_that_are_none(refinery, market, accounts, owner):
     with pytest.raises(CheckpointError, match="does not lead to the dataset root 0x0505"):
         publish(
             market.client(accounts.trainer), refinery.store, folder, parent=base, root=b"\x05" * 32
+        )
+    # Nobody could verify a child whose record names another parent.
+    with pytest.raises(CheckpointError, match=f"names parent {base}, not 0"):
+        publish(
+            market.client(accounts.trainer), refinery.store, folder, parent=0, root=b"\x05" * 32
         )
 
 

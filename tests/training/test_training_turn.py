@@ -18,7 +18,14 @@ from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier, Trace, encode_line
 from marketplace.protocol.verdict import Reason, Verdict, batch_verdicts
 from trainer.config import TrainSettings
-from trainer.data import NOT_ITS_END, OTHER_CHECKPOINT, SINGLE, TOO_STALE, open_attested
+from trainer.data import (
+    NOT_ITS_END,
+    OFF_POLICY,
+    OTHER_CHECKPOINT,
+    SINGLE,
+    TOO_STALE,
+    open_attested,
+)
 from trainer.lineage import lineage_ages
 from trainer.turn import train_on_batches
 
@@ -125,6 +132,23 @@ def test_nothing_to_train_on_is_said_with_reasons(policy, tmp_path):
         train_on_batches(policy, 3, [_batch(policy, 9)], SPEC, SETTINGS, tmp_path / "x")
     with pytest.raises(ConfigError, match="no settled batches"):
         train_on_batches(policy, 3, [], SPEC, SETTINGS, tmp_path / "x")
+
+
+def test_a_turn_that_verification_leaves_nothing_of_makes_no_checkpoint(make_policy, tmp_path):
+    lies = _batch(make_policy(1), 9)  # another model's log-probabilities
+    with pytest.raises(ConfigError, match=f"none of 2 .*{OFF_POLICY}"):
+        train_on_batches(make_policy(0), 9, [lies], SPEC, SETTINGS, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_batch_that_is_given_twice_is_refused_before_training(policy, tmp_path):
+    twice = [_batch(policy, 9)] * 2
+    with pytest.raises(ConfigError, match="batch 5 is given twice"):
+        train_on_batches(policy, 9, twice, SPEC, SETTINGS, tmp_path / "x", on_step=_never)
+
+
+def _never(*_):
+    raise AssertionError("it was trained on")
 
 
 def test_ages_come_from_the_chain():
