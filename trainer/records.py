@@ -72,11 +72,11 @@ class TrainingFile(_Lenient):
 class Claim(_Lenient):
     """What a trainer says that its checkpoint can do in one environment."""
 
-    environment_name: str
-    tasks: int
-    samples: int
+    environment_name: Annotated[str, Field(max_length=64)]
+    tasks: _Uint32
+    samples: _Uint32
     pass_at_1: Annotated[float, Field(ge=0, le=1)]
-    standard_error: Annotated[float, Field(ge=0)]
+    standard_error: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class EvaluationFile(_Lenient):

@@ -18,6 +18,7 @@ from marketplace.chain.client import Payment
 from marketplace.chain.deployment import save_deployment
 from marketplace.chain.errors import ContractError
 from marketplace.chain.keystore import create_keystore
+from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import CheckpointShares
 from marketplace.cli.main import main
 from marketplace.protocol.errors import (
@@ -332,6 +333,23 @@ def test_lies_about_a_dataset_are_refused(refinery, market, accounts, owner):
     settled = settled_blocks(market.reader)
     with pytest.raises(ProofFailed, match=f"before batch {pending} was settled in block"):
         verify_step(market.reader, refinery.store, step, settled, timeout=0)
+
+
+def test_a_record_that_repeats_a_batch_costs_one_read(
+    refinery, market, accounts, owner, monkeypatch
+):
+    """64 MiB of it would be half a million reads."""
+    base = refinery.base(owner)
+    (entry,) = refinery.entries([refinery.batch(accounts.miner, 6)], [1])
+    record = refinery.record(base, [entry] * 300)
+    bad = registered(refinery, accounts, base, record, root=b"\x05" * 32)
+    settled = settled_blocks(market.reader)
+    read, batch_of = [], MarketReader.batch
+    monkeypatch.setattr(MarketReader, "batch", lambda self, n: read.append(n) or batch_of(self, n))
+    step = read_step(market.reader, refinery.store, bad, timeout=0)
+    with pytest.raises(ProofFailed, match=f"batch {entry.batch} follows batch {entry.batch}"):
+        verify_step(market.reader, refinery.store, step, settled, timeout=0)
+    assert read == [entry.batch]
 
 
 def test_records_that_are_none(refinery, market, accounts, owner):
