@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from marketplace.chain.client import MarketClient
-from marketplace.chain.records import CheckpointShares
+from marketplace.chain.records import BatchPhase, CheckpointShares
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol.errors import CheckpointError, ConfigError
@@ -177,7 +177,7 @@ def publish(
     since. stored: the folder's CID where it is in the store already. pass_on_ppm: what the parent
     gets of the royalties; nothing where there is no parent. Content first: whoever sees the
     registration can fetch it. Raises CheckpointError where the folder's record does not lead to
-    `root`, or names another parent.
+    `root`, names another parent, or batches that are not settled as it says.
     """
     contributions = []
     if root != ZERO32:
@@ -193,7 +193,21 @@ def publish(
                 f"{TRAINING_NAME} in {folder} does not lead to the dataset root 0x{root.hex()}",
                 fix="register the folder that was trained, on the market it was trained for",
             )
-        contributions = contributions_of(client, entries)
+        attested = [client.batch(entry.batch) for entry in entries]
+        for entry, batch in zip(entries, attested, strict=True):
+            final = batch.attestation
+            if (
+                batch.phase is not BatchPhase.SETTLED
+                or final is None
+                or ((final.root, final.units) != (entry.leaf[1], entry.units))
+            ):
+                raise CheckpointError(
+                    f"batch {entry.batch} is not settled with the verdicts that {TRAINING_NAME} in "
+                    f"{folder} names ({entry.verdict_root}, {entry.units} units); a reorg of the "
+                    "chain may have taken them back",
+                    fix="train again on what is settled now: nobody could verify this checkpoint",
+                )
+        contributions = contributions_of(client, entries, attested)
     shares = derive_shares(client.address, contributions, split)
     listed = store.put(encode_shares(shares))
     cid = stored or put_checkpoint(store, folder, parent=parent_folder)

@@ -4,6 +4,7 @@ unit, and a record that says another thing than the chain is refused."""
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -376,6 +377,23 @@ def test_records_that_are_none(refinery, market, accounts, owner):
         publish(
             market.client(accounts.trainer), refinery.store, folder, parent=0, root=b"\x05" * 32
         )
+
+
+def test_what_the_chain_took_back_is_not_registered(refinery, market, accounts, owner):
+    """A reorg after the turn began, say: paying for a child that nobody can verify helps nobody."""
+    base = refinery.base(owner)
+    first = refinery.batch(accounts.miner, 6)
+    pending = refinery.batch(accounts.other_miner, 2, settle=False)
+    (entry,) = refinery.entries([first], [1])
+    other = entry.model_copy(update={"verdict_root": "0x" + "77" * 32})
+    fewer = entry.model_copy(update={"units": 5})
+    known = market.reader.checkpoint_count()
+    for wrong in (other, fewer, *refinery.entries([pending], [1])):
+        with pytest.raises(CheckpointError, match=f"batch {wrong.batch} is not settled with"):
+            refinery.child(accounts.trainer, base, [wrong])
+        shutil.rmtree(refinery.folder / f"child-{known + 1}")
+    assert market.reader.checkpoint_count() == known
+    refinery.child(accounts.trainer, base, [entry])
 
 
 @pytest.fixture
