@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,6 +51,13 @@ class Trained:
     dataset_root: bytes
     dataset: Dataset
     metrics: TurnMetrics
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Traces that were not trained on, by reason. Building groups and verifying them may count
+        the same reason, each for other traces."""
+        counted = Counter(self.dataset.skipped) + Counter(self.metrics.dropped)
+        return dict(sorted(counted.items()))
 
 
 def train_on_batches(

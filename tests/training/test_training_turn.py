@@ -46,9 +46,9 @@ TERMS = BatchTerms(
 )
 
 
-def _batch(policy, checkpoint, terms=TERMS, first="2\n"):
+def _batch(policy, checkpoint, terms=TERMS, first="2\n", lie=0.0):
     """One group of two traces that the policy scores itself. first: all that the first one's
-    tokens say."""
+    tokens say. lie: nats off in its log-probabilities."""
     prompt = policy.codec.encode("1 + 1 = ")
     texts = ("2", "3")
     tokens = [policy.codec.encode(text) for text in (first, "3\n")]
@@ -61,7 +61,7 @@ def _batch(policy, checkpoint, terms=TERMS, first="2\n"):
                 prompt="1 + 1 = ",
                 completion=text,
                 tokens=ids,
-                logprobs=row,
+                logprobs=row if place else tuple(one - lie for one in row),
                 finish="stop",
                 checkpoint=checkpoint,
                 model="tiny",
@@ -132,6 +132,19 @@ def test_nothing_to_train_on_is_said_with_reasons(policy, tmp_path):
         train_on_batches(policy, 3, [_batch(policy, 9)], SPEC, SETTINGS, tmp_path / "x")
     with pytest.raises(ConfigError, match="no settled batches"):
         train_on_batches(policy, 3, [], SPEC, SETTINGS, tmp_path / "x")
+
+
+def test_what_is_left_out_before_and_by_verification_is_added_up(policy, tmp_path):
+    batches = [
+        _batch(policy, 9),
+        _batch(policy, 9, replace(TERMS, batch=6), first="2"),
+        _batch(policy, 9, replace(TERMS, batch=7), lie=1.0),
+    ]
+    made = train_on_batches(policy, 9, batches, SPEC, SETTINGS, tmp_path / "x")
+    assert made.dataset.skipped == {NOT_ITS_END: 1, SINGLE: 1}
+    assert made.metrics.dropped == {OFF_POLICY: 1, SINGLE: 1}
+    assert made.left_out == {NOT_ITS_END: 1, OFF_POLICY: 1, SINGLE: 2}
+    assert sum(made.left_out.values()) + made.metrics.traces == made.dataset.traces
 
 
 def test_a_turn_that_verification_leaves_nothing_of_makes_no_checkpoint(make_policy, tmp_path):
