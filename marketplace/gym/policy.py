@@ -63,9 +63,14 @@ class Codec:
         return tuple(self._tokenizer(text).input_ids)
 
     def encode_completion(self, text: str, stop: Sequence[str]) -> tuple[int, ...]:
-        """The tokens of a completion that came as text, closed by the first stop string or EOS."""
+        """The tokens of a completion that came as text, closed by the first stop string or EOS.
+
+        A special token's name in the text is text: who writes it must not end a turn with it.
+        """
         end = stop[0] if stop else ""
-        tokens = self._tokenizer(text + end, add_special_tokens=False).input_ids
+        tokens = self._tokenizer(
+            text + end, add_special_tokens=False, split_special_tokens=True
+        ).input_ids
         return tuple(tokens) if stop else (*tokens, *sorted(self.stop_ids)[:1])
 
     def completion(self, tokens: Sequence[int], stop: Sequence[str]) -> str:
