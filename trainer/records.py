@@ -26,6 +26,8 @@ TRAINING_NAME: Final = "training.json"
 EVALUATION_NAME: Final = "evaluation.json"
 MAX_RECORD_BYTES: Final = 64 << 20
 MAX_SAMPLING_BYTES: Final = 65_536
+MAX_LEVELS: Final = 64
+"""Of arrays and objects inside each other in a record."""
 
 _Hash = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 _Uint32 = Annotated[int, Field(ge=0, lt=2**32)]

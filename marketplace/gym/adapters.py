@@ -13,7 +13,6 @@ Source: Hu et al., "LoRA", arXiv 2106.09685, section 4.1.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +23,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from marketplace.gym.modules import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from marketplace.gym.policy import Policy
+from marketplace.protocol import strict_json
 from marketplace.protocol.errors import CheckpointError
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
 
 MAX_RANK: Final = 256
 MAX_CONFIG_BYTES: Final = 65_536
+_MOST_LEVELS: Final = 16  # of arrays and objects inside each other
 _ROWS: Final = 64
 """Rows merged at once: what they take in fp64 fits into a core's cache."""
 
@@ -70,7 +71,8 @@ def read_shape(folder: str | Path) -> AdapterShape:
     path = Path(folder) / ADAPTER_CONFIG
     try:
         data = path.read_bytes()
-        record: Any = json.loads(data[: MAX_CONFIG_BYTES + 1])
+        text = data[: MAX_CONFIG_BYTES + 1].decode("utf-8")
+        record: Any = strict_json.loads(text, depth=_MOST_LEVELS)
         config = _Config.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

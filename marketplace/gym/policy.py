@@ -29,12 +29,16 @@ from marketplace.gym.head import head_replaced, is_plain
 from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups, prefetched
 from marketplace.gym.team import ALONE, Team
 from marketplace.gym.tree_attention import attention_of, flex_mask, tree_blocks
+from marketplace.protocol import strict_json
 from marketplace.protocol.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Finish = Literal["stop", "length"]
+
+_MOST_LEVELS: Final = 64
+"""Of arrays and objects inside each other in a model's JSON files, which have about ten."""
 
 _FOLDER_FIX: Final = (
     "name a folder with config.json, tokenizer.json and model.safetensors "
@@ -287,6 +291,11 @@ def _check_folder(path: Path) -> None:
         missing.append("model.safetensors")
     if missing:
         raise CheckpointError(f"{str(path)!r} has no {' and no '.join(missing)}", fix=_FOLDER_FIX)
+    for file in sorted(path.glob("*.json")):
+        try:  # transformers reads them all with a parser that brackets without end can kill
+            strict_json.check_depth(file.read_text("utf-8"), _MOST_LEVELS)
+        except ValueError as error:
+            raise CheckpointError(f"{str(file)!r} is not JSON: {error}", fix=_FOLDER_FIX) from None
     for name in ("config.json", "tokenizer_config.json"):
         try:
             record: Any = json.loads((path / name).read_text("utf-8"))

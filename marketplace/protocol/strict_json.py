@@ -22,12 +22,18 @@ def loads(text: str, *, depth: int) -> Any:
     Raises ValueError (json.JSONDecodeError is one), with a message that names the place or the
     key.
     """
+    check_depth(text, depth)
+    return _DECODER.decode(text)
+
+
+def check_depth(text: str, depth: int) -> None:
+    """ValueError where more arrays and objects stand inside each other: for what some other
+    parser, which may not survive that, reads next."""
     open_now = 0
     for bracket in _BRACKET.finditer(_STRING.sub("", text)):
         open_now += 1 if bracket[0] in "[{" else -1
         if open_now > depth:
             raise ValueError(f"nests too deeply, over {depth} levels")
-    return _DECODER.decode(text)
 
 
 def _refuse_constant(name: str) -> NoReturn:
