@@ -80,7 +80,8 @@ def save_checkpoint(
             raise CheckpointError(
                 f"weight {name} is not finite", fix="lower learning_rate and train again"
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with (
         _writing(path),
         tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work,

@@ -182,6 +182,13 @@ def test_nothing_is_overwritten(policy, saved):
         save_checkpoint(policy, saved, sampling=SamplingSpec(), record=RECORD)
 
 
+def test_a_place_where_no_folder_can_be(policy, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"can't write .*file/new") as caught:
+        save_checkpoint(policy, tmp_path / "file" / "new", sampling=SamplingSpec(), record=RECORD)
+    assert "name another folder" in caught.value.fix
+
+
 def test_records_that_can_not_be_read(tmp_path):
     with pytest.raises(CheckpointError, match=r"training\.json"):
         read_record(tmp_path)

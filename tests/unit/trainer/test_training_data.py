@@ -183,6 +183,16 @@ def test_groups_that_say_nothing_are_left_out():
     assert solved.skipped == {data.ALL_ALIKE: 4, data.SINGLE: 1, data.FAULT: 3}
 
 
+def test_groups_of_one_are_nothing_to_compare():
+    """A bounty that pays for right answers may ask for one trace of each task."""
+    terms = replace(TERMS, group_size=1, pay_rule=PayRule.CORRECT)
+    traces = [_trace(task=40 + i) for i in range(3)]
+    for tier in (Tier.A, Tier.B):
+        batch = _batch(traces, [GOOD, BAD, GOOD], replace(terms, tier=tier))
+        dataset = build_groups([batch], Codec(), replace(RULES, solved=True))
+        assert (dataset.groups, dataset.skipped) == ((), {data.SINGLE: 3})
+
+
 def test_tier_c_gives_positives_only_each_text_once():
     terms = replace(TERMS, tier=Tier.C)
     opaque = {"tokens": None, "logprobs": None, "checkpoint": None}
