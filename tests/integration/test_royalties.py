@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from royalty_kit import CLAIMS, Refinery, write_folder
+from royalty_kit import CLAIMS, Refinery, registered, write_folder
 
 from marketplace.chain.client import Payment
 from marketplace.chain.deployment import save_deployment
@@ -38,7 +38,6 @@ from marketplace.protocol.shares import (
     derive_shares,
     encode_shares,
 )
-from marketplace.storage.checkpoints import put_checkpoint
 from trainer.lineage import lineage, prove_batch, read_step, settled_blocks, verify_step
 from trainer.royalties import check_shares, due_now, fetch_shares
 from trainer.turn import publish
@@ -269,14 +268,6 @@ def test_a_lineage_is_walked_and_verified(refinery, market, accounts, owner):
         prove_batch(*domain, steps[2], 1)
 
 
-def registered(refinery, accounts, parent, record, *, root, sampling="the spec's"):
-    """A checkpoint whose trainer registers what it likes."""
-    client = refinery.market.client(accounts.trainer)
-    number = refinery.market.reader.checkpoint_count() + 1
-    folder = write_folder(refinery.folder / f"lie-{number}", record, sampling)
-    return client.register_checkpoint(parent, put_checkpoint(refinery.store, folder), root)[0]
-
-
 def test_lies_about_a_dataset_are_refused(refinery, market, accounts, owner):
     base = refinery.base(owner)
     first = refinery.batch(accounts.miner, 6)
@@ -336,9 +327,7 @@ def test_lies_about_a_dataset_are_refused(refinery, market, accounts, owner):
         verify_step(market.reader, refinery.store, step, settled, timeout=0)
 
 
-def test_a_record_that_repeats_a_batch_costs_one_read(
-    refinery, market, accounts, owner, monkeypatch
-):
+def test_a_batch_named_often_is_read_once(refinery, market, accounts, owner, monkeypatch):
     """64 MiB of it would be half a million reads."""
     base = refinery.base(owner)
     (entry,) = refinery.entries([refinery.batch(accounts.miner, 6)], [1])
@@ -367,16 +356,12 @@ def test_records_that_are_none(refinery, market, accounts, owner):
         with pytest.raises(CheckpointError, match=message) as refused:
             read_step(market.reader, refinery.store, bad, timeout=0)
         assert f"training.json of checkpoint {bad}" in str(refused.value)
-    folder = write_folder(refinery.folder / "other", good)
+    folder, client = write_folder(refinery.folder / "other", good), market.client(accounts.trainer)
     with pytest.raises(CheckpointError, match="does not lead to the dataset root 0x0505"):
-        publish(
-            market.client(accounts.trainer), refinery.store, folder, parent=base, root=b"\x05" * 32
-        )
+        publish(client, refinery.store, folder, parent=base, root=b"\x05" * 32)
     # Nobody could verify a child whose record names another parent.
     with pytest.raises(CheckpointError, match=f"names parent {base}, not 0"):
-        publish(
-            market.client(accounts.trainer), refinery.store, folder, parent=0, root=b"\x05" * 32
-        )
+        publish(client, refinery.store, folder, parent=0, root=b"\x05" * 32)
 
 
 def test_what_the_chain_took_back_is_not_registered(refinery, market, accounts, owner):
