@@ -7,6 +7,7 @@ only its trainer claims is said to be a claim.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -142,10 +143,13 @@ def _data(origin: Origin, record: Mapping[str, Any] | None) -> str:
             value = dataset[key]
             shown = f"{value:.3f}" if isinstance(value, float) else _plain(value)
             lines.append(f"- {key.replace('_', ' ')}: {shown}")
-    left_out = {**dataset.get("skipped", {}), **record.get("metrics", {}).get("dropped", {})}
+    # Added up: building groups and verifying them may count the same reason.
+    left_out: Counter[str] = Counter()
+    for counted in (dataset.get("skipped"), record.get("metrics", {}).get("dropped")):
+        if isinstance(counted, dict):
+            left_out.update({key: one for key, one in counted.items() if type(one) is int})
     lines += [
-        f"- left out, {_plain(reason)}: {_plain(count)}"
-        for reason, count in sorted(left_out.items())
+        f"- left out, {_plain(reason)}: {count}" for reason, count in sorted(left_out.items())
     ]
     return "\n".join([*lines, ""])
 

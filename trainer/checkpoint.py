@@ -27,8 +27,9 @@ from safetensors import SafetensorError
 
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import SamplingSpec
+from marketplace.protocol import strict_json
 from marketplace.protocol.errors import CheckpointError
-from trainer.records import SAMPLING_NAME, TRAINING_NAME
+from trainer.records import MAX_LEVELS, SAMPLING_NAME, TRAINING_NAME
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
 
@@ -79,7 +80,8 @@ def save_checkpoint(
             raise CheckpointError(
                 f"weight {name} is not finite", fix="lower learning_rate and train again"
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with (
         _writing(path),
         tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work,
@@ -130,7 +132,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     """training.json of a checkpoint folder. CheckpointError if there is none or it is not JSON."""
     path = Path(folder) / TRAINING_NAME
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = strict_json.loads(path.read_text("utf-8"), depth=MAX_LEVELS)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{str(path)!r} can't be read: {error}") from error
     if not isinstance(record, dict):

@@ -33,6 +33,8 @@ FAULT: Final = "fault"
 CHECKER: Final = "checker error"
 TOO_LONG: Final = "too long"
 UNREADABLE: Final = "unreadable line"
+MISPLACED: Final = "not the task and sample of its place"
+OTHER_PROMPT: Final = "another prompt than its group's first"
 NEGATIVE_OPAQUE: Final = "tier C without a full score"
 REPEATED_OPAQUE: Final = "tier C, same text twice in a group"
 NO_LOGPROBS: Final = "no log-probabilities"
@@ -42,6 +44,7 @@ OTHER_TEMPERATURE: Final = "sampled at another temperature"
 OTHER_VOCABULARY: Final = "tokens outside the vocabulary"
 NO_PROMPT: Final = "prompt without a token"
 NOT_ITS_TEXT: Final = "tokens do not give the text"
+NOT_ITS_END: Final = "tokens go on after the end or break off before it"
 OVER_CONTEXT: Final = "longer than the context"
 SINGLE: Final = "alone in its group"
 ALL_ALIKE: Final = "same score throughout its group"
@@ -62,6 +65,8 @@ class TokenCodec(Protocol):
     def encode_completion(self, text: str, stop: Sequence[str]) -> tuple[int, ...]: ...
 
     def completion(self, tokens: Sequence[int], stop: Sequence[str]) -> str: ...
+
+    def finish(self, tokens: Sequence[int], stop: Sequence[str], max_tokens: int) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +187,14 @@ class GroupRules:
 
     checkpoint: the one to be trained. ages: earlier checkpoints of its lineage and how many
     before it each is; traces of tiers A and B must name it or one of them, at most max_staleness
-    back. stop, temperature: the environment's; None: any. context: most tokens of prompt and
-    completion together. solved: whether groups in which all have the full score are of use.
+    back. stop, max_tokens, temperature (None: any): the environment's. context: most tokens of
+    prompt and completion together. solved: whether groups in which all have the full score are of
+    use.
     """
 
     checkpoint: int
     stop: tuple[str, ...]
+    max_tokens: int
     context: int
     temperature: float | None = None
     ages: Mapping[int, int] = field(default_factory=dict)
@@ -220,7 +227,8 @@ def build_groups(batches: Iterable[AttestedBatch], codec: TokenCodec, rules: Gro
         traces += len(batch.lines)
         judged = list(zip(batch.lines, batch.verdicts, strict=True))
         for start in range(0, len(judged), terms.group_size):
-            members = list(_admitted(judged[start : start + terms.group_size], skipped))
+            task = terms.first_task + start // terms.group_size
+            members = list(_admitted(judged[start : start + terms.group_size], task, skipped))
             scores += [one.score for one in members]
             lengths += [len(one.trace.tokens) for one in members if one.trace.tokens]
             if members and (group := build(terms, members, codec, rules, skipped)):
@@ -236,9 +244,16 @@ class _Member:
     copy: bool
 
 
-def _admitted(judged: Sequence[tuple[bytes, Verdict]], skipped: Counter[str]) -> Iterator[_Member]:
-    """The traces of a group that a score was given to, with that score in [0, 1]."""
-    for line, verdict in judged:
+def _admitted(
+    judged: Sequence[tuple[bytes, Verdict]], task: int, skipped: Counter[str]
+) -> Iterator[_Member]:
+    """The traces of a task's group that a score was given to, with that score in [0, 1].
+
+    A trace's own word for its task and sample is held to its place: both pick the noise that tier
+    A is replayed with, and whoever may choose them replays the best of any number of samples.
+    """
+    prompt: str | None = None
+    for sample, (line, verdict) in enumerate(judged):
         if verdict.reason in FAULTS:
             skipped[FAULT] += 1
         elif verdict.reason in CHECKER_STATES:
@@ -248,9 +263,17 @@ def _admitted(judged: Sequence[tuple[bytes, Verdict]], skipped: Counter[str]) ->
         else:
             copy = verdict.reason is Reason.DUPLICATE
             try:
-                yield _Member(decode_line(line), verdict.score_ppm / PPM, copy)
+                trace = decode_line(line)
             except MalformedTrace:  # a committee attested what it can't have read
                 skipped[UNREADABLE] += 1
+                continue
+            if (trace.task, trace.sample) != (task, sample):
+                skipped[MISPLACED] += 1
+            elif prompt is not None and trace.prompt != prompt:
+                skipped[OTHER_PROMPT] += 1
+            else:
+                prompt = trace.prompt
+                yield _Member(trace, verdict.score_ppm / PPM, copy)
 
 
 def _scorable_group(
@@ -314,6 +337,10 @@ def _objection(
         return OTHER_VOCABULARY
     if codec.completion(trace.tokens, rules.stop) != trace.completion:
         return NOT_ITS_TEXT
+    # The text says nothing of what stands behind its end, and verifiers look at the tokens of a
+    # few groups only. Tokens are what a batch's weight, and so its royalties, are counted in.
+    if codec.finish(trace.tokens, rules.stop, rules.max_tokens) != trace.finish:
+        return NOT_ITS_END
     return None
 
 

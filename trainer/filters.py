@@ -60,17 +60,26 @@ def too_often(texts: Sequence[tuple[int, ...]], nats: Sequence[float]) -> tuple[
     this size has k of them with a chance of less than 1e-4 (binomial).
     """
     seen: dict[tuple[int, ...], int] = {}
+    most: dict[tuple[int, ...], int] = {}
     found = []
     for text, cost in zip(texts, nats, strict=True):
         seen[text] = seen.get(text, 0) + 1
-        found.append(seen[text] > 1 and _at_least(seen[text], len(texts), cost) < _CHANCE)
+        if seen[text] == 2:
+            most[text] = _most_by_chance(len(texts), cost)
+        found.append(seen[text] > 1 and seen[text] > most[text])
     return tuple(found)
 
 
-def _at_least(times: int, draws: int, nats: float) -> float:
-    """The chance of an event of probability exp(-nats) to happen `times` or more in `draws`."""
-    chance = math.exp(-nats)
-    return math.fsum(
-        math.comb(draws, k) * chance**k * (1 - chance) ** (draws - k)
-        for k in range(times, draws + 1)
-    )
+def _most_by_chance(draws: int, nats: float) -> int:
+    """The most times, 1 at least, that an event of probability exp(-nats) happens in `draws` with a
+    chance of _CHANCE or more. In logs and linear in draws: a bounty's groups may be large."""
+    if not nats > 0:  # certain; rounding can say so of what is nearly so
+        return draws
+    miss = math.log(-math.expm1(-nats))
+    tail = 0.0
+    for times in range(draws, 1, -1):
+        ways = math.lgamma(draws + 1) - math.lgamma(times + 1) - math.lgamma(draws - times + 1)
+        tail += math.exp(min(0.0, ways - times * nats + (draws - times) * miss))
+        if tail >= _CHANCE:
+            return times
+    return 1

@@ -97,7 +97,9 @@ def read_step(
     evaluation = fetch_evaluation(store, cid, name, timeout=timeout)
     entries = () if training is None else training.dataset.batches
     known = reader.batch_count()
-    bounties = {reader.batch(one.batch).bounty for one in entries if one.batch <= known}
+    # Each once: a record may name one batch half a million times, and a read takes two requests.
+    named = sorted({one.batch for one in entries if one.batch <= known})
+    bounties = {reader.batch(number).bounty for number in named}
     return Step(found, cid, training, sampling, evaluation, tuple(sorted(bounties)))
 
 
@@ -139,12 +141,12 @@ def verify_step(
                 f"{where} names batch {step.entries[0].batch}, but is registered without a dataset"
             )
         return []  # a base model: what came before it is another market's business
-    batches = [_attested_entry(reader, where, registered, one, settled) for one in step.entries]
-    try:
+    try:  # before the chain is asked of each: it names every batch once, in order
         deployment = reader.deployment
         found = root_of(deployment.chain_id, deployment.address("market"), step.entries)
     except ProofFailed as error:
         raise ProofFailed(f"{where}: {error.message}") from None
+    batches = [_attested_entry(reader, where, registered, one, settled) for one in step.entries]
     if found != registered.dataset_root:
         first = step.entries[0].batch if step.entries else 0
         raise ProofFailed(

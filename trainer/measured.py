@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from marketplace.gym.environment import Task
+from marketplace.protocol import strict_json
 from marketplace.protocol.errors import CheckpointError
 from marketplace.protocol.hashing import keccak
 from marketplace.storage.checkpoints import MANIFEST_NAME
-from trainer.records import EVALUATION_NAME
+from trainer.records import EVALUATION_NAME, MAX_LEVELS
 from trainer.state import write_atomically
 
 
@@ -45,7 +46,7 @@ def read_evaluations(folder: Path, *, claims: bool = True) -> dict[str, dict[str
         if not path.exists() or (published and not claims and path != beside):
             continue
         try:
-            record = json.loads(path.read_text("utf-8"))
+            record = strict_json.loads(path.read_text("utf-8"), depth=MAX_LEVELS)
             found |= {str(key): dict(one) for key, one in record["environments"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(

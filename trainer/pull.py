@@ -39,12 +39,26 @@ BYTES_PER_VERDICT = 128
 def settled_batches(
     reader: MarketReader, bounties: Collection[int] | None = None
 ) -> Iterator[Batch]:
-    """Batches that are final and whose committee judged every trace, oldest first."""
-    head = reader.head().number
-    for event in reader.events(reader.deployment.block, head, names=["BatchSettled"]):
-        batch = reader.batch(event.args["batch"])
-        if bounties is not None and batch.bounty not in bounties:
-            continue
+    """Batches that are final and whose committee judged every trace: of the whole market in the
+    order in which they were settled, of bounties in that of their numbers.
+
+    Of bounties only their own batches are read, however many others the market has: a run that
+    waits for miners asks again every few seconds.
+    """
+    head, first = reader.head().number, reader.deployment.block
+    if bounties is None:
+        events = reader.events(first, head, names=["BatchSettled"])
+        numbers = [event.args["batch"] for event in events]
+    else:
+        numbers = sorted(
+            event.args["batch"]
+            for bounty in set(bounties)
+            for event in reader.events(
+                first, head, names=["BatchCommitted"], where={"bounty": bounty}
+            )
+        )
+    for number in numbers:
+        batch = reader.batch(number)
         if batch.phase is BatchPhase.SETTLED and batch.attestation not in (UNAVAILABLE, MALFORMED):
             yield batch
 

@@ -26,6 +26,8 @@ TRAINING_NAME: Final = "training.json"
 EVALUATION_NAME: Final = "evaluation.json"
 MAX_RECORD_BYTES: Final = 64 << 20
 MAX_SAMPLING_BYTES: Final = 65_536
+MAX_LEVELS: Final = 64
+"""Of arrays and objects inside each other in a record."""
 
 _Hash = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 _Uint32 = Annotated[int, Field(ge=0, lt=2**32)]
@@ -72,11 +74,11 @@ class TrainingFile(_Lenient):
 class Claim(_Lenient):
     """What a trainer says that its checkpoint can do in one environment."""
 
-    environment_name: str
-    tasks: int
-    samples: int
+    environment_name: Annotated[str, Field(max_length=64)]
+    tasks: _Uint32
+    samples: _Uint32
     pass_at_1: Annotated[float, Field(ge=0, le=1)]
-    standard_error: Annotated[float, Field(ge=0)]
+    standard_error: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class EvaluationFile(_Lenient):
@@ -155,14 +157,14 @@ def root_of(chain_id: int, market: Address, entries: Sequence[BatchEntry]) -> by
     for before, after in pairwise(entries):
         if after.batch <= before.batch:
             raise ProofFailed(f"batch {after.batch} follows batch {before.batch} in the dataset")
-    total = sum(entry.weight_ppm for entry in entries)
-    if total not in (0, PPM):
+    if not entries:
+        return ZERO32
+    # Nor 0: royalties follow the weights, and where nobody has any the trainer has all.
+    if (total := sum(entry.weight_ppm for entry in entries)) != PPM:
         last = entries[-1].batch
         raise ProofFailed(
             f"the weights of batches {entries[0].batch} to {last} add up to {total} ppm, not {PPM}"
         )
-    if not entries:
-        return ZERO32
     return dataset_root(chain_id, market, [entry.leaf for entry in entries])
 
 

@@ -28,7 +28,10 @@ from marketplace.protocol.trace import Tier, Trace, decode_line
 from marketplace.protocol.verdict import Reason, Verdict, score_reason, to_ppm
 from trainer.data import AttestedBatch
 
-_SCORED = frozenset({Reason.CORRECT, Reason.WRONG, Reason.PARTIAL, Reason.PARSE_FAILURE})
+_SCORED = frozenset(
+    {Reason.CORRECT, Reason.WRONG, Reason.PARTIAL, Reason.PARSE_FAILURE, Reason.DUPLICATE}
+)
+"""A copy is compared with the others of its group, so its score is of the same kind as theirs."""
 
 _Share = Annotated[float, Field(ge=0.0, le=10.0)]
 
@@ -139,7 +142,8 @@ def _shaped(line: bytes, verdict: Verdict, shaping: RewardShaping, rule: AnswerR
     except MalformedTrace:  # counted by whoever builds the groups
         return verdict
     score = to_ppm(shaped_score(verdict.score_ppm / PPM, trace, shaping, rule))
-    return Verdict(score, score_reason(score), 0, 0)
+    copy = verdict.reason is Reason.DUPLICATE
+    return Verdict(score, verdict.reason if copy else score_reason(score), 0, 0)
 
 
 def _scripts(text: str) -> Counter[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from marketplace.chain.client import MarketClient
-from marketplace.chain.records import CheckpointShares
+from marketplace.chain.records import BatchPhase, CheckpointShares
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol.errors import CheckpointError, ConfigError
@@ -50,6 +52,13 @@ class Trained:
     dataset: Dataset
     metrics: TurnMetrics
 
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Traces that were not trained on, by reason. Building groups and verifying them may count
+        the same reason, each for other traces."""
+        counted = Counter(self.dataset.skipped) + Counter(self.metrics.dropped)
+        return dict(sorted(counted.items()))
+
 
 def train_on_batches(
     policy: Policy,
@@ -74,7 +83,8 @@ def train_on_batches(
     whole weights. state: see train_turn. shaping: of the scores that the loss sees; nothing else
     sees them. apart: trains in processes of its own (which keep their own state).
     Traces follow the environment's sampling rules, whichever checkpoint sampled them. Raises
-    ConfigError where nothing in the batches can be trained on, CheckpointError.
+    ConfigError where nothing in the batches can be trained on, before or after verification (a
+    child without a contributor would be the parent once more), CheckpointError.
     """
     if not batches:
         raise ConfigError(
@@ -85,6 +95,12 @@ def train_on_batches(
     foreign = [
         b.terms.batch for b in ordered if b.terms.environment != ordered[0].terms.environment
     ]
+    if repeated := [
+        one.terms.batch for one, after in pairwise(ordered) if one.terms.batch == after.terms.batch
+    ]:
+        raise ConfigError(
+            f"batch {repeated[0]} is given twice", fix="give each batch once: twice weighs double"
+        )
     if foreign:
         raise ConfigError(
             f"batch {foreign[0]} was attested for another environment than "
@@ -94,6 +110,7 @@ def train_on_batches(
     rules = GroupRules(
         checkpoint=parent,
         stop=spec.sampling.stop,
+        max_tokens=spec.sampling.max_tokens,
         context=policy.context,
         temperature=spec.sampling.temperature,
         ages=ages if ages and behaviour_of else {},
@@ -118,6 +135,12 @@ def train_on_batches(
         on_step=on_step,
         state=state,
     )
+    if not metrics.tokens:
+        raise ConfigError(
+            f"none of {dataset.traces} attested traces can be trained on: {dataset.skipped}, and "
+            f"what was verified {metrics.dropped}",
+            fix="wait for more settled batches of the parent checkpoint",
+        )
     entries = _entries(ordered, metrics)
     first = ordered[0].terms
     root = root_of(first.chain_id, first.market, entries)
@@ -162,18 +185,37 @@ def publish(
     since. stored: the folder's CID where it is in the store already. pass_on_ppm: what the parent
     gets of the royalties; nothing where there is no parent. Content first: whoever sees the
     registration can fetch it. Raises CheckpointError where the folder's record does not lead to
-    `root`.
+    `root`, names another parent, or batches that are not settled as it says.
     """
     contributions = []
     if root != ZERO32:
         record = parse_training((folder / TRAINING_NAME).read_bytes(), str(folder))
+        if (record.parent or 0) != parent:
+            raise CheckpointError(
+                f"{TRAINING_NAME} in {folder} names parent {record.parent}, not {parent}",
+                fix="register it as the child of what it was trained from",
+            )
         entries, deployment = record.dataset.batches, client.deployment
         if root_of(deployment.chain_id, deployment.address("market"), entries) != root:
             raise CheckpointError(
                 f"{TRAINING_NAME} in {folder} does not lead to the dataset root 0x{root.hex()}",
                 fix="register the folder that was trained, on the market it was trained for",
             )
-        contributions = contributions_of(client, entries)
+        attested = [client.batch(entry.batch) for entry in entries]
+        for entry, batch in zip(entries, attested, strict=True):
+            final = batch.attestation
+            if (
+                batch.phase is not BatchPhase.SETTLED
+                or final is None
+                or ((final.root, final.units) != (entry.leaf[1], entry.units))
+            ):
+                raise CheckpointError(
+                    f"batch {entry.batch} is not settled with the verdicts that {TRAINING_NAME} in "
+                    f"{folder} names ({entry.verdict_root}, {entry.units} units); a reorg of the "
+                    "chain may have taken them back",
+                    fix="train again on what is settled now: nobody could verify this checkpoint",
+                )
+        contributions = contributions_of(client, entries, attested)
     shares = derive_shares(client.address, contributions, split)
     listed = store.put(encode_shares(shares))
     cid = stored or put_checkpoint(store, folder, parent=parent_folder)

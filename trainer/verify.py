@@ -156,7 +156,8 @@ def _not_replayed(
     drawn = [i for i in seeded if draw.random() < settings.replay_share or i in strange]
     failed = _replayed(policy, groups, drawn, temperature, settings, behaviour_of)
     suspect = {groups[i].batch for i, _ in failed}
-    rest = [i for i in seeded if groups[i].batch in suspect and i not in set(drawn)]
+    looked_at = set(drawn)
+    rest = [i for i in seeded if groups[i].batch in suspect and i not in looked_at]
     return failed | _replayed(policy, groups, rest, temperature, settings, behaviour_of)
 
 

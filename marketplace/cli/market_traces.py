@@ -25,13 +25,20 @@ from marketplace.cli.own_bounties import OwnBounties
 from marketplace.gym.modules import is_adapter
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
-from marketplace.protocol.errors import ConfigError
+from marketplace.protocol.errors import (
+    ConfigError,
+    ContentCorrupt,
+    ContentError,
+    ContentTooLarge,
+    ContentUnavailable,
+)
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.shares import USUAL_PASS_ON, USUAL_SPLIT, Split
 from marketplace.protocol.trace import Tier
 from marketplace.storage.checkpoints import put_checkpoint
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
+from trainer.data import AttestedBatch
 from trainer.lineage import lineage_ages
 from trainer.pull import pull_attested, settled_batches
 from trainer.recipe import BountyPolicy, Plan
@@ -41,6 +48,7 @@ from trainer.turn import Trained, publish
 from verifier_node.checkpoints import CheckpointCache
 
 NOTE_NAME = "market.json"
+GONE = "in a batch whose content can't be had or proven"
 ROLLED_BACK = "in a batch that was rolled back on before"
 
 
@@ -86,12 +94,8 @@ class MarketTrader:
             found = self._not_lost(plan, parent, known) if self.bounties else self._bought(plan)
             known["batches"] = [batch.id for batch in found]
             _write(note, known)
-        attested = []
-        with progress("fetching batches", len(known["batches"])) as advance:
-            for number in known["batches"]:
-                batch = self.client.batch(number)
-                attested.append(pull_attested(self.client, self.store, batch, timeout=self.timeout))
-                advance()
+        attested = self._fetched(known)
+        _write(note, known)
         wanted = self.environments[plan.environment][0]
         for one in attested:
             if one.terms.environment != wanted:
@@ -103,15 +107,47 @@ class MarketTrader:
         paid = settlements(self.client)
         spent = sum(
             paid[number]["minerPaid"] + paid[number]["feesPaid"] - paid[number]["bondForfeited"]
-            for number in known["batches"]
+            for number in (*known["batches"], *map(int, known["gone"]))  # paid for all the same
         )
+        left_out = {ROLLED_BACK: known.get("lost", 0), GONE: sum(known["gone"].values())}
         return Bought(
             attested,
             spent / 10**self.client.token.decimals,
             ages=lineage_ages(self.client, parent, plan.settings.max_staleness),
             behaviour_of=self.cache.policy,
-            left_out={ROLLED_BACK: known["lost"]} if known.get("lost") else {},
+            left_out={reason: traces for reason, traces in left_out.items() if traces},
         )
+
+    def _fetched(self, known: dict[str, Any]) -> list[AttestedBatch]:
+        """The noted batches, proven. What can't be had or proven is left out, and the note says so
+        from then on: nobody holds up a turn by taking back what was bought of him.
+
+        A store that is down is no such thing (StorageError). ConfigError where nothing is left.
+        """
+        attested: list[AttestedBatch] = []
+        gone: list[Batch] = []
+        with progress("fetching batches", len(known["batches"])) as advance:
+            for number in known["batches"]:
+                batch = self.client.batch(number)
+                try:
+                    found = pull_attested(self.client, self.store, batch, timeout=self.timeout)
+                    attested.append(found)
+                except (ContentUnavailable, ContentCorrupt, ContentTooLarge, ContentError) as error:
+                    if known.get("fetched"):  # it was trained on: another set is another run
+                        raise
+                    say(f"left out: batch {number}: {error}")
+                    gone.append(batch)
+                advance()
+        if not attested:
+            raise ConfigError(
+                f"none of the {len(gone)} settled batches can be had and proven",
+                fix="use the content store that verifiers and miners use (--store)",
+            )
+        if not known.get("fetched"):
+            known["batches"] = [one.terms.batch for one in attested]
+            known["gone"] = {str(batch.id): batch.count for batch in gone}
+            known["fetched"] = True
+        return attested
 
     def publish(self, plan: Plan, trained: Trained) -> int:
         """Registers the turn's checkpoint, if it is not the newest one already."""

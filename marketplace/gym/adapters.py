@@ -30,6 +30,7 @@ import torch  # isort: skip  (after the policy, which sets how its threads wait)
 
 MAX_RANK: Final = 256
 MAX_CONFIG_BYTES: Final = 65_536
+_MOST_LEVELS: Final = 16  # of arrays and objects inside each other
 _ROWS: Final = 64
 """Rows merged at once: what they take in fp64 fits into a core's cache."""
 
@@ -76,7 +77,7 @@ def read_shape(folder: str | Path) -> AdapterShape:
         data = path.read_bytes()
         if len(data) > MAX_CONFIG_BYTES:
             raise ValueError(f"it has {len(data):,} bytes, and {MAX_CONFIG_BYTES:,} are the most")
-        record: Any = strict_json.loads(data.decode("utf-8"), depth=16)
+        record: Any = strict_json.loads(data.decode("utf-8"), depth=_MOST_LEVELS)
         config = _Config.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

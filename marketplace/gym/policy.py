@@ -65,9 +65,12 @@ class Codec:
         return tuple(self._ids(text))
 
     def encode_completion(self, text: str, stop: Sequence[str]) -> tuple[int, ...]:
-        """The tokens of a completion that came as text, closed by the first stop string or EOS."""
+        """The tokens of a completion that came as text, closed by the first stop string or EOS.
+
+        A special token's name in the text is text: who writes it must not end a turn with it.
+        """
         end = stop[0] if stop else ""
-        tokens = self._ids(text + end, add_special_tokens=False)
+        tokens = self._ids(text + end, add_special_tokens=False, split_special_tokens=True)
         return tuple(tokens) if stop else (*tokens, *sorted(self.stop_ids)[:1])
 
     def completion(self, tokens: Sequence[int], stop: Sequence[str]) -> str:
@@ -100,9 +103,9 @@ class Codec:
             return "stop"
         return "length" if len(tokens) == max_tokens else None
 
-    def _ids(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+    def _ids(self, text: str, **how: bool) -> list[int]:
         try:
-            return list(self._tokenizer(text, add_special_tokens=add_special_tokens).input_ids)
+            return list(self._tokenizer(text, **how).input_ids)
         except BaseException as error:
             refuse_panic(error)
             raise

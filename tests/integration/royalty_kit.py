@@ -15,6 +15,7 @@ from marketplace.gym.spec import EnvironmentSpec, builtin_spec, environment_id, 
 from marketplace.protocol.hashing import ZERO32
 from marketplace.protocol.shares import USUAL_PASS_ON
 from marketplace.protocol.verdict import Attestation
+from marketplace.storage.checkpoints import put_checkpoint
 from marketplace.storage.embedded import EmbeddedStore
 from trainer.records import BatchEntry, root_of, weights_of
 from trainer.turn import publish
@@ -130,3 +131,11 @@ class Refinery:
         return publish(
             client, self.store, folder, parent=parent, root=root, pass_on_ppm=pass_on_ppm
         )[0]
+
+
+def registered(refinery, accounts, parent, record, *, root, sampling="the spec's"):
+    """A checkpoint whose trainer registers what it likes."""
+    client = refinery.market.client(accounts.trainer)
+    number = refinery.market.reader.checkpoint_count() + 1
+    folder = write_folder(refinery.folder / f"lie-{number}", record, sampling)
+    return client.register_checkpoint(parent, put_checkpoint(refinery.store, folder), root)[0]

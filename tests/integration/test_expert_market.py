@@ -104,7 +104,16 @@ def test_experts_from_traces_to_a_composed_module(
         above = parent or halves[-1]
         settings = TrainSettings(weights="bf16", learning_rate=1e-4)
         policy_above = Policy.load(cache.folder(above))
-        made = train_on_batches(policy_above, base, [written], SPEC, settings, tmp_path / name)
+        made = train_on_batches(
+            policy_above,
+            above,
+            [written],
+            SPEC,
+            settings,
+            tmp_path / name,
+            ages={base: 1},
+            behaviour_of=cache.policy,
+        )
         child, _ = publish(
             trainer,
             loop.store,

@@ -15,13 +15,14 @@ from loop_kit import SUMS, Arithmetic, Loop
 
 from marketplace.chain.client import MarketClient
 from marketplace.chain.records import BatchPhase
-from marketplace.cli.market_traces import ROLLED_BACK, MarketTrader
+from marketplace.cli.market_traces import GONE, ROLLED_BACK, MarketTrader
 from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import environment_id, spec_bytes
-from marketplace.protocol.errors import ConfigError
+from marketplace.protocol.errors import ConfigError, ContentUnavailable
 from marketplace.protocol.hashing import ZERO32
 from marketplace.protocol.trace import Tier
 from marketplace.storage.checkpoints import put_checkpoint
+from trainer.pull import settled_batches
 from trainer.recipe import BountyPolicy, Recipe, Stage, plans, recipe_identity
 from trainer.run import RunFolder
 
@@ -192,3 +193,62 @@ def test_batches_that_were_rolled_back_on_are_left_out(world, tmp_path, capsys):
     fresh = replace(trader, folder=RunFolder(tmp_path / "slower"))
     bought = fresh.buy(slower, None, world.parent)
     assert [one.terms.batch for one in bought.batches] == [first, second]
+
+
+def test_a_batch_whose_content_is_gone_holds_nobody_up(world, tmp_path, capsys, monkeypatch):
+    """Its miner was paid, and nobody serves the file any more: the turn goes on without it."""
+    (plan, *_) = plans(RECIPE)
+    bounty, other = world.loop.open_bounty(), world.loop.open_bounty()
+    mined = []
+    for one in (bounty, other, bounty):
+        mined.append(world.loop.miner().mine(one, GROUPS, Arithmetic()))
+        phase = world.loop.drive(world.loop.nodes(world.keys), mined[-1].batch)
+        assert phase is BatchPhase.SETTLED
+    first, foreign, second = (one.batch for one in mined)
+
+    # Only the bounty's own batches are read, whatever else the market has.
+    read, batch_of = [], MarketClient.batch
+    monkeypatch.setattr(MarketClient, "batch", lambda self, n: read.append(n) or batch_of(self, n))
+    assert [one.id for one in settled_batches(world.trainer, {bounty})] == [first, second] == read
+    assert [one.id for one in settled_batches(world.trainer)][-3:] == [first, foreign, second]
+
+    full = world.loop.store
+    everything = _trader(world, tmp_path, bounties=(bounty,))
+    whole = replace(everything, folder=RunFolder(tmp_path / "whole")).buy(plan, None, world.parent)
+    trader = replace(everything, store=_Without(full, mined[0].cid))
+    for _ in range(2):  # started again, it trains on the same
+        bought = trader.buy(plan, None, world.parent)
+        assert [one.terms.batch for one in bought.batches] == [second]
+        assert bought.left_out == {GONE: GROUPS * SIZE}
+        assert bought.spent == whole.spent  # it was paid for all the same
+    assert f"left out: batch {first}: " in capsys.readouterr().err
+    # What the turn was trained on can't be exchanged behind its back.
+    with pytest.raises(ContentUnavailable):
+        replace(everything, store=_Without(full, mined[2].cid)).buy(plan, None, world.parent)
+    (tmp_path / "run").rename(tmp_path / "before")
+    nothing = replace(everything, store=_Without(full, mined[0].cid, mined[2].cid))
+    with pytest.raises(ConfigError, match="none of the 2 settled batches can be had"):
+        nothing.buy(plan, None, world.parent)
+
+
+def test_bounties_of_another_environment_are_refused(world, tmp_path):
+    (plan, *_) = plans(RECIPE)
+    bounty = world.loop.open_bounty()
+    mined = world.loop.miner().mine(bounty, GROUPS, Arithmetic())
+    assert world.loop.drive(world.loop.nodes(world.keys), mined.batch) is BatchPhase.SETTLED
+    elsewhere = {"sums": (b"\x07" * 32, SUMS)}
+    trader = replace(_trader(world, tmp_path, bounties=(bounty,)), environments=elsewhere)
+    with pytest.raises(ConfigError, match=f"batch {mined.batch} is of environment 0x"):
+        trader.buy(plan, None, world.parent)
+
+
+class _Without:
+    """A store that nobody gives some contents to any more."""
+
+    def __init__(self, store, *gone):
+        self._store, self._gone = store, gone
+
+    def get(self, cid, **limits):
+        if str(cid) in self._gone:
+            raise ContentUnavailable(f"nobody has {cid}")
+        return self._store.get(cid, **limits)

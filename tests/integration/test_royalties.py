@@ -4,6 +4,7 @@ unit, and a record that says another thing than the chain is refused."""
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from royalty_kit import CLAIMS, Refinery, write_folder
+from royalty_kit import CLAIMS, Refinery, registered, write_folder
 
 from marketplace.chain.client import Payment
 from marketplace.chain.deployment import save_deployment
 from marketplace.chain.errors import ContractError
 from marketplace.chain.keystore import create_keystore
+from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import CheckpointShares
 from marketplace.cli.main import main
 from marketplace.protocol.errors import (
@@ -36,7 +38,6 @@ from marketplace.protocol.shares import (
     derive_shares,
     encode_shares,
 )
-from marketplace.storage.checkpoints import put_checkpoint
 from trainer.lineage import lineage, prove_batch, read_step, settled_blocks, verify_step
 from trainer.royalties import check_shares, due_now, fetch_shares
 from trainer.turn import publish
@@ -267,14 +268,6 @@ def test_a_lineage_is_walked_and_verified(refinery, market, accounts, owner):
         prove_batch(*domain, steps[2], 1)
 
 
-def registered(refinery, accounts, parent, record, *, root, sampling="the spec's"):
-    """A checkpoint whose trainer registers what it likes."""
-    client = refinery.market.client(accounts.trainer)
-    number = refinery.market.reader.checkpoint_count() + 1
-    folder = write_folder(refinery.folder / f"lie-{number}", record, sampling)
-    return client.register_checkpoint(parent, put_checkpoint(refinery.store, folder), root)[0]
-
-
 def test_lies_about_a_dataset_are_refused(refinery, market, accounts, owner):
     base = refinery.base(owner)
     first = refinery.batch(accounts.miner, 6)
@@ -306,6 +299,8 @@ def test_lies_about_a_dataset_are_refused(refinery, market, accounts, owner):
     refused(light, f"batch {second} has the weight -1 ppm")
     short = [true[0], true[1].model_copy(update={"weight_ppm": 499_999})]
     refused(short, "add up to 999999 ppm")
+    unweighed = [one.model_copy(update={"weight_ppm": 0}) for one in true]
+    refused(unweighed, "add up to 0 ppm")  # else the trainer would hold all shares
     refused(true[::-1], f"batch {first} follows batch {second}")
     refused([true[0], true[0]], f"batch {first} follows batch {first}")
     refused(true, "lead to the dataset root", root=b"\x05" * 32)
@@ -332,6 +327,21 @@ def test_lies_about_a_dataset_are_refused(refinery, market, accounts, owner):
         verify_step(market.reader, refinery.store, step, settled, timeout=0)
 
 
+def test_a_batch_named_often_is_read_once(refinery, market, accounts, owner, monkeypatch):
+    """64 MiB of it would be half a million reads."""
+    base = refinery.base(owner)
+    (entry,) = refinery.entries([refinery.batch(accounts.miner, 6)], [1])
+    record = refinery.record(base, [entry] * 300)
+    bad = registered(refinery, accounts, base, record, root=b"\x05" * 32)
+    settled = settled_blocks(market.reader)
+    read, batch_of = [], MarketReader.batch
+    monkeypatch.setattr(MarketReader, "batch", lambda self, n: read.append(n) or batch_of(self, n))
+    step = read_step(market.reader, refinery.store, bad, timeout=0)
+    with pytest.raises(ProofFailed, match=f"batch {entry.batch} follows batch {entry.batch}"):
+        verify_step(market.reader, refinery.store, step, settled, timeout=0)
+    assert read == [entry.batch]
+
+
 def test_records_that_are_none(refinery, market, accounts, owner):
     base = refinery.base(owner)
     good = refinery.record(base, [])
@@ -346,11 +356,29 @@ def test_records_that_are_none(refinery, market, accounts, owner):
         with pytest.raises(CheckpointError, match=message) as refused:
             read_step(market.reader, refinery.store, bad, timeout=0)
         assert f"training.json of checkpoint {bad}" in str(refused.value)
-    folder = write_folder(refinery.folder / "other", good)
+    folder, client = write_folder(refinery.folder / "other", good), market.client(accounts.trainer)
     with pytest.raises(CheckpointError, match="does not lead to the dataset root 0x0505"):
-        publish(
-            market.client(accounts.trainer), refinery.store, folder, parent=base, root=b"\x05" * 32
-        )
+        publish(client, refinery.store, folder, parent=base, root=b"\x05" * 32)
+    # Nobody could verify a child whose record names another parent.
+    with pytest.raises(CheckpointError, match=f"names parent {base}, not 0"):
+        publish(client, refinery.store, folder, parent=0, root=b"\x05" * 32)
+
+
+def test_what_the_chain_took_back_is_not_registered(refinery, market, accounts, owner):
+    """A reorg after the turn began, say: paying for a child that nobody can verify helps nobody."""
+    base = refinery.base(owner)
+    first = refinery.batch(accounts.miner, 6)
+    pending = refinery.batch(accounts.other_miner, 2, settle=False)
+    (entry,) = refinery.entries([first], [1])
+    other = entry.model_copy(update={"verdict_root": "0x" + "77" * 32})
+    fewer = entry.model_copy(update={"units": 5})
+    known = market.reader.checkpoint_count()
+    for wrong in (other, fewer, *refinery.entries([pending], [1])):
+        with pytest.raises(CheckpointError, match=f"batch {wrong.batch} is not settled with"):
+            refinery.child(accounts.trainer, base, [wrong])
+        shutil.rmtree(refinery.folder / f"child-{known + 1}")
+    assert market.reader.checkpoint_count() == known
+    refinery.child(accounts.trainer, base, [entry])
 
 
 @pytest.fixture

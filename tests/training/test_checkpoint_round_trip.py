@@ -7,6 +7,7 @@ import json
 import pytest
 from safetensors import SafetensorError
 
+from marketplace.gym.adapters import read_shape
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import SamplingSpec
 from marketplace.protocol.errors import (
@@ -19,6 +20,9 @@ from marketplace.protocol.errors import (
 from marketplace.storage.checkpoints import fetch_checkpoint, put_checkpoint, read_manifest
 from marketplace.storage.embedded import EmbeddedStore
 from trainer.checkpoint import TrainingRecord, read_record, save_checkpoint
+from trainer.measured import read_evaluations
+
+DEEP = "[" * 100_000
 
 RECORD = TrainingRecord(
     parent=3, dataset={"root": "0x00"}, settings={"seed": 1}, metrics={"loss": -0.25}
@@ -178,12 +182,41 @@ def test_nothing_is_overwritten(policy, saved):
         save_checkpoint(policy, saved, sampling=SamplingSpec(), record=RECORD)
 
 
+def test_a_place_where_no_folder_can_be(policy, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"can't write .*file/new") as caught:
+        save_checkpoint(policy, tmp_path / "file" / "new", sampling=SamplingSpec(), record=RECORD)
+    assert "name another folder" in caught.value.fix
+
+
 def test_records_that_can_not_be_read(tmp_path):
     with pytest.raises(CheckpointError, match=r"training\.json"):
         read_record(tmp_path)
     (tmp_path / "training.json").write_text("[]")
     with pytest.raises(CheckpointError, match="no object"):
         read_record(tmp_path)
+    (tmp_path / "training.json").write_text(DEEP)
+    with pytest.raises(CheckpointError, match="nests too deeply"):
+        read_record(tmp_path)
+    (tmp_path / "evaluation.json").write_text(DEEP)
+    with pytest.raises(CheckpointError, match="no record of evaluations"):
+        read_evaluations(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer_config.json", "generation_config.json", "tokenizer.json"]
+)
+def test_brackets_without_end_are_no_model(saved, name):
+    """A verifier reads these files of a stranger, and must not end over them."""
+    (saved / name).write_text(DEEP)
+    with pytest.raises(CheckpointError, match=f"{name}' is not JSON: nests too deeply"):
+        Policy.load(saved)
+
+
+def test_brackets_without_end_are_no_adapter(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(DEEP)
+    with pytest.raises(CheckpointError, match="can't be read"):
+        read_shape(tmp_path)
 
 
 @pytest.mark.parametrize("kind", [OSError, SafetensorError])

@@ -65,6 +65,15 @@ def test_text_becomes_a_closed_completion(policy):
         assert codec.completion(tokens, stop) == "41"
 
 
+def test_the_name_of_a_special_token_is_text(policy):
+    """A seller of opaque texts would else teach the model to go on after its end."""
+    for stop in (("\n",), ()):
+        tokens = policy.codec.encode_completion("4<end>5", stop)
+        assert policy.codec.completion(tokens, stop) == "4<end>5"
+        assert policy.codec.finish(tokens, stop, 20) == "stop"
+    assert policy.codec.encode("<end>") == (0,)  # prompts are the environment's
+
+
 def test_folder_round_trip(policy, tmp_path):
     policy.model.save_pretrained(tmp_path)
     policy.tokenizer.save_pretrained(tmp_path)

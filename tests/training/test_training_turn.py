@@ -18,7 +18,14 @@ from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier, Trace, encode_line
 from marketplace.protocol.verdict import Reason, Verdict, batch_verdicts
 from trainer.config import TrainSettings
-from trainer.data import OTHER_CHECKPOINT, TOO_STALE, open_attested
+from trainer.data import (
+    NOT_ITS_END,
+    OFF_POLICY,
+    OTHER_CHECKPOINT,
+    SINGLE,
+    TOO_STALE,
+    open_attested,
+)
 from trainer.lineage import lineage_ages
 from trainer.turn import train_on_batches
 
@@ -39,11 +46,12 @@ TERMS = BatchTerms(
 )
 
 
-def _batch(policy, checkpoint, terms=TERMS):
-    """One group of two traces that the policy scores itself."""
+def _batch(policy, checkpoint, terms=TERMS, first="2\n", lie=0.0):
+    """One group of two traces that the policy scores itself. first: all that the first one's
+    tokens say. lie: nats off in its log-probabilities."""
     prompt = policy.codec.encode("1 + 1 = ")
     texts = ("2", "3")
-    tokens = [policy.codec.encode(text + "\n") for text in texts]
+    tokens = [policy.codec.encode(text) for text in (first, "3\n")]
     (rows,) = completion_logprobs(policy, [TokenGroup(prompt, tuple(tokens))], 1.0)
     lines = [
         encode_line(
@@ -53,7 +61,7 @@ def _batch(policy, checkpoint, terms=TERMS):
                 prompt="1 + 1 = ",
                 completion=text,
                 tokens=ids,
-                logprobs=row,
+                logprobs=row if place else tuple(one - lie for one in row),
                 finish="stop",
                 checkpoint=checkpoint,
                 model="tiny",
@@ -103,6 +111,15 @@ def test_traces_of_the_parent_and_of_an_earlier_checkpoint(make_policy, tmp_path
     assert bounded.dataset.skipped == {TOO_STALE: 2}
 
 
+@pytest.mark.parametrize("first", ["2\n9 9", "2"])
+def test_tokens_behind_the_end_or_short_of_it_earn_no_weight(policy, tmp_path, first):
+    """Both give the text "2", with true log-probabilities: only the end tells."""
+    batches = [_batch(policy, 9), _batch(policy, 9, replace(TERMS, batch=6), first)]
+    made = train_on_batches(policy, 9, batches, SPEC, SETTINGS, tmp_path / "x")
+    assert made.dataset.skipped == {NOT_ITS_END: 1, SINGLE: 1}
+    assert made.weights == (1_000_000, 0)
+
+
 def test_a_batch_of_another_environment_is_refused(policy, tmp_path):
     foreign = _batch(policy, 9, replace(TERMS, batch=6, environment=b"\x09" * 32))
     with pytest.raises(ConfigError, match="batch 6 was attested for another environment"):
@@ -115,6 +132,36 @@ def test_nothing_to_train_on_is_said_with_reasons(policy, tmp_path):
         train_on_batches(policy, 3, [_batch(policy, 9)], SPEC, SETTINGS, tmp_path / "x")
     with pytest.raises(ConfigError, match="no settled batches"):
         train_on_batches(policy, 3, [], SPEC, SETTINGS, tmp_path / "x")
+
+
+def test_what_is_left_out_before_and_by_verification_is_added_up(policy, tmp_path):
+    batches = [
+        _batch(policy, 9),
+        _batch(policy, 9, replace(TERMS, batch=6), first="2"),
+        _batch(policy, 9, replace(TERMS, batch=7), lie=1.0),
+    ]
+    made = train_on_batches(policy, 9, batches, SPEC, SETTINGS, tmp_path / "x")
+    assert made.dataset.skipped == {NOT_ITS_END: 1, SINGLE: 1}
+    assert made.metrics.dropped == {OFF_POLICY: 1, SINGLE: 1}
+    assert made.left_out == {NOT_ITS_END: 1, OFF_POLICY: 1, SINGLE: 2}
+    assert sum(made.left_out.values()) + made.metrics.traces == made.dataset.traces
+
+
+def test_a_turn_that_verification_leaves_nothing_of_makes_no_checkpoint(make_policy, tmp_path):
+    lies = _batch(make_policy(1), 9)  # another model's log-probabilities
+    with pytest.raises(ConfigError, match=f"none of 2 .*{OFF_POLICY}"):
+        train_on_batches(make_policy(0), 9, [lies], SPEC, SETTINGS, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_batch_that_is_given_twice_is_refused_before_training(policy, tmp_path):
+    twice = [_batch(policy, 9)] * 2
+    with pytest.raises(ConfigError, match="batch 5 is given twice"):
+        train_on_batches(policy, 9, twice, SPEC, SETTINGS, tmp_path / "x", on_step=_never)
+
+
+def _never(*_):
+    raise AssertionError("it was trained on")
 
 
 def test_ages_come_from_the_chain():

@@ -152,7 +152,7 @@ def _turn(turn: Any) -> dict[str, Any]:
         "mean_tokens": dataset.mean_tokens,
         "groups_trained": metrics.groups,
         "traces_trained": metrics.traces,
-        "not_trained": dataset.skipped | metrics.dropped,
+        "not_trained": turn.trained.left_out,
         "optimizer_steps": len(metrics.steps),
         "stopped_early": metrics.stopped_early,
         "steps": [asdict(step) for step in metrics.steps],

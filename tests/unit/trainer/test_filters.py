@@ -57,6 +57,15 @@ def test_a_text_repeats_as_often_as_chance_has_it(nats, kept):
     assert found == (False,) * kept + (True,) * (8 - kept)
 
 
+def test_large_groups_of_one_text_are_judged_at_once():
+    """It took a minute for 1,000 draws, and ended in an overflow from 1,030 on."""
+    kept = {nats: too_often([(1, 2)] * 5000, [nats] * 5000).count(False) for nats in (0, 1, 9, 99)}
+    assert kept[0] == 5000
+    assert 5000 / math.e < kept[1] < 5000 / math.e + 4 * math.sqrt(5000 / math.e)
+    assert (kept[9], kept[99]) == (5, 1)  # 0.6 expected: six or more have a chance of 4e-5
+    assert too_often([(1,)] * 3, [math.inf] * 3) == (False, True, True)
+
+
 def test_honest_groups_hardly_ever_repeat_too_often():
     draw = random.Random(1)
     chances = [0.5, 0.2, 0.1, 0.1, 0.05, 0.02, 0.02, 0.01]

@@ -205,9 +205,14 @@ def test_model_card():
         environments={"0xaa": "sums"},
     )
     record = {
-        "dataset": {"root": "0xroot", "batches": [{}], "traces": 64, "skipped": {"fault": 2}},
+        "dataset": {
+            "root": "0xroot",
+            "batches": [{}],
+            "traces": 64,
+            "skipped": {"fault": 2, "alone": 3},
+        },
         "settings": {"learning_rate": 1e-5},
-        "metrics": {},
+        "metrics": {"dropped": {"alone": 4, "copy": "many"}},
         "packages": {"torch": "2.13.0"},
     }
     found = {"0xaa": evaluation_record(AFTER, seed=3, environment_name='a "name": x')}
@@ -217,7 +222,8 @@ def test_model_card():
     assert "| 1 | `bafybase` | none (a base model) |" in card
     assert "Claimed by the trainer" in card
     assert "| 1 | 0.614 ± 0.091 | 0.614 ± 0.091 |" in card
-    assert "- left out, fault: 2" in card
+    assert "- left out, alone: 7\n- left out, fault: 2" in card
+    assert "many" not in card  # a stranger's record may hold anything
     assert "## Licence" in card
     # A trainer's own words stay one line of text.
     sneaky = {**record, "settings": {"a": "b |\n\n## Licence\n\nMIT <script>"}}

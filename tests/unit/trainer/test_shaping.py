@@ -96,15 +96,8 @@ def test_shaped_scores():
     assert shaped_score(0.9, right, RewardShaping(), BETWEEN) == 0.9
 
 
-def test_the_attested_batch_stays_as_it_was():
-    texts = ["<answer>4</answer>", "no", "<answer>5</answer>", "<answer>4</answer>"]
+def _attested(texts, verdicts):
     lines = [encode_line(_trace(text)) for text in texts]
-    verdicts = [
-        Verdict(1_000_000, Reason.CORRECT, 1, 0),
-        Verdict(0, Reason.PARSE_FAILURE, 0, 0),
-        Verdict(0, Reason.WRONG, 0, 0),
-        Verdict(0, Reason.FALSE_CLAIM, 0, 1),
-    ]
     terms = BatchTerms(
         chain_id=1,
         market=NOBODY,
@@ -118,13 +111,39 @@ def test_the_attested_batch_stays_as_it_was():
         tier=Tier.B,
         pay_rule=PayRule.CORRECT,
     )
-    batch = open_attested(
+    return open_attested(
         terms,
         root=batch_tree(1, NOBODY, 1, NOBODY, lines).root,
         lines=lines,
         verdicts=verdicts,
         attestation=batch_verdicts(1, verdicts).attestation,
     )
+
+
+def test_a_copy_is_shaped_like_what_it_copies():
+    """Else the same text would be better the second time, by the format that it lacks."""
+    verdicts = [
+        Verdict(1_000_000, Reason.CORRECT, 1, 0),
+        Verdict(1_000_000, Reason.DUPLICATE, 0, 0),
+        Verdict(600_000, Reason.DUPLICATE, 0, 0),
+        Verdict(0, Reason.WRONG, 0, 0),
+    ]
+    batch = _attested(["4", "4", "4.1", "5"], verdicts)
+    shaped = shape_batch(batch, RewardShaping(binary=True, format=1.0), BETWEEN)
+    assert [one.score_ppm for one in shaped.verdicts] == [500_000, 500_000, 0, 0]
+    assert [one.reason is Reason.DUPLICATE for one in shaped.verdicts] == [0, 1, 1, 0]
+    assert attested_mean([batch]) == pytest.approx(2.6 / 4)
+
+
+def test_the_attested_batch_stays_as_it_was():
+    texts = ["<answer>4</answer>", "no", "<answer>5</answer>", "<answer>4</answer>"]
+    verdicts = [
+        Verdict(1_000_000, Reason.CORRECT, 1, 0),
+        Verdict(0, Reason.PARSE_FAILURE, 0, 0),
+        Verdict(0, Reason.WRONG, 0, 0),
+        Verdict(0, Reason.FALSE_CLAIM, 0, 1),
+    ]
+    batch = _attested(texts, verdicts)
     shaped = shape_batch(batch, RewardShaping(format=1.0), BETWEEN)
     assert [one.score_ppm for one in shaped.verdicts] == [1_000_000, 0, 500_000, 0]
     assert [one.units for one in shaped.verdicts] == [0, 0, 0, 0]
@@ -133,5 +152,5 @@ def test_the_attested_batch_stays_as_it_was():
     assert batch.verdicts == tuple(verdicts)
     assert attested_mean([batch]) == pytest.approx(1 / 3)
     assert shape_batch(batch, RewardShaping(), BETWEEN) is batch
-    opaque = replace(batch, terms=replace(terms, tier=Tier.C))
+    opaque = replace(batch, terms=replace(batch.terms, tier=Tier.C))
     assert shape_batch(opaque, RewardShaping(format=1.0), BETWEEN) is opaque

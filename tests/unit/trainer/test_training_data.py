@@ -28,7 +28,7 @@ TERMS = BatchTerms(
     tier=Tier.B,
     pay_rule=PayRule.INFORMATIVE,
 )
-RULES = GroupRules(checkpoint=3, stop=("\n",), context=50)
+RULES = GroupRules(checkpoint=3, stop=("\n",), max_tokens=9, context=50)
 
 
 class Codec:
@@ -44,6 +44,12 @@ class Codec:
 
     def completion(self, tokens, stop):
         return "".join(map(chr, tokens)).partition(stop[0])[0]
+
+    def finish(self, tokens, stop, max_tokens):
+        text = "".join(map(chr, tokens))
+        if stop[0] in text[:-1] or len(text) > max_tokens:
+            return None
+        return "stop" if text.endswith(stop[0]) else "length" if len(text) == max_tokens else None
 
 
 def _trace(task=40, sample=0, text="12", **change):
@@ -63,6 +69,18 @@ def _trace(task=40, sample=0, text="12", **change):
         claimed_score=None,
     )
     return replace(trace, **change)
+
+
+def _claiming(logprob):
+    """A line that is whole but for its first log-probability."""
+    line = encode_line(_trace(sample=3))
+    assert line.count(b"-0.3") == 1  # of (-0.3, -0.4, -0.5)
+    return line.replace(b"-0.3", logprob)
+
+
+def _ended(tokens, **change):
+    """A trace whose tokens give its text, but do not end where sampling ends."""
+    return _trace(sample=3, tokens=tuple(tokens), logprobs=(-0.1,) * len(tokens), **change)
 
 
 def _batch(traces, judged, terms=TERMS):
@@ -120,14 +138,26 @@ def test_duplicates_keep_their_score():
         (_trace(sample=3), (0, Reason.CHECKER_TIMEOUT), data.CHECKER),
         (_trace(sample=3), (0, Reason.TOO_LONG), data.TOO_LONG),
         (b"attested all the same", BAD, data.UNREADABLE),
-        (b'{"v":1,"logprobs":[NaN]}', BAD, data.UNREADABLE),
-        (encode_line(_trace(sample=3)).replace(b"-0.3", b"+0.3"), BAD, data.UNREADABLE),
-        (encode_line(_trace(sample=3)).replace(b"-0.3", b"0.3"), BAD, data.UNREADABLE),
+        (_claiming(b"NaN"), BAD, data.UNREADABLE),
+        (_claiming(b"-Infinity"), BAD, data.UNREADABLE),
+        (_claiming(b"-1e999"), BAD, data.UNREADABLE),
+        (_claiming(b"null"), BAD, data.UNREADABLE),
+        (_claiming(b"0.3"), BAD, data.UNREADABLE),
+        (_trace(sample=2), BAD, data.MISPLACED),
+        (_trace(sample=4_000_000_000), BAD, data.MISPLACED),
+        (_trace(task=41, sample=3, prompt="40="), BAD, data.MISPLACED),
+        (_trace(sample=3, prompt="41="), BAD, data.OTHER_PROMPT),
         (_trace(sample=3, logprobs=None), BAD, data.NO_LOGPROBS),
         (_trace(sample=3, tokens=None, logprobs=None), BAD, data.NO_LOGPROBS),
         (_trace(sample=3, checkpoint=2), BAD, data.OTHER_CHECKPOINT),
         (_trace(sample=3, completion="13"), BAD, data.NOT_ITS_TEXT),
         (_trace(sample=3, tokens=(49, 50, 1000)), BAD, data.OTHER_VOCABULARY),
+        (_ended(b"12\nand on"), BAD, data.NOT_ITS_END),
+        (_ended(b"12\n\n"), BAD, data.NOT_ITS_END),
+        (_ended(b"12"), BAD, data.NOT_ITS_END),
+        (_ended(b"12", finish="length"), BAD, data.NOT_ITS_END),
+        (_ended(b"12\n", finish="length"), BAD, data.NOT_ITS_END),
+        (_ended(b"1234567890", completion="1234567890", finish="length"), BAD, data.NOT_ITS_END),
         (_trace(sample=3, text="9" * 60), BAD, data.OVER_CONTEXT),
     ],
 )
@@ -151,6 +181,16 @@ def test_groups_that_say_nothing_are_left_out():
     solved = build_groups([_batch(traces, judged)], Codec(), replace(RULES, solved=True))
     assert [one.scores for one in solved.groups] == [(1.0,) * 4]
     assert solved.skipped == {data.ALL_ALIKE: 4, data.SINGLE: 1, data.FAULT: 3}
+
+
+def test_groups_of_one_are_nothing_to_compare():
+    """A bounty that pays for right answers may ask for one trace of each task."""
+    terms = replace(TERMS, group_size=1, pay_rule=PayRule.CORRECT)
+    traces = [_trace(task=40 + i) for i in range(3)]
+    for tier in (Tier.A, Tier.B):
+        batch = _batch(traces, [GOOD, BAD, GOOD], replace(terms, tier=tier))
+        dataset = build_groups([batch], Codec(), replace(RULES, solved=True))
+        assert (dataset.groups, dataset.skipped) == ((), {data.SINGLE: 3})
 
 
 def test_tier_c_gives_positives_only_each_text_once():
