@@ -42,10 +42,10 @@ _Money = Annotated[str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$")]
 
 
 class BountyPolicy(Part):
-    """What each turn's bounty offers. amount: put into it, in tokens as all prices. budget: most
-    that all bounties of the run may cost together (without gas); without it each gets its amount.
-    lasts_hours: until its deadline. wait_hours: for its traces to be settled, before the run gives
-    up."""
+    """What each turn's bounty offers. amount: put into it, in tokens as all prices, or less where
+    the turn's traces can't cost as much. budget: most that all bounties of the run may cost
+    together (without gas). lasts_hours: until its deadline. wait_hours: for its traces to be
+    settled, before the run gives up."""
 
     tier: Literal["A", "B"] = "B"
     pay: Literal["correct", "informative"] = "informative"

@@ -187,22 +187,30 @@ class MarketTrader:
 
     @property
     def _own(self) -> OwnBounties:
-        return OwnBounties(self.client, self.folder.path, self.policy)
+        return OwnBounties(self.client, self.folder.path, self.policy, self.poll, self.sleep)
 
     def _bought(self, plan: Plan) -> list[Batch]:
-        bounty = self._own.of_turn(plan.turn, lambda deadline: self._terms(plan, deadline))
         wanted = plan.stage.groups * plan.stage.group_size
+
+        def own() -> int:
+            return self._own.of_turn(
+                plan.turn, lambda deadline: self._terms(plan, deadline), traces=wanted
+            )
+
+        bounty = own()
         gives_up = self.client.head().timestamp + int(self.policy.wait_hours * 3600)
         deadline = self.client.bounty(bounty).terms.deadline
         say(f"turn {plan.turn}: bounty {bounty} wants {wanted} traces; waiting for miners")
         while True:
+            now = self.client.head().timestamp
+            # What is still being judged after the deadline is paid for too: it is waited for. Asked
+            # first: what is settled by then is among what is found.
+            over = now > deadline and not self.client.bounty(bounty).reserved
             found = list(settled_batches(self.client, {bounty}))
             traces = sum(batch.count for batch in found)
-            now = self.client.head().timestamp
-            if traces >= wanted or (found and now > deadline):
+            if traces >= wanted or (found and over):
                 return found
-            pending = self.client.bounty(bounty).reserved
-            if now > deadline and not pending:
+            if over:
                 self._own.give_up(plan.turn)
                 self._own.close()
                 raise ConfigError(
@@ -217,6 +225,9 @@ class MarketTrader:
                     fix="run the command again to go on waiting",
                 )
             self.sleep(self.poll)
+            if (again := own()) != bounty:
+                say(f"turn {plan.turn}: bounty {bounty} is bounty {again} now")
+                bounty = again
 
     def _terms(self, plan: Plan, deadline: int) -> BountyTerms:
         sft = plan.stage.kind == "sft"
