@@ -1,6 +1,7 @@
 """A run: the turns of a recipe, one after the other, in a folder that survives a kill at any point.
 
     run.json            what the run is; going on with another recipe or another base is refused
+    lock                held while a process runs in the folder: two would buy everything twice
     turn-0.json         the base model's evaluation
     turn-N/             while turn N is trained: traces, state.safetensors, checkpoint/; apart/ is
                         the job of several processes (trainer/distributed.py)
@@ -14,11 +15,13 @@ come from and who samples the evaluations is the caller's (Trader, Evaluate).
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -41,6 +44,7 @@ from trainer.turn import Trained, train_on_batches
 from trainer.verify import PolicyOf
 
 RUN_NAME: Final = "run.json"
+LOCK_NAME: Final = "lock"
 REPORT_SECONDS: Final = 120.0
 """Least time between two reports of an unfinished run."""
 
@@ -101,6 +105,28 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder, and make it. ConfigError while another process has it: both would open
+        the bounties of the same turns. The system lets go of it when the process ends, however."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / LOCK_NAME).open("w")
+        except OSError as error:
+            raise ConfigError(
+                f"{str(self.path)!r} can't be the folder of a run: {error.strerror or error}",
+                fix="name another one with --run",
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"another process runs in {str(self.path)!r}",
+                    fix="wait for it or end it, or name another folder with --run",
+                ) from None
+            yield
 
     def begin(self, identity: Mapping[str, Any], *, resume: bool) -> bool:
         """Make the folder, or go on in it. Returns whether it goes on.
