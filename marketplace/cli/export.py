@@ -99,7 +99,7 @@ def _write_gguf(cache: CheckpointCache, checkpoint: int, file: Path, kind: str) 
 
 
 def _card(reader: MarketReader, store: ContentStore, checkpoint: int, source: Path) -> str:
-    from trainer.card import check_record, model_card
+    from trainer.card import check_evaluations, check_record, model_card
     from trainer.checkpoint import TRAINING_NAME, read_record
     from trainer.measured import read_evaluations
 
@@ -110,7 +110,7 @@ def _card(reader: MarketReader, store: ContentStore, checkpoint: int, source: Pa
     return model_card(
         _origin(reader, store, checkpoint, record),
         record,
-        own or read_evaluations(source),
+        check_evaluations(own or read_evaluations(source)),
         measured=bool(own),
     )
 
