@@ -30,15 +30,16 @@ from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol.errors import CheckpointError, ConfigError
 from trainer.adapting import Weights
-from trainer.curves import compare, evaluation_of
+from trainer.curves import evaluation_of
 from trainer.data import AttestedBatch
 from trainer.grpo import StepMetrics
 from trainer.launching import Apart
 from trainer.measured import write_evaluation
 from trainer.metrics import Streams, step_values
 from trainer.recipe import Plan, Recipe, plans
-from trainer.report import spending_rows, write_report
+from trainer.report import write_report
 from trainer.rollback import rolls_back
+from trainer.run_report import run_report
 from trainer.state import TrainState, load_state, save_state, write_atomically
 from trainer.turn import Trained, train_on_batches
 from trainer.verify import PolicyOf
@@ -79,6 +80,11 @@ class Trader(Protocol):
 
     def rolled_back(self, plan: Plan, trained: Trained) -> None:
         """Told instead of publish, where the turn's result is not kept."""
+        ...
+
+    def unusable(self, plan: Plan, error: ConfigError) -> ConfigError:
+        """Told where nothing that was bought can be trained on, before a step was made. What to
+        raise; the same command run again must not end there for ever."""
         ...
 
 
@@ -226,6 +232,7 @@ def run_recipe(
                     options,
                     parent=weights.number(plan.environment, first, records),
                     before=_kept_evaluation(plan.environment, start, records),
+                    also=_others(recipe, plan) if plan.turn == len(todo) else (),
                     steps=steps,
                 )
             if record["rolled_back"]:
@@ -236,12 +243,12 @@ def run_recipe(
             _forget(folder, weights, plan.turn)
             # Drawing takes seconds: not after every turn of a quick run.
             if len(records) < len(todo) and options.clock() - drawn >= REPORT_SECONDS:
-                report = _report(recipe, start, records, trader, unfinished=len(todo))
+                report = run_report(recipe, start, records, trader.unit, turns=len(todo))
                 write_report(report, folder.path)
                 drawn = options.clock()
     finally:
         told.close()
-    report = _report(recipe, start, records, trader, unfinished=len(todo))
+    report = run_report(recipe, start, records, trader.unit, turns=len(todo))
     write_report(report, folder.path)
     return report
 
@@ -257,6 +264,7 @@ def _turn(
     *,
     parent: int,
     before: dict[str, Any] | None,
+    also: Sequence[str],
     steps: int,
 ) -> dict[str, Any]:
     place = folder.turn(plan.turn)
@@ -288,26 +296,32 @@ def _turn(
             options.processes,
             save_seconds=options.save_seconds,
         )
-    trained = train_on_batches(
-        policy,
-        parent,
-        bought.batches,
-        trader.spec(plan.environment),
-        plan.settings,
-        made,
-        on_step=on_step,
-        state=state,
-        ages=bought.ages,
-        behaviour_of=bought.behaviour_of,
-        shaping=plan.stage.reward if plan.stage.reward.changes else None,
-        apart=apart,
-        **weights.saving(plan.environment),
-    )
+    try:
+        trained = train_on_batches(
+            policy,
+            parent,
+            bought.batches,
+            trader.spec(plan.environment),
+            plan.settings,
+            made,
+            on_step=on_step,
+            state=state,
+            ages=bought.ages,
+            behaviour_of=bought.behaviour_of,
+            shaping=plan.stage.reward if plan.stage.reward.changes else None,
+            apart=apart,
+            **weights.saving(plan.environment),
+        )
+    except ConfigError as error:
+        if state.steps:
+            raise
+        raise trader.unusable(plan, error) from error
     found = {}
     if evaluate is not None:
-        options.say(f"turn {plan.turn}: evaluating {plan.environment}")
-        found[plan.environment] = evaluate(policy, plan.environment)
-        write_evaluation(made, _id(found[plan.environment]), found[plan.environment])
+        for name in (plan.environment, *also):
+            options.say(f"turn {plan.turn}: evaluating {name}")
+            found[name] = evaluate(policy, name)
+            write_evaluation(made, _id(found[name]), found[name])
     rolled_back = (
         before is not None
         and evaluate is not None
@@ -374,6 +388,14 @@ def _last_of_its_own(plan: Plan, todo: Sequence[Plan]) -> bool:
     return not any(one.turn > plan.turn and one.environment == plan.environment for one in todo)
 
 
+def _others(recipe: Recipe, plan: Plan) -> tuple[str, ...]:
+    """Environments that the last turn of one model is evaluated on as well: what it could do there
+    after their own turns may be gone."""
+    if recipe.adapter is not None:
+        return ()
+    return tuple(name for name in recipe.environments if name != plan.environment)
+
+
 def _forget(folder: RunFolder, weights: Weights, turn: int) -> None:
     """Weights that nothing needs any more: those are most of what a run writes."""
     for number in range(1, turn + 1):
@@ -390,97 +412,8 @@ def _forget(folder: RunFolder, weights: Weights, turn: int) -> None:
             shutil.rmtree(place)
 
 
-def _report(
-    recipe: Recipe,
-    start: Mapping[str, Any],
-    records: Sequence[Mapping[str, Any]],
-    trader: Trader,
-    *,
-    unfinished: int,
-) -> dict[str, Any]:
-    from trainer.checkpoint import package_versions
-
-    left_out: dict[str, int] = {}
-    for record in records:
-        for reason, count in record["left_out"].items():
-            left_out[reason] = left_out.get(reason, 0) + count
-    money = None
-    if trader.unit is not None:
-        # By the first environment: money per point is of one accuracy.
-        name = recipe.environments[0]
-        seen = [(0, start), *((one["turn"], one) for one in records if not one["rolled_back"])]
-        accuracy = {
-            turn: one["evaluations"][name]["pass_at_1"]
-            for turn, one in seen
-            if name in one["evaluations"]
-        }
-        spent = {one["turn"]: one["spent"] or 0.0 for one in records}
-        money = {"unit": trader.unit, "rows": spending_rows(spent, accuracy)}
-    settings = dict(records[-1]["settings"]) if records else {}
-    return {
-        "v": 1,
-        "title": f"{recipe.name}: {', '.join(map(_short, recipe.environments))}",
-        "recipe": recipe.name,
-        "dry_run": trader.unit is None,
-        "unfinished": (
-            f"{len(records)} of {unfinished} turns done" if len(records) < unfinished else None
-        ),
-        "turns": list(records),
-        "steps": sum(len(one["steps"]) for one in records),
-        "traces": sum(one["traces"] for one in records),
-        "tokens": sum(one["tokens"] for one in records),
-        "evaluations": list(
-            filter(None, (_compared(name, start, records) for name in recipe.environments))
-        ),
-        "money": money,
-        "left_out": dict(sorted(left_out.items())),
-        "settings": settings,
-        "packages": package_versions(),
-    }
-
-
-def _compared(
-    name: str, start: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """Before and after on one environment."""
-    before = start["evaluations"].get(name)
-    seen = [
-        (one["turn"], one["evaluations"][name])
-        for one in records
-        if name in one["evaluations"] and not one["rolled_back"]
-    ]
-    measured = [(one["turn"], one["evaluations"].get(name), one["rolled_back"]) for one in records]
-    if before is None or not any(one for _, one, _ in measured):
-        return None
-    after = seen[-1][1] if seen else before
-    comparison = None
-    if seen and before["samples"] > 1:
-        comparison = compare(evaluation_of(before), evaluation_of(after)).plain()
-    points = [(0, before, False), *measured]
-    return {
-        "environment": _short(name),
-        "before": before if seen else None,
-        "after": after,
-        "comparison": comparison,
-        "over_turns": [
-            {
-                "turn": turn,
-                "value": one["pass_at_1"],
-                "standard_error": one["standard_error"],
-                "rolled_back": rolled_back,
-            }
-            for turn, one, rolled_back in points
-            if one is not None
-        ],
-    }
-
-
 def _id(record: Mapping[str, Any]) -> str:
     return str(record["environment"])
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:14]}…"
 
 
 def _json(record: Mapping[str, Any]) -> bytes:

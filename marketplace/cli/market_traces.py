@@ -83,7 +83,11 @@ class MarketTrader:
         note = self.folder.turn(plan.turn) / NOTE_NAME
         known = json.loads(note.read_text("utf-8")) if note.exists() else {}
         if "batches" not in known:
-            found = self._not_lost(plan, parent, known) if self.bounties else self._bought(plan)
+            found = (
+                self._not_lost(plan, parent, known)
+                if self.bounties
+                else self._bought(plan, known.get("aside", 0))
+            )
             known["batches"] = [batch.id for batch in found]
             _write(note, known)
         attested = []
@@ -148,6 +152,22 @@ class MarketTrader:
             kept[key] = sorted({*kept.get(key, ()), *trained.batches})
             _write(self.lost, kept)
 
+    def unusable(self, plan: Plan, error: ConfigError) -> ConfigError:
+        """The next call looks for batches again: those of named bounties that are settled by then,
+        more of the turn's own bounty, or, where that one is over, another bounty."""
+        place = self.folder.turn(plan.turn) / NOTE_NAME
+        known = json.loads(place.read_text("utf-8"))
+        batches = known.pop("batches")
+        if self.bounties:
+            _write(place, known)
+            return error
+        known["aside"] = sum(self.client.batch(number).count for number in batches)
+        _write(place, known)
+        return ConfigError(
+            f"turn {plan.turn}: {error.message}",
+            fix="run the command again to buy more traces, within the budget",
+        )
+
     def _not_lost(self, plan: Plan, parent: int, known: dict[str, Any]) -> list[Batch]:
         """Settled batches of the named bounties that the parent was not rolled back on."""
         settled = list(settled_batches(self.client, set(self.bounties)))
@@ -189,7 +209,8 @@ class MarketTrader:
     def _own(self) -> OwnBounties:
         return OwnBounties(self.client, self.folder.path, self.policy, self.poll, self.sleep)
 
-    def _bought(self, plan: Plan) -> list[Batch]:
+    def _bought(self, plan: Plan, aside: int) -> list[Batch]:
+        """aside: settled traces of the bounty that could not be trained on by themselves."""
         wanted = plan.stage.groups * plan.stage.group_size
 
         def own() -> int:
@@ -200,7 +221,8 @@ class MarketTrader:
         bounty = own()
         gives_up = self.client.head().timestamp + int(self.policy.wait_hours * 3600)
         deadline = self.client.bounty(bounty).terms.deadline
-        say(f"turn {plan.turn}: bounty {bounty} wants {wanted} traces; waiting for miners")
+        more = f" beside {aside} that taught nothing" if aside else ""
+        say(f"turn {plan.turn}: bounty {bounty} wants {wanted} traces{more}; waiting for miners")
         while True:
             now = self.client.head().timestamp
             # What is still being judged after the deadline is paid for too: it is waited for. Asked
@@ -208,20 +230,21 @@ class MarketTrader:
             over = now > deadline and not self.client.bounty(bounty).reserved
             found = list(settled_batches(self.client, {bounty}))
             traces = sum(batch.count for batch in found)
-            if traces >= wanted or (found and over):
+            if traces >= wanted + aside or (traces > aside and over):
                 return found
             if over:
                 self._own.give_up(plan.turn)
+                _write(self.folder.turn(plan.turn) / NOTE_NAME, {})
                 self._own.close()
                 raise ConfigError(
                     f"bounty {bounty} had its deadline at {show_time(deadline)}, and nobody sold "
-                    "it anything",
+                    f"it anything{more}",
                     fix="offer more in [bounty] and run the command again: it opens another one",
                 )
             if now > gives_up:
                 raise ConfigError(
-                    f"bounty {bounty} has {traces} settled traces of {wanted}, and the wait is "
-                    "over",
+                    f"bounty {bounty} has {traces} settled traces of {wanted + aside}, and the "
+                    "wait is over",
                     fix="run the command again to go on waiting",
                 )
             self.sleep(self.poll)

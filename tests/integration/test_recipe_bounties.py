@@ -256,6 +256,22 @@ def test_what_is_judged_after_the_deadline_is_waited_for(world, market, tmp_path
     assert [one.terms.batch for one in bought.batches] == batches
 
 
+def test_traces_that_teach_nothing_do_not_end_a_run(world, market, tmp_path):
+    first, *_ = plans(RECIPE)
+    known = world.trainer.bounty_count()
+    nothing = ConfigError("none of 8 attested traces can be trained on")
+    trader = _trader(world, tmp_path, sleep=_sold(world))
+    trader.buy(first, None, world.parent)
+    assert "buy more traces" in trader.unusable(first, nothing).fix
+    # The bounty is open: it is waited for more. Nobody sells more: the next call opens another.
+    lasting = _trader(world, tmp_path, sleep=lambda _: market.pass_time(3600 + 60))
+    with pytest.raises(ConfigError, match="nobody sold it anything beside 8 that taught nothing"):
+        lasting.buy(first, None, world.parent)
+    assert world.trainer.bounty_count() == known + 1
+    bought = _trader(world, tmp_path, sleep=_sold(world)).buy(first, None, world.parent)
+    assert [one.terms.bounty for one in bought.batches] == [known + 2]
+
+
 def test_only_the_offer_may_change_while_a_run_goes_on():
     other = OFFER.model_copy(update={"budget": "9", "amount": "1", "wait_hours": 2.0})
     same = recipe_identity(RECIPE.model_copy(update={"bounty": other}))

@@ -180,6 +180,15 @@ def test_what_a_run_leaves_and_what_it_refuses(command, run):
     assert not Path("x").exists()
 
 
+def test_a_dry_run_whose_traces_teach_nothing(command, run):
+    """A random model is never right, and nothing else is rewarded here."""
+    Path("recipe.toml").write_text(RECIPE.replace("format = 0.5", ""), "utf-8")
+    for _ in range(2):
+        code, said = run([*command, "--out", "out", "--evaluate", "0"])
+        assert (code, "turn 2: none of 48 attested traces can be trained on" in said) == (2, True)
+        assert "traces of one score teach nothing: use more groups" in said
+
+
 def test_two_runs_in_one_folder(command, run, tmp_path):
     """Beside: a recipe's spec files lie with it, whatever the current folder is."""
     place = tmp_path / "recipes"
