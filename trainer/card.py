@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from marketplace.protocol.errors import CheckpointError
-from trainer.records import EVALUATION_NAME, TRAINING_NAME, BatchEntry
+from trainer.records import EVALUATION_NAME, TRAINING_NAME, BatchEntry, added_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,8 @@ def _data(origin: Origin, record: Mapping[str, Any] | None) -> str:
             value = dataset[key]
             shown = f"{value:.3f}" if isinstance(value, float) else value
             lines.append(f"- {key.replace('_', ' ')}: {shown}")
-    left_out = {**dataset.get("skipped", {}), **record.get("metrics", {}).get("dropped", {})}
-    lines += [f"- left out, {_word(reason)}: {count}" for reason, count in sorted(left_out.items())]
+    left_out = added_up(dataset.get("skipped", {}), record.get("metrics", {}).get("dropped", {}))
+    lines += [f"- left out, {_word(reason)}: {count}" for reason, count in left_out.items()]
     return "\n".join([*lines, ""])
 
 

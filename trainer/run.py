@@ -37,6 +37,7 @@ from trainer.launching import Apart
 from trainer.measured import write_evaluation
 from trainer.metrics import Streams, step_values
 from trainer.recipe import Plan, Recipe, plans
+from trainer.records import added_up
 from trainer.report import write_report
 from trainer.rollback import rolls_back
 from trainer.run_report import run_report
@@ -345,7 +346,7 @@ def _turn(
         "tokens": metrics.tokens,
         "mean_score": trained.dataset.mean_score,
         "mean_tokens": trained.dataset.mean_tokens,
-        "left_out": {**bought.left_out, **trained.dataset.skipped, **metrics.dropped},
+        "left_out": added_up(bought.left_out, trained.dataset.skipped, metrics.dropped),
         "stopped_early": metrics.stopped_early,
         "steps": [asdict(step) for step in metrics.steps],
         "spent": bought.spent,

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainer.curves import compare, evaluation_of
 from trainer.recipe import Recipe
+from trainer.records import added_up
 from trainer.report import spending_rows
 
 
@@ -22,10 +23,6 @@ def run_report(
     None where nothing is bought."""
     from trainer.checkpoint import package_versions
 
-    left_out: dict[str, int] = {}
-    for record in records:
-        for reason, count in record["left_out"].items():
-            left_out[reason] = left_out.get(reason, 0) + count
     money = None
     if unit is not None:
         found = [_spending(name, start, records) for name in recipe.environments]
@@ -46,7 +43,7 @@ def run_report(
             filter(None, (_compared(name, start, records) for name in recipe.environments))
         ),
         "money": money,
-        "left_out": dict(sorted(left_out.items())),
+        "left_out": added_up(*(record["left_out"] for record in records)),
         "settings": settings,
         "packages": package_versions(),
     }

@@ -71,8 +71,10 @@ def train(policy, parent, batches, spec, settings, folder, **_):
     policy.trained = folder.parent.name
     (folder / "model.safetensors").write_text(policy.trained)
     return SimpleNamespace(
-        dataset=SimpleNamespace(traces=8, mean_score=0.5, mean_tokens=3.0, skipped={}),
-        metrics=SimpleNamespace(groups=2, tokens=16, steps=(), dropped={}, stopped_early=False),
+        dataset=SimpleNamespace(traces=8, mean_score=0.5, mean_tokens=3.0, skipped={"copy": 1}),
+        metrics=SimpleNamespace(
+            groups=2, tokens=16, steps=(), dropped={"copy": 2}, stopped_early=False
+        ),
     )
 
 
@@ -123,6 +125,8 @@ def test_a_turn_that_did_worse_is_neither_registered_nor_built_on(play, tmp_path
         (2, True),
         (3, False),
     ]
+    # One reason, given before and after verification.
+    assert report["left_out"] == {"copy": 3 * (1 + 2)}
     turns = report["turns"]
     assert [turn["rolled_back"] for turn in turns] == [False, True, False]
     assert [(turn["parent"], turn["checkpoint"]) for turn in turns] == [

@@ -205,9 +205,14 @@ def test_model_card():
         environments={"0xaa": "sums"},
     )
     record = {
-        "dataset": {"root": "0xroot", "batches": [{}], "traces": 64, "skipped": {"fault": 2}},
+        "dataset": {
+            "root": "0xroot",
+            "batches": [{}],
+            "traces": 64,
+            "skipped": {"fault": 2, "copy": 3},
+        },
         "settings": {"learning_rate": 1e-5},
-        "metrics": {},
+        "metrics": {"dropped": {"copy": 4}},  # the same reason, found later
         "packages": {"torch": "2.13.0"},
     }
     found = {"0xaa": evaluation_record(AFTER, seed=3, environment_name='a "name": x')}
@@ -217,7 +222,7 @@ def test_model_card():
     assert "| 1 | `bafybase` | none (a base model) |" in card
     assert "Claimed by the trainer" in card
     assert "| 1 | 0.614 ± 0.091 | 0.614 ± 0.091 |" in card
-    assert "- left out, fault: 2" in card
+    assert "- left out, copy: 7\n- left out, fault: 2" in card
     assert "## Licence" in card
     base = model_card(
         Origin(1, "0xm", [Ancestor(1, "b", "0xt", None)], [], {}), None, {}, measured=True
