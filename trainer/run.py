@@ -146,13 +146,11 @@ class RunFolder:
             write_atomically(path, _json(wanted))
             return False
         kept = _read(path)
-        different = sorted(
-            key for key in kept.keys() | wanted.keys() if kept.get(key) != wanted.get(key)
-        )
-        if different:
+        if kept != wanted:
+            name, before, now = _first_difference("", kept, wanted)
             raise ConfigError(
-                f"{str(self.path)!r} holds another run: its {different[0]} is "
-                f"{kept.get(different[0])!r:.200}, not {wanted.get(different[0])!r:.200}",
+                f"{str(self.path)!r} holds another run: its {name} is {before!r:.200}, not "
+                f"{now!r:.200}",
                 fix="name another folder, or remove this one to start again",
             )
         if not resume:
@@ -411,6 +409,19 @@ def _forget(folder: RunFolder, weights: Weights, turn: int) -> None:
                     file.unlink()
         else:
             shutil.rmtree(place)
+
+
+def _first_difference(name: str, before: object, now: object) -> tuple[str, object, object]:
+    """Where two records differ first, by dotted name, and both values there."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                return _first_difference(f"{name}.{key}", before.get(key), now.get(key))
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for place, (one, other) in enumerate(zip(before, now, strict=True)):
+            if one != other:
+                return _first_difference(f"{name}.{place}", one, other)
+    return name.removeprefix("."), before, now
 
 
 def _id(record: Mapping[str, Any]) -> str:

@@ -60,7 +60,12 @@ def export(
             f"checkpoint {checkpoint} holds whole weights, not an adapter",
             fix="use --to safetensors",
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{str(folder)!r} can't be made: {error.strerror or error}", fix="name another folder"
+        ) from error
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
         made = Path(work) / "export"
         made.mkdir()
