@@ -67,10 +67,10 @@ class OwnBounties:
             terms(int(own["deadline"])), price_per_unit=own["price"], fee_per_trace=own["fee"]
         )
         if "bounty" in own:
-            number = int(own["bounty"])
-            if self._is_there(number, wanted):
-                return number
-            say(f"bounty {number} is gone from the chain (a reorganisation): looking for it")
+            before = int(own["bounty"])
+            if self._is_there(before, wanted):
+                return before
+            say(f"bounty {before} is gone from the chain (a reorganisation): looking for it")
             del own["bounty"]
             self._write(known)
         if noted:
