@@ -1,18 +1,21 @@
 """Model cards: README.md with a YAML head, from what the registry and the checkpoint say.
 
 Nothing is written that was not read somewhere: what a checkpoint does not say is left out, and what
-only its trainer claims is said to be a claim.
+only its trainer claims is said to be a claim. Records come from strangers: they are checked before
+they are read, and their words stay on their line.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
 from marketplace.protocol.errors import CheckpointError
+from trainer.records import EVALUATION_NAME, TRAINING_NAME, BatchEntry, added_up
 
 _LONGEST: Final = 1000
 """Characters of one text of the trainer's."""
@@ -143,14 +146,8 @@ def _data(origin: Origin, record: Mapping[str, Any] | None) -> str:
             value = dataset[key]
             shown = f"{value:.3f}" if isinstance(value, float) else _plain(value)
             lines.append(f"- {key.replace('_', ' ')}: {shown}")
-    # Added up: building groups and verifying them may count the same reason.
-    left_out: Counter[str] = Counter()
-    for counted in (dataset.get("skipped"), record.get("metrics", {}).get("dropped")):
-        if isinstance(counted, dict):
-            left_out.update({key: one for key, one in counted.items() if type(one) is int})
-    lines += [
-        f"- left out, {_plain(reason)}: {count}" for reason, count in sorted(left_out.items())
-    ]
+    left_out = added_up(dataset.get("skipped", {}), record.get("metrics", {}).get("dropped", {}))
+    lines += [f"- left out, {_plain(reason)}: {count}" for reason, count in left_out.items()]
     return "\n".join([*lines, ""])
 
 
@@ -166,8 +163,8 @@ def _evaluation(evaluations: Mapping[str, Mapping[str, Any]], *, measured: bool)
     for number, one in sorted(evaluations.items()):
         name = one.get("environment_name", number)
         lines.append(
-            f"{_plain(name)}: {_plain(one['tasks'])} tasks, {_plain(one['samples'])} samples of "
-            f"each, seed {_plain(one['seed'])}\n"
+            f"{_plain(name)}: {one['tasks']} tasks, {one['samples']} samples of each, "
+            f"seed {one['seed']}\n"
         )
         lines += ["| k | pass@k | maj@k |", "|---|---|---|"]
         majority = one["majority"] or [None] * len(one["pass"])
@@ -183,14 +180,10 @@ def _settings(record: Mapping[str, Any] | None) -> str:
     if record is None:
         return ""
     lines = ["## Settings\n", "| setting | value |", "|---|---|"]
-    lines += [
-        f"| {_plain(key)} | {_plain(value)} |"
-        for key, value in sorted(record.get("settings", {}).items())
-    ]
-    versions = [
-        f"{_plain(name)} {_plain(value)}"
-        for name, value in sorted(record.get("packages", {}).items())
-    ]
+    settings = sorted(record.get("settings", {}).items())
+    lines += [f"| {_plain(key)} | {_plain(value)} |" for key, value in settings]
+    packages = sorted(record.get("packages", {}).items())
+    versions = [f"{_plain(name)} {_plain(value)}" for name, value in packages]
     return "\n".join([*lines, "", f"Packages: {', '.join(versions)}.", ""])
 
 
@@ -215,9 +208,68 @@ def _shown(point: Mapping[str, float]) -> str:
     return f"{point['value']:.3f} ± {point['standard_error']:.3f}"
 
 
+class _Read(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+
+
+class _Dataset(_Read):
+    root: str = ""
+    batches: list[BatchEntry] = []
+    traces: int = 0
+    groups: int = 0
+    mean_score: float = 0.0
+    mean_tokens: float = 0.0
+    skipped: dict[str, int] = {}
+
+
+class _Metrics(_Read):
+    dropped: dict[str, int] = {}
+
+
+class _Record(_Read):
+    dataset: _Dataset = _Dataset()
+    settings: dict[str, Any] = {}
+    metrics: _Metrics = _Metrics()
+    packages: dict[str, str] = {}
+
+
+class _Point(_Read):
+    k: int
+    value: float
+    standard_error: float
+
+
+class _Evaluated(_Read):
+    environment_name: str = ""
+    tasks: int
+    samples: int
+    seed: int
+    passes: list[_Point] = Field(alias="pass")
+    majority: list[_Point] | None
+
+
 def check_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """training.json as a card reads it: anybody may have written it. CheckpointError if not so."""
-    for key in ("dataset", "settings", "metrics", "packages"):
-        if not isinstance(record.get(key, {}), dict):
-            raise CheckpointError(f"training.json: {key} is {record[key]!r:.60}, not an object")
-    return record
+    return _checked(TypeAdapter(_Record), record, TRAINING_NAME)
+
+
+def check_evaluations(found: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """evaluation.json's environments as a card reads them. CheckpointError if they are not so."""
+    checked = _checked(TypeAdapter(dict[str, _Evaluated]), found, EVALUATION_NAME)
+    for number, one in checked.items():
+        if one["majority"] is not None and len(one["majority"]) != len(one["pass"]):
+            raise CheckpointError(
+                f"{EVALUATION_NAME}: {number!r:.80} has {len(one['pass'])} points of pass@k and "
+                f"{len(one['majority'])} of maj@k"
+            )
+    return checked
+
+
+def _checked(shape: TypeAdapter[Any], found: Any, name: str) -> Any:
+    try:
+        shape.validate_python(found)
+    except ValidationError as error:
+        one = error.errors(include_url=False)[0]
+        place = ".".join(map(str, one["loc"]))
+        raise CheckpointError(f"{name}: {place} is {one['input']!r:.60}: {one['msg']}") from None
+    return found

@@ -133,9 +133,13 @@ def majority_chance(right: tuple[int, ...], wrong: tuple[int, ...], silent: int,
         rivals = (*right[:place], *right[place + 1 :], *wrong)
         for votes in range(1, min(count, k) + 1):
             # Ways to choose the other k - votes samples, none of the rivals getting more than
-            # `votes`, by how many are chosen and how many rivals draw level.
-            ways = {(drawn, 0): math.comb(silent, drawn) for drawn in range(k - votes + 1)}
-            for rival in rivals:
+            # `votes`, by how many are chosen and how many rivals draw level. Who was given fewer
+            # votes in all never does either: such samples are as good as silent.
+            equals = [rival for rival in rivals if rival >= votes]
+            others = silent + sum(rivals) - sum(equals)
+            most = min(others, k - votes)
+            ways = {(drawn, 0): math.comb(others, drawn) for drawn in range(most + 1)}
+            for rival in equals:
                 grown: dict[tuple[int, int], int] = {}
                 for (drawn, level), number in ways.items():
                     for more in range(min(rival, votes, k - votes - drawn) + 1):

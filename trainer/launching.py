@@ -46,6 +46,8 @@ import torch.distributed as dist
 
 OnStep = Callable[[int, int, StepMetrics], None]
 _SAID_LINES: Final = 40
+_FEWEST: Final = 2
+"""Processes that any machine may run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,12 @@ def check_processes(processes: int) -> None:
         raise ConfigError(
             f"{processes} processes need as many GPUs, and there are {gpus}",
             fix=f"use --processes {gpus}, or set CUDA_VISIBLE_DEVICES= to train on processors",
+        )
+    cores = os.cpu_count() or 1
+    if not gpus and processes > max(_FEWEST, cores):
+        raise ConfigError(
+            f"{processes} processes would share {cores} cores, and each holds a model in memory",
+            fix=f"use --processes {max(_FEWEST, cores)} at most",
         )
     if not gpus and not dist.is_gloo_available():
         raise ConfigError(

@@ -42,10 +42,10 @@ _Money = Annotated[str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$")]
 
 
 class BountyPolicy(Part):
-    """What each turn's bounty offers. amount: put into it, in tokens as all prices. budget: most
-    that all bounties of the run may cost together (without gas); without it each gets its amount.
-    lasts_hours: until its deadline. wait_hours: for its traces to be settled, before the run gives
-    up."""
+    """What each turn's bounty offers. amount: put into it, in tokens as all prices, or less where
+    the turn's traces can't cost as much. budget: most that all bounties of the run may cost
+    together (without gas). lasts_hours: until its deadline. wait_hours: for its traces to be
+    settled, before the run gives up."""
 
     tier: Literal["A", "B"] = "B"
     pay: Literal["correct", "informative"] = "informative"
@@ -113,6 +113,16 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
+        if len(set(self.environments)) != len(self.environments):
+            raise ValueError(f"an environment is named twice: {', '.join(self.environments)}")
+        if self.adapter is not None:
+            outputs = {output_name(name): name for name in self.environments}
+            for name in self.environments:
+                if (other := outputs[output_name(name)]) != name:
+                    raise ValueError(
+                        f"the adapters of {name!r} and {other!r} would both be called "
+                        f"{output_name(name)!r}"
+                    )
         for stage in self.stages:
             for name in stage.environments:
                 if name not in self.environments:
@@ -130,6 +140,11 @@ class Recipe(Part):
         return parse_settings(
             self.settings | stage.settings, source=f"recipe {self.name!r}, stage {stage.name!r}"
         )
+
+
+def output_name(environment: str) -> str:
+    """The folder, inside that of the run's result, for an environment's adapter."""
+    return Path(environment).stem[:64]
 
 
 _OFFER = frozenset(BountyPolicy.model_fields) - {"tier", "pay"}
@@ -190,6 +205,14 @@ def load_recipe(name: str) -> Recipe:
         )
     text = (resources.files("trainer") / "recipes" / f"{name}.toml").read_text("utf-8")
     return parse_recipe(text, source=f"recipe {name!r}")
+
+
+def changed_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """The recipe with other values, checked as if a file had them. ConfigError as parse_recipe."""
+    try:
+        return Recipe.model_validate_json(json.dumps(recipe.model_dump(mode="json") | changes))
+    except ValidationError as error:
+        raise ConfigError(f"recipe {recipe.name!r}: {_described(error)}") from None
 
 
 def parse_recipe(text: str, *, source: str) -> Recipe:

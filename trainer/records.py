@@ -5,7 +5,8 @@ Needs no model runtime. trainer/checkpoint.py and trainer/measured.py write the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
@@ -139,6 +140,14 @@ def fetch_evaluation(
         return EvaluationFile.model_validate_json(data)
     except ValidationError as error:
         raise CheckpointError(f"{EVALUATION_NAME} of {name}: {_first(error)}") from None
+
+
+def added_up(*counts: Mapping[str, int]) -> dict[str, int]:
+    """Traces left out, by reason, at several places: one reason may be given at more than one."""
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return dict(sorted(total.items()))
 
 
 def weights_of(tokens: Sequence[int]) -> list[int]:

@@ -96,7 +96,11 @@ def run_page(report: Mapping[str, Any]) -> str:
                 tasks=one["after"]["tasks"],
             )
         if money := report["money"]:
-            totals = {0: 0.0} | {row["turn"]: row["total"] for row in money["rows"]}
+            totals = {0: 0.0} | {
+                row["turn"]: row["total"]
+                for row in money["rows"]
+                if row.get("environment") == one.get("name")
+            }
             known = [point for point in kept if point["turn"] in totals]
             images[f"e{number}_spending"] = pictured(
                 plots.spending_plot,

@@ -1,6 +1,7 @@
 """A run: the turns of a recipe, one after the other, in a folder that survives a kill at any point.
 
     run.json            what the run is; going on with another recipe or another base is refused
+    lock                held while a process runs in the folder: two would buy everything twice
     turn-0.json         the base model's evaluation
     turn-N/             while turn N is trained: traces, state.safetensors, checkpoint/; apart/ is
                         the job of several processes (trainer/distributed.py)
@@ -14,11 +15,13 @@ come from and who samples the evaluations is the caller's (Trader, Evaluate).
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -27,20 +30,23 @@ from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol.errors import CheckpointError, ConfigError
 from trainer.adapting import Weights
-from trainer.curves import compare, evaluation_of
+from trainer.curves import evaluation_of
 from trainer.data import AttestedBatch
 from trainer.grpo import StepMetrics
 from trainer.launching import Apart
 from trainer.measured import write_evaluation
 from trainer.metrics import Streams, step_values
 from trainer.recipe import Plan, Recipe, plans
-from trainer.report import spending_rows, write_report
+from trainer.records import added_up
+from trainer.report import write_report
 from trainer.rollback import rolls_back
+from trainer.run_report import run_report
 from trainer.state import TrainState, load_state, save_state, write_atomically
 from trainer.turn import Trained, train_on_batches
 from trainer.verify import PolicyOf
 
 RUN_NAME: Final = "run.json"
+LOCK_NAME: Final = "lock"
 REPORT_SECONDS: Final = 120.0
 """Least time between two reports of an unfinished run."""
 
@@ -77,6 +83,11 @@ class Trader(Protocol):
         """Told instead of publish, where the turn's result is not kept."""
         ...
 
+    def unusable(self, plan: Plan, error: ConfigError) -> ConfigError:
+        """Told where nothing that was bought can be trained on, before a step was made. What to
+        raise; the same command run again must not end there for ever."""
+        ...
+
 
 Evaluate = Callable[[Policy, str], dict[str, Any]]
 """The record (trainer.curves.evaluation_record) of a policy on an environment."""
@@ -102,6 +113,28 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder, and make it. ConfigError while another process has it: both would open
+        the bounties of the same turns. The system lets go of it when the process ends, however."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / LOCK_NAME).open("w")
+        except OSError as error:
+            raise ConfigError(
+                f"{str(self.path)!r} can't be the folder of a run: {error.strerror or error}",
+                fix="name another one with --run",
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"another process runs in {str(self.path)!r}",
+                    fix="wait for it or end it, or name another folder with --run",
+                ) from None
+            yield
+
     def begin(self, identity: Mapping[str, Any], *, resume: bool) -> bool:
         """Make the folder, or go on in it. Returns whether it goes on.
 
@@ -113,13 +146,11 @@ class RunFolder:
             write_atomically(path, _json(wanted))
             return False
         kept = _read(path)
-        different = sorted(
-            key for key in kept.keys() | wanted.keys() if kept.get(key) != wanted.get(key)
-        )
-        if different:
+        if kept != wanted:
+            name, before, now = _first_difference("", kept, wanted)
             raise ConfigError(
-                f"{str(self.path)!r} holds another run: its {different[0]} is "
-                f"{kept.get(different[0])!r:.200}, not {wanted.get(different[0])!r:.200}",
+                f"{str(self.path)!r} holds another run: its {name} is {before!r:.200}, not "
+                f"{now!r:.200}",
                 fix="name another folder, or remove this one to start again",
             )
         if not resume:
@@ -200,6 +231,7 @@ def run_recipe(
                     options,
                     parent=weights.number(plan.environment, first, records),
                     before=_kept_evaluation(plan.environment, start, records),
+                    also=_others(recipe, plan) if plan.turn == len(todo) else (),
                     steps=steps,
                 )
             if record["rolled_back"]:
@@ -210,12 +242,12 @@ def run_recipe(
             _forget(folder, weights, plan.turn)
             # Drawing takes seconds: not after every turn of a quick run.
             if len(records) < len(todo) and options.clock() - drawn >= REPORT_SECONDS:
-                report = _report(recipe, start, records, trader, unfinished=len(todo))
+                report = run_report(recipe, start, records, trader.unit, turns=len(todo))
                 write_report(report, folder.path)
                 drawn = options.clock()
     finally:
         told.close()
-    report = _report(recipe, start, records, trader, unfinished=len(todo))
+    report = run_report(recipe, start, records, trader.unit, turns=len(todo))
     write_report(report, folder.path)
     return report
 
@@ -231,6 +263,7 @@ def _turn(
     *,
     parent: int,
     before: dict[str, Any] | None,
+    also: Sequence[str],
     steps: int,
 ) -> dict[str, Any]:
     place = folder.turn(plan.turn)
@@ -262,26 +295,32 @@ def _turn(
             options.processes,
             save_seconds=options.save_seconds,
         )
-    trained = train_on_batches(
-        policy,
-        parent,
-        bought.batches,
-        trader.spec(plan.environment),
-        plan.settings,
-        made,
-        on_step=on_step,
-        state=state,
-        ages=bought.ages,
-        behaviour_of=bought.behaviour_of,
-        shaping=plan.stage.reward if plan.stage.reward.changes else None,
-        apart=apart,
-        **weights.saving(plan.environment),
-    )
+    try:
+        trained = train_on_batches(
+            policy,
+            parent,
+            bought.batches,
+            trader.spec(plan.environment),
+            plan.settings,
+            made,
+            on_step=on_step,
+            state=state,
+            ages=bought.ages,
+            behaviour_of=bought.behaviour_of,
+            shaping=plan.stage.reward if plan.stage.reward.changes else None,
+            apart=apart,
+            **weights.saving(plan.environment),
+        )
+    except ConfigError as error:
+        if state.steps:
+            raise
+        raise trader.unusable(plan, error) from error
     found = {}
     if evaluate is not None:
-        options.say(f"turn {plan.turn}: evaluating {plan.environment}")
-        found[plan.environment] = evaluate(policy, plan.environment)
-        write_evaluation(made, _id(found[plan.environment]), found[plan.environment])
+        for name in (plan.environment, *also):
+            options.say(f"turn {plan.turn}: evaluating {name}")
+            found[name] = evaluate(policy, name)
+            write_evaluation(made, _id(found[name]), found[name])
     rolled_back = (
         before is not None
         and evaluate is not None
@@ -305,7 +344,7 @@ def _turn(
         "tokens": metrics.tokens,
         "mean_score": trained.dataset.mean_score,
         "mean_tokens": trained.dataset.mean_tokens,
-        "left_out": {**bought.left_out, **trained.dataset.skipped, **metrics.dropped},
+        "left_out": added_up(bought.left_out, trained.left_out),
         "stopped_early": metrics.stopped_early,
         "steps": [asdict(step) for step in metrics.steps],
         "spent": bought.spent,
@@ -348,6 +387,14 @@ def _last_of_its_own(plan: Plan, todo: Sequence[Plan]) -> bool:
     return not any(one.turn > plan.turn and one.environment == plan.environment for one in todo)
 
 
+def _others(recipe: Recipe, plan: Plan) -> tuple[str, ...]:
+    """Environments that the last turn of one model is evaluated on as well: what it could do there
+    after their own turns may be gone."""
+    if recipe.adapter is not None:
+        return ()
+    return tuple(name for name in recipe.environments if name != plan.environment)
+
+
 def _forget(folder: RunFolder, weights: Weights, turn: int) -> None:
     """Weights that nothing needs any more: those are most of what a run writes."""
     for number in range(1, turn + 1):
@@ -364,97 +411,21 @@ def _forget(folder: RunFolder, weights: Weights, turn: int) -> None:
             shutil.rmtree(place)
 
 
-def _report(
-    recipe: Recipe,
-    start: Mapping[str, Any],
-    records: Sequence[Mapping[str, Any]],
-    trader: Trader,
-    *,
-    unfinished: int,
-) -> dict[str, Any]:
-    from trainer.checkpoint import package_versions
-
-    left_out: dict[str, int] = {}
-    for record in records:
-        for reason, count in record["left_out"].items():
-            left_out[reason] = left_out.get(reason, 0) + count
-    money = None
-    if trader.unit is not None:
-        # By the first environment: money per point is of one accuracy.
-        name = recipe.environments[0]
-        seen = [(0, start), *((one["turn"], one) for one in records if not one["rolled_back"])]
-        accuracy = {
-            turn: one["evaluations"][name]["pass_at_1"]
-            for turn, one in seen
-            if name in one["evaluations"]
-        }
-        spent = {one["turn"]: one["spent"] or 0.0 for one in records}
-        money = {"unit": trader.unit, "rows": spending_rows(spent, accuracy)}
-    settings = dict(records[-1]["settings"]) if records else {}
-    return {
-        "v": 1,
-        "title": f"{recipe.name}: {', '.join(map(_short, recipe.environments))}",
-        "recipe": recipe.name,
-        "dry_run": trader.unit is None,
-        "unfinished": (
-            f"{len(records)} of {unfinished} turns done" if len(records) < unfinished else None
-        ),
-        "turns": list(records),
-        "steps": sum(len(one["steps"]) for one in records),
-        "traces": sum(one["traces"] for one in records),
-        "tokens": sum(one["tokens"] for one in records),
-        "evaluations": list(
-            filter(None, (_compared(name, start, records) for name in recipe.environments))
-        ),
-        "money": money,
-        "left_out": dict(sorted(left_out.items())),
-        "settings": settings,
-        "packages": package_versions(),
-    }
-
-
-def _compared(
-    name: str, start: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """Before and after on one environment."""
-    before = start["evaluations"].get(name)
-    seen = [
-        (one["turn"], one["evaluations"][name])
-        for one in records
-        if name in one["evaluations"] and not one["rolled_back"]
-    ]
-    measured = [(one["turn"], one["evaluations"].get(name), one["rolled_back"]) for one in records]
-    if before is None or not any(one for _, one, _ in measured):
-        return None
-    after = seen[-1][1] if seen else before
-    comparison = None
-    if seen and before["samples"] > 1:
-        comparison = compare(evaluation_of(before), evaluation_of(after)).plain()
-    points = [(0, before, False), *measured]
-    return {
-        "environment": _short(name),
-        "before": before if seen else None,
-        "after": after,
-        "comparison": comparison,
-        "over_turns": [
-            {
-                "turn": turn,
-                "value": one["pass_at_1"],
-                "standard_error": one["standard_error"],
-                "rolled_back": rolled_back,
-            }
-            for turn, one, rolled_back in points
-            if one is not None
-        ],
-    }
+def _first_difference(name: str, before: object, now: object) -> tuple[str, object, object]:
+    """Where two records differ first, by dotted name, and both values there."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                return _first_difference(f"{name}.{key}", before.get(key), now.get(key))
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for place, (one, other) in enumerate(zip(before, now, strict=True)):
+            if one != other:
+                return _first_difference(f"{name}.{place}", one, other)
+    return name.removeprefix("."), before, now
 
 
 def _id(record: Mapping[str, Any]) -> str:
     return str(record["environment"])
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:14]}…"
 
 
 def _json(record: Mapping[str, Any]) -> bytes:

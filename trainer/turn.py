@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +30,14 @@ from trainer.config import TrainSettings
 from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
 from trainer.launching import Apart
-from trainer.records import TRAINING_NAME, BatchEntry, parse_training, root_of, weights_of
+from trainer.records import (
+    TRAINING_NAME,
+    BatchEntry,
+    added_up,
+    parse_training,
+    root_of,
+    weights_of,
+)
 from trainer.rounding import round_weights
 from trainer.royalties import contributions_of
 from trainer.shaping import RewardShaping, attested_mean, shape_batch
@@ -56,8 +62,7 @@ class Trained:
     def left_out(self) -> dict[str, int]:
         """Traces that were not trained on, by reason. Building groups and verifying them may count
         the same reason, each for other traces."""
-        counted = Counter(self.dataset.skipped) + Counter(self.metrics.dropped)
-        return dict(sorted(counted.items()))
+        return added_up(self.dataset.skipped, self.metrics.dropped)
 
 
 def train_on_batches(

@@ -96,6 +96,11 @@ class SigningClient(MarketReader):
         """The signer's address; ConfigError without a signer."""
         return self._with_key()[1].address
 
+    def unmined(self) -> int:
+        """Transactions of the signer that wait to be mined. Who was killed behind a send asks this
+        before it sends again."""
+        return self._with_key()[1].unmined()
+
     def approve(self, amount: int) -> Sent:
         """Let the ledger take up to `amount` of the signer's tokens."""
         spender = self.deployment.address("ledger")

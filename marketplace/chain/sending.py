@@ -140,6 +140,15 @@ class Sender:
             pending = self._w3.eth.get_transaction_count(self._account.address, "pending")
         return max([pending, *(nonce + 1 for nonce in self.lane.in_flight)])
 
+    def unmined(self) -> int:
+        """Transactions of the key that the node has and no block: also those of other processes."""
+        with node_errors(self._w3):
+            counts = [
+                self._w3.eth.get_transaction_count(self._account.address, block)
+                for block in ("latest", "pending")
+            ]
+        return max(0, counts[1] - counts[0])
+
     # --- parts -----------------------------------------------------------------------
 
     def _fees(self, base: int | None) -> dict[str, int]:

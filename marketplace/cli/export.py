@@ -64,7 +64,12 @@ def export(
             f"checkpoint {checkpoint} is a router, which has no weights of a model",
             fix="export the experts that it asks",
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{str(folder)!r} can't be made: {error.strerror or error}", fix="name another folder"
+        ) from error
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
         made = Path(work) / "export"
         made.mkdir()
@@ -108,7 +113,7 @@ def _write_gguf(cache: CheckpointCache, checkpoint: int, file: Path, kind: str) 
 
 
 def _card(reader: MarketReader, store: ContentStore, checkpoint: int, source: Path) -> str:
-    from trainer.card import check_record, model_card
+    from trainer.card import check_evaluations, check_record, model_card
     from trainer.checkpoint import TRAINING_NAME, read_record
     from trainer.measured import read_evaluations
 
@@ -117,14 +122,8 @@ def _card(reader: MarketReader, store: ContentStore, checkpoint: int, source: Pa
         record = check_record(read_record(source))
     own = read_evaluations(source, claims=False)
     origin = _origin(reader, store, checkpoint, source)
-    found = own or read_evaluations(source)
-    try:
-        return model_card(origin, record, found, measured=bool(own))
-    # Strangers wrote both.
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"the records of checkpoint {checkpoint} are not what a trainer writes: {error!r:.200}"
-        ) from None
+    found = check_evaluations(own or read_evaluations(source))
+    return model_card(origin, record, found, measured=bool(own))
 
 
 def _batches(reader: MarketReader, checkpoint: int, source: Path) -> list[int]:

@@ -96,6 +96,14 @@ class LocalTrader:
     def rolled_back(self, plan: Plan, trained: Trained) -> None:
         """Each turn samples its own traces: nothing to remember."""
 
+    def unusable(self, plan: Plan, error: ConfigError) -> ConfigError:
+        """Sampled from fixed seeds, the traces would be the same ones again."""
+        return ConfigError(
+            f"turn {plan.turn}: {error.message}",
+            fix="traces of one score teach nothing: use more groups, an easier environment, a "
+            "stronger model, another seed in [settings] or a [stages.reward], in a new folder",
+        )
+
     def _terms(self, plan: Plan, spec: EnvironmentSpec) -> BatchTerms:
         sft = plan.stage.kind == "sft"
         return BatchTerms(

@@ -6,12 +6,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 from marketplace.cli.app import app
 from marketplace.cli.output import messages, printable
 from marketplace.protocol.errors import TracemarketError
+
+_OF_THE_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+)
+"""What a disk or its permissions say: nothing is wrong with the program."""
 
 
 def main() -> None:
@@ -25,17 +31,31 @@ def main() -> None:
     try:
         app()
     except TracemarketError as error:
-        # Not wrapped: a terminal does that itself, and a log is searched by line.
-        messages.print(f"[red]error:[/red] {type(error).__name__}:", end=" ")
-        messages.print(printable(error.message), markup=False, soft_wrap=True)
-        if error.fix:
-            messages.print("[yellow]fix:[/yellow]", end=" ")
-            messages.print(printable(error.fix), markup=False, soft_wrap=True)
+        _tell(type(error).__name__, error.message, error.fix)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _tell(
+            type(error).__name__,
+            f"{error.strerror}{where}",
+            "free disk space, or name a place that can be written; then run the command again",
+        )
+        sys.exit(1)
+
+
+def _tell(kind: str, message: str, fix: str | None) -> None:
+    # Not wrapped: a terminal does that itself, and a log is searched by line.
+    messages.print(f"[red]error:[/red] {kind}:", end=" ")
+    messages.print(printable(message), markup=False, soft_wrap=True)
+    if fix:
+        messages.print("[yellow]fix:[/yellow]", end=" ")
+        messages.print(printable(fix), markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,11 @@ class MarketTrader:
         note = self.folder.turn(plan.turn) / NOTE_NAME
         known = json.loads(note.read_text("utf-8")) if note.exists() else {}
         if "batches" not in known:
-            found = self._not_lost(plan, parent, known) if self.bounties else self._bought(plan)
+            found = (
+                self._not_lost(plan, parent, known)
+                if self.bounties
+                else self._bought(plan, known.get("aside", 0))
+            )
             known["batches"] = [batch.id for batch in found]
             _write(note, known)
         attested = self._fetched(known)
@@ -184,6 +188,24 @@ class MarketTrader:
             kept[key] = sorted({*kept.get(key, ()), *trained.batches})
             _write(self.lost, kept)
 
+    def unusable(self, plan: Plan, error: ConfigError) -> ConfigError:
+        """The next call looks for batches again: those of named bounties that are settled by then,
+        more of the turn's own bounty, or, where that one is over, another bounty."""
+        place = self.folder.turn(plan.turn) / NOTE_NAME
+        known = json.loads(place.read_text("utf-8"))
+        batches, gone = known.pop("batches"), known.pop("gone")
+        known.pop("fetched")
+        if self.bounties:
+            _write(place, known)
+            return error
+        tried = (*batches, *map(int, gone))
+        known["aside"] = sum(self.client.batch(number).count for number in tried)
+        _write(place, known)
+        return ConfigError(
+            f"turn {plan.turn}: {error.message}",
+            fix="run the command again to buy more traces, within the budget",
+        )
+
     def _not_lost(self, plan: Plan, parent: int, known: dict[str, Any]) -> list[Batch]:
         """Settled batches of the named bounties that the parent was not rolled back on."""
         settled = list(settled_batches(self.client, set(self.bounties)))
@@ -223,36 +245,50 @@ class MarketTrader:
 
     @property
     def _own(self) -> OwnBounties:
-        return OwnBounties(self.client, self.folder.path, self.policy)
+        return OwnBounties(self.client, self.folder.path, self.policy, self.poll, self.sleep)
 
-    def _bought(self, plan: Plan) -> list[Batch]:
-        bounty = self._own.of_turn(plan.turn, lambda deadline: self._terms(plan, deadline))
+    def _bought(self, plan: Plan, aside: int) -> list[Batch]:
+        """aside: settled traces of the bounty that could not be trained on by themselves."""
         wanted = plan.stage.groups * plan.stage.group_size
+
+        def own() -> int:
+            return self._own.of_turn(
+                plan.turn, lambda deadline: self._terms(plan, deadline), traces=wanted
+            )
+
+        bounty = own()
         gives_up = self.client.head().timestamp + int(self.policy.wait_hours * 3600)
         deadline = self.client.bounty(bounty).terms.deadline
-        say(f"turn {plan.turn}: bounty {bounty} wants {wanted} traces; waiting for miners")
+        more = f" beside {aside} that taught nothing" if aside else ""
+        say(f"turn {plan.turn}: bounty {bounty} wants {wanted} traces{more}; waiting for miners")
         while True:
+            now = self.client.head().timestamp
+            # What is still being judged after the deadline is paid for too: it is waited for. Asked
+            # first: what is settled by then is among what is found.
+            over = now > deadline and not self.client.bounty(bounty).reserved
             found = list(settled_batches(self.client, {bounty}))
             traces = sum(batch.count for batch in found)
-            now = self.client.head().timestamp
-            if traces >= wanted or (found and now > deadline):
+            if traces >= wanted + aside or (traces > aside and over):
                 return found
-            pending = self.client.bounty(bounty).reserved
-            if now > deadline and not pending:
+            if over:
                 self._own.give_up(plan.turn)
+                _write(self.folder.turn(plan.turn) / NOTE_NAME, {})
                 self._own.close()
                 raise ConfigError(
                     f"bounty {bounty} had its deadline at {show_time(deadline)}, and nobody sold "
-                    "it anything",
+                    f"it anything{more}",
                     fix="offer more in [bounty] and run the command again: it opens another one",
                 )
             if now > gives_up:
                 raise ConfigError(
-                    f"bounty {bounty} has {traces} settled traces of {wanted}, and the wait is "
-                    "over",
+                    f"bounty {bounty} has {traces} settled traces of {wanted + aside}, and the "
+                    "wait is over",
                     fix="run the command again to go on waiting",
                 )
             self.sleep(self.poll)
+            if (again := own()) != bounty:
+                say(f"turn {plan.turn}: bounty {bounty} is bounty {again} now")
+                bounty = again
 
     def _terms(self, plan: Plan, deadline: int) -> BountyTerms:
         sft = plan.stage.kind == "sft"

@@ -33,7 +33,7 @@ def evaluate_model(
     against: Annotated[
         int | None, typer.Option(min=1, help="checkpoint to compare with, on the same tasks")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="of the sampler")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="of the sampler")] = 20_000,
     plot: Annotated[
         Path | None, typer.Option(help="write the curves: FILE.svg, FILE.png or FILE.html")
     ] = None,
@@ -54,14 +54,20 @@ def evaluate_model(
         )
     context = of(ctx)
     reader, store = context.reader(), context.store()
-    spec = fetch_spec(store, parse_environment(environment), 30.0)
+    identity = parse_environment(environment)
+    spec = fetch_spec(store, identity, 30.0)
     fetch_assets(store, spec.to_fetch(), context.assets, timeout=30.0)
     built = Environment(spec, context.assets)
     cache = CheckpointCache(reader, store, context.folder("checkpoints"))
     from trainer.evaluate import heldout_tasks
 
     chosen = heldout_tasks(built, tasks)
-    about: dict[str, Any] = {"environment": environment, "seed": seed}
+    # One name for it, however it was typed: results are kept by it, and a card shows both.
+    about: dict[str, Any] = {
+        "environment": "0x" + identity.hex(),
+        "environment_name": spec.name,
+        "seed": seed,
+    }
 
     def measured(number: int) -> dict[str, Any]:
         return _measured(cache, number, built, chosen, samples=samples, k=k, about=about)
@@ -99,7 +105,8 @@ def _measured(
     about = {**about, "checkpoint": checkpoint, "tasks_digest": tasks_digest(tasks)}
     kept = read_evaluations(folder, claims=False).get(about["environment"], {})
     wanted = {**about, "samples": samples}
-    wanted.pop("checkpoint")  # the folder is the checkpoint's, whatever its number
+    for name in ("checkpoint", "environment_name"):  # the folder's and the id's already
+        wanted.pop(name)
     if all(kept.get(name) == value for name, value in wanted.items()):
         return evaluation_record(evaluation_of(kept), k=k, **about)
     with progress(f"evaluating checkpoint {checkpoint}", len(tasks)) as advance:

@@ -19,6 +19,7 @@ from marketplace.protocol.errors import (
     StorageError,
     TracemarketError,
 )
+from marketplace.protocol.hashing import address20
 from marketplace.protocol.seeds import PPM
 from marketplace.protocol.shares import ShareList, earned_by, kept_of
 from marketplace.storage.store import ContentStore
@@ -131,7 +132,9 @@ def collect(
     context = of(ctx)
     client, store = context.client(), context.store()
     whose = account or client.address
-    wanted = checkpoints or range(1, client.checkpoint_count() + 1)
+    address20(whose, "account")
+    # A checkpoint that is named twice is collected once.
+    wanted = dict.fromkeys(checkpoints or range(1, client.checkpoint_count() + 1))
     found: list[tuple[Collection, int]] = []
     for number in wanted:
         due = _due(client, store, number, whose, timeout, must=bool(checkpoints))

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from marketplace.cli.context import Context, of
 from marketplace.cli.environments import load_spec
-from marketplace.cli.output import messages, say
+from marketplace.cli.output import say
+from marketplace.cli.training_bars import training_bars
 from marketplace.cli.training_choice import chosen_recipe, recipe_of_bounties
 from marketplace.gym.environment import Environment
 from marketplace.gym.spec import EnvironmentSpec, environment_id, spec_bytes
@@ -34,9 +26,8 @@ from marketplace.storage.unixfs import cid_of_bytes
 if TYPE_CHECKING:
     from marketplace.protocol.shares import Split
     from trainer.adapting import Weights
-    from trainer.grpo import StepMetrics
     from trainer.recipe import Plan, Recipe
-    from trainer.run import Evaluate, Options, RunFolder
+    from trainer.run import Evaluate, RunFolder
 
 FETCH_SECONDS = 30.0
 
@@ -64,13 +55,19 @@ def train(
         typer.Option(help="instead of the recipe's: name, 0x id or spec file (repeatable)"),
     ] = None,
     settings: Annotated[
-        Path | None, typer.Option(help="TOML file of training settings; defaults without it")
+        Path | None,
+        typer.Option(
+            help="TOML file of training settings, over the recipe's [settings]; a stage's own stay"
+        ),
     ] = None,
     evaluate: Annotated[
         int | None,
         typer.Option(min=0, help="held-out tasks, before and after; the recipe's without, 0: none"),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="samples of each held-out task")] = 8,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="samples of each held-out task; the recipe's without, else 8"),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="folder of the run; OUT.run without it")] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="go on where an earlier run stopped")
@@ -117,6 +114,13 @@ def train(
         raise ConfigError(
             "--local needs --model", fix="make one with `tracemarket model base FOLDER`"
         )
+    if model is not None and not local:
+        raise ConfigError(
+            f"--model is {model}, and without --local your newest registered checkpoint is trained",
+            fix="drop --model, add --local, or register it: `tracemarket model register FOLDER`",
+        )
+    if out.name in ("", ".."):
+        raise ConfigError(f"--out is {str(out)!r}, which is no new folder", fix="name a new folder")
     if recipe and not (register or local):
         raise ConfigError(
             "a turn of a recipe buys traces of the checkpoint before, which has to be registered",
@@ -132,7 +136,9 @@ def train(
     place = run or out.with_name(f"{out.name}.run")
     if chosen is None:
         chosen = recipe_of_bounties(of(ctx), bounty or [], settings, evaluate, samples)
-    _Run(of(ctx), chosen, out, place, names, resume, save_every, processes).go(
+    # Spec files of a recipe lie beside it; those of --environment are named from here.
+    beside = Path(recipe).parent if recipe and not environment else None
+    _Run(of(ctx), chosen, out, place, names, resume, save_every, processes, beside).go(
         local=local,
         model=model,
         bounties=tuple(bounty or ()),
@@ -155,13 +161,14 @@ class _Run:
         resume: bool,
         save_every: float,
         processes: int,
+        beside: Path | None,
     ) -> None:
         from trainer.run import RunFolder
 
         self._context, self._recipe, self._out = context, recipe, out
         self._folder = RunFolder(place)
         self._streams, self._resume, self._save_every = streams, resume, save_every
-        self._processes = processes
+        self._processes, self._beside = processes, beside
 
     def go(
         self,
@@ -260,9 +267,7 @@ class _Run:
         environments: dict[str, Environment],
     ) -> None:
         from trainer.adapting import AdapterEach, WholeModel
-        from trainer.metrics import open_streams
         from trainer.recipe import plans, recipe_identity
-        from trainer.run import run_name, run_recipe
 
         recipe, folder = self._recipe, self._folder
         identity = {"v": 1, "recipe": recipe_identity(recipe), **identity}
@@ -273,6 +278,9 @@ class _Run:
             return
         if recipe.adapter is None and self._out.exists():
             raise ConfigError(f"{self._out} exists already", fix="name a new folder with --out")
+        for turn, place in results.items():
+            if place.exists():  # of a run that was killed while it moved its adapters there
+                self._check_own(turn, place)
         weights: Weights = WholeModel(base)
         if (lora := recipe.adapter) is not None:
             weights = AdapterEach(base, cid, rank=lora.rank, alpha=lora.alpha)
@@ -280,10 +288,31 @@ class _Run:
             weights.folder(recipe.environments[0])  # refuses before anything is bought
             identity["processes"] = self._processes
         self._check_processes()
-        if folder.begin(identity, resume=self._resume):
-            say(f"going on in {folder.path}")
-        with _bars(recipe, len(todo)) as options:
-            report = run_recipe(
+        with folder.alone():
+            if folder.begin(identity, resume=self._resume):
+                say(f"going on in {folder.path}")
+            report = self._trained(weights, trader, identity, environments, first)
+            for turn, place in self._results(todo).items():
+                if not place.exists():
+                    _move(folder.turn(turn) / "checkpoint", place)
+                shutil.rmtree(folder.turn(turn), ignore_errors=True)
+        _tell(report, folder, self._out, registered=trader.unit is not None)
+
+    def _trained(
+        self,
+        weights: Weights,
+        trader: Any,
+        identity: dict[str, Any],
+        environments: dict[str, Environment],
+        first: int,
+    ) -> dict[str, Any]:
+        from trainer.metrics import open_streams
+        from trainer.recipe import plans
+        from trainer.run import run_name, run_recipe
+
+        recipe, folder = self._recipe, self._folder
+        with training_bars(recipe, len(list(plans(recipe)))) as options:
+            return run_recipe(
                 recipe,
                 weights,
                 folder,
@@ -299,11 +328,6 @@ class _Run:
                 options(self._save_every, self._processes),
                 first=first,
             )
-        for turn, place in self._results(todo).items():
-            if not place.exists():
-                _move(folder.turn(turn) / "checkpoint", place)
-            shutil.rmtree(folder.turn(turn), ignore_errors=True)
-        _tell(report, folder, self._out, registered=trader.unit is not None)
 
     def _check_processes(self) -> None:
         begun = self._folder.begun()
@@ -317,24 +341,29 @@ class _Run:
     def _results(self, todo: Sequence[Plan]) -> dict[int, Path]:
         """Where the checkpoints of which turns end up: the last one, or each adapter's last, of
         those that were not rolled back."""
+        from trainer.recipe import output_name
+
         kept = [
             plan for plan in todo if not (self._folder.done(plan.turn) or {}).get("rolled_back")
         ]
         if self._recipe.adapter is None:
             return {kept[-1].turn: self._out} if kept else {}
         last = {plan.environment: plan.turn for plan in kept}
-        return {turn: self._out / Path(name).stem[:64] for name, turn in last.items()}
+        return {turn: self._out / output_name(name) for name, turn in last.items()}
 
     def _finished(self, results: Mapping[int, Path]) -> None:
         """The result is there: of this very run (nothing to do), or of something else."""
-        from trainer.run import weights_hash
-
         for turn, place in results.items():
-            done = self._folder.done(turn)
-            if done is None or done["weights_sha256"] != weights_hash(place):
-                raise ConfigError(f"{place} exists already", fix="name a new folder with --out")
+            self._check_own(turn, place)
         say(f"{self._out} is finished already; its report is {self._folder.path / 'report.html'}")
         print(self._out)
+
+    def _check_own(self, turn: int, place: Path) -> None:
+        from trainer.run import weights_hash
+
+        done = self._folder.done(turn)
+        if done is None or done["weights_sha256"] != weights_hash(place):
+            raise ConfigError(f"{place} exists already", fix="name a new folder with --out")
 
     def _evaluator(self, environments: dict[str, Environment]) -> Evaluate | None:
         from marketplace.cli.evaluation import evaluate_policy
@@ -363,7 +392,7 @@ class _Run:
         return record
 
     def _environment(self, name: str) -> Environment:
-        spec = _spec(self._context, name)
+        spec = _spec(self._context, name, self._beside)
         if spec.to_fetch():
             store, assets = self._context.store(), self._context.assets
             fetch_assets(store, spec.to_fetch(), assets, timeout=FETCH_SECONDS)
@@ -386,43 +415,15 @@ def _manifest_cid(folder: Path) -> str:
     return str(put_checkpoint(store, folder))
 
 
-def _spec(context: Context, name: str) -> EnvironmentSpec:
+def _spec(context: Context, name: str, beside: Path | None) -> EnvironmentSpec:
     from marketplace.cli.bounties import parse_environment
     from verifier_node.checking import fetch_spec
 
     if name.startswith("0x"):
         return fetch_spec(context.store(), parse_environment(name), FETCH_SECONDS)
+    if beside is not None and (beside / name).exists():
+        return load_spec(str(beside / name))
     return load_spec(name)
-
-
-@contextmanager
-def _bars(recipe: Recipe, turns: int) -> Iterator[Callable[[float, int], Options]]:
-    """Progress of the turns, and of the steps of the one in work, with the time that is left."""
-    from trainer.run import Options
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=messages, transient=not messages.is_terminal) as bar:
-        run = bar.add_task(f"{recipe.name}, turns", total=turns)
-        steps = bar.add_task("steps", total=None, visible=False)
-        at = 0
-
-        def on_step(plan: Plan, done: int, total: int, metrics: StepMetrics) -> None:
-            nonlocal at
-            if plan.turn != at:
-                bar.reset(steps, total=total, visible=True)
-                at = plan.turn
-            bar.update(steps, completed=done, total=total, description=f"turn {plan.turn}, steps")
-            bar.update(run, completed=plan.turn - 1 + done / total)
-
-        yield lambda save_seconds, processes: Options(
-            save_seconds=save_seconds, processes=processes, say=say, on_step=on_step
-        )
 
 
 def _move(made: Path, out: Path) -> None:

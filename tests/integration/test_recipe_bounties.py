@@ -18,7 +18,7 @@ from marketplace.chain.records import BatchPhase
 from marketplace.cli.market_traces import GONE, ROLLED_BACK, MarketTrader
 from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import environment_id, spec_bytes
-from marketplace.protocol.errors import ConfigError, ContentUnavailable
+from marketplace.protocol.errors import ConfigError, ContentUnavailable, TransactionTimeout
 from marketplace.protocol.hashing import ZERO32
 from marketplace.protocol.trace import Tier
 from marketplace.storage.checkpoints import put_checkpoint
@@ -29,8 +29,10 @@ from trainer.run import RunFolder
 GROUPS, SIZE = 2, 4
 TUSD = 10**6
 OFFER = BountyPolicy(
-    price_per_unit="0.1", fee_per_trace="0.05", amount="2", budget="3.5", lasts_hours=1
+    price_per_unit="0.1", fee_per_trace="0.05", amount="2", budget="2.6", lasts_hours=1
 )
+WHOLE = 12 * TUSD // 10
+"""What the traces of a turn can cost: less than the amount."""
 RECIPE = Recipe(
     v=1,
     name="own",
@@ -75,6 +77,11 @@ def _trader(world, tmp_path, *, policy=OFFER, bounties=(), sleep=lambda _: None)
     )
 
 
+def _killed(_=None):
+    """The run is killed while it waits."""
+    raise Killed
+
+
 def _sold(world):
     """What others do while a run waits: they mine the newest bounty, and verifiers judge."""
 
@@ -109,7 +116,8 @@ def test_a_bounty_for_each_turn_within_the_budget(world, market, tmp_path, monke
         _trader(world, tmp_path).buy(first, None, world.parent)
     monkeypatch.undo()
     assert world.trainer.bounty_count() == known + 1
-    assert start - _wealth(world) == 2 * TUSD
+    # Two tokens were offered, but the traces that the turn wants can't cost as much.
+    assert start - _wealth(world) == WHOLE
 
     # Started again it finds that one, even if the recipe has another price by now.
     dearer = OFFER.model_copy(update={"price_per_unit": "0.2"})
@@ -125,13 +133,12 @@ def test_a_bounty_for_each_turn_within_the_budget(world, market, tmp_path, monke
     again = _trader(world, tmp_path).buy(first, None, world.parent)
     assert [one.terms.batch for one in again.batches] == [one.terms.batch for one in bought.batches]
 
-    # The second turn gets what is left of the budget.
     _trader(world, tmp_path, sleep=_sold(world)).buy(second, None, world.parent)
     assert world.trainer.bounty_count() == known + 2
-    assert start - _wealth(world) == 35 * TUSD // 10
+    assert start - _wealth(world) == 2 * WHOLE
 
     # The third nothing, until the rest of the first two is back.
-    with pytest.raises(ConfigError, match=r"the budget of 3\.5\d* tUSD has 0"):
+    with pytest.raises(ConfigError, match=r"the budget of 2\.6\d* tUSD has 0\.2"):
         _trader(world, tmp_path).buy(third, None, world.parent)
     assert world.trainer.bounty_count() == known + 2
     _trader(world, tmp_path).close()
@@ -152,7 +159,118 @@ def test_a_bounty_for_each_turn_within_the_budget(world, market, tmp_path, monke
     assert start - _wealth(world) == spent
     _trader(world, tmp_path, sleep=_sold(world)).buy(third, None, world.parent)
     assert world.trainer.bounty_count() == known + 4
-    assert start - _wealth(world) <= 35 * TUSD // 10
+    assert start - _wealth(world) <= 26 * TUSD // 10
+
+
+def test_what_is_left_of_the_budget_and_what_an_offer_has_to_pay(world, tmp_path):
+    first, *_ = plans(RECIPE)
+    start, known = _wealth(world), world.trainer.bounty_count()
+    for change, said in (
+        ({"amount": "0.59"}, r"amount in \[bounty\] is 0\.59\d* tUSD, and a group of 4"),
+        ({"budget": "0.59"}, r"the budget of 0\.59"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            _trader(world, tmp_path, policy=OFFER.model_copy(update=change)).buy(
+                first, None, world.parent
+            )
+    assert world.trainer.bounty_count() == known
+    # The price is the recipe's of now: nothing was opened at the old one.
+    cheaper = OFFER.model_copy(update={"budget": "0.59", "price_per_unit": "0.05"})
+    with pytest.raises(Killed):
+        _trader(world, tmp_path, policy=cheaper, sleep=_killed).buy(first, None, world.parent)
+    assert start - _wealth(world) == 59 * TUSD // 100
+    assert world.trainer.bounty(known + 1).terms.price_per_unit == 5 * TUSD // 100
+
+
+def test_what_waits_to_be_mined_is_not_opened_again(world, market, accounts, tmp_path):
+    first, *_ = plans(RECIPE)
+    known, trainer = world.trainer.bounty_count(), world.trainer
+    market.anvil.set_automine(False)
+    try:
+        # The process ends when the transaction is with the node and in no block.
+        world.trainer = MarketClient(
+            market.anvil.url, market.deployment, accounts.trainer, timeout=0.05
+        )
+        with pytest.raises(TransactionTimeout):
+            _trader(world, tmp_path).buy(first, None, world.parent)
+        world.trainer = trainer
+        assert (trainer.bounty_count(), trainer.unmined()) == (known, 1)
+        mined = iter([market.anvil.mine, _killed])
+        with pytest.raises(Killed):
+            _trader(world, tmp_path, sleep=lambda _: next(mined)()).buy(first, None, world.parent)
+        assert (trainer.bounty_count(), trainer.unmined()) == (known + 1, 0)
+    finally:
+        market.anvil.set_automine(True)
+
+
+def test_a_bounty_that_a_reorganisation_took_is_not_taken_for_anothers(
+    world, market, tmp_path, capsys
+):
+    first, *_ = plans(RECIPE)
+    before = market.anvil.snapshot()
+    with pytest.raises(Killed):
+        _trader(world, tmp_path, sleep=_killed).buy(first, None, world.parent)
+    number = world.trainer.bounty_count()
+    market.anvil.revert(before)
+    assert market.open_bounty() == number
+
+    opened = []
+
+    def others(_):
+        opened.append(world.trainer.bounty_count())
+        if len(opened) == 2:
+            raise Killed
+        market.anvil.revert(again)  # and once more, while the run waits
+        world.loop.open_bounty()
+        market.open_bounty()
+
+    again = market.anvil.snapshot()
+    with pytest.raises(Killed):
+        _trader(world, tmp_path, sleep=others).buy(first, None, world.parent)
+    assert opened == [number + 1, number + 3]
+    assert world.trainer.bounty(number + 3).poster == world.trainer.address
+    assert f"bounty {number} is gone from the chain" in capsys.readouterr().err
+
+
+def test_what_is_judged_after_the_deadline_is_waited_for(world, market, tmp_path):
+    first, *_ = plans(RECIPE)
+    batches = []
+
+    def one_group(_):
+        (number, miner) = world.trainer.bounty_count(), world.loop.miner()
+        batches.append(miner.mine(number, 1, Arithmetic()).batch)
+        if len(batches) == 1:
+            world.loop.drive(world.loop.nodes(world.keys), batches[0])
+            deadline = world.trainer.bounty(number).terms.deadline
+            market.pass_time(deadline - world.trainer.head().timestamp - 40)
+        else:
+            market.pass_time(45)
+
+    def judged(_):
+        phase = world.loop.drive(world.loop.nodes(world.keys), batches[1])
+        assert phase is BatchPhase.SETTLED
+
+    steps = iter([one_group, one_group, judged])
+    bought = _trader(world, tmp_path, sleep=lambda seconds: next(steps)(seconds)).buy(
+        first, None, world.parent
+    )
+    assert [one.terms.batch for one in bought.batches] == batches
+
+
+def test_traces_that_teach_nothing_do_not_end_a_run(world, market, tmp_path):
+    first, *_ = plans(RECIPE)
+    known = world.trainer.bounty_count()
+    nothing = ConfigError("none of 8 attested traces can be trained on")
+    trader = _trader(world, tmp_path, sleep=_sold(world))
+    trader.buy(first, None, world.parent)
+    assert "buy more traces" in trader.unusable(first, nothing).fix
+    # The bounty is open: it is waited for more. Nobody sells more: the next call opens another.
+    lasting = _trader(world, tmp_path, sleep=lambda _: market.pass_time(3600 + 60))
+    with pytest.raises(ConfigError, match="nobody sold it anything beside 8 that taught nothing"):
+        lasting.buy(first, None, world.parent)
+    assert world.trainer.bounty_count() == known + 1
+    bought = _trader(world, tmp_path, sleep=_sold(world)).buy(first, None, world.parent)
+    assert [one.terms.bounty for one in bought.batches] == [known + 2]
 
 
 def test_only_the_offer_may_change_while_a_run_goes_on():

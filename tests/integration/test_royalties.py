@@ -453,7 +453,10 @@ def test_the_commands(cli, refinery, market, accounts, owner):
         (one, base, "1010000"),
     ]
     assert "nothing to pass on" in cli("royalties", "pass-on", two, key="stranger")[2]
-    collected = read("royalties", "collect", key="miner")
+    # Who mistypes an account is not told that it has nothing.
+    code, _, err = cli("royalties", "collect", "--account", "bob", key="miner")
+    assert (code, "account is 'bob', not an address" in err) == (2, True)
+    collected = read("royalties", "collect", two, two, one, key="miner")  # one twice: once
     assert collected["collected"] == str(54_540_000 + 5_454_000)  # of both checkpoints
     assert "no royalties to collect" in cli("royalties", "collect", key="miner")[2]
     assert cli("royalties", "collect", two, key="stranger")[0] == 2

@@ -79,6 +79,16 @@ def test_train_evaluate_export(cli, market, tmp_path):
     assert record["against"]["verdict"] in ("sharpens", "adds", "no change", "harms")
     assert [point["k"] for point in record["pass"]] == [1, 2]
     assert record["pass_at_2"] == record["pass"][1]["value"]
+    assert record["environment"] == environment
+    again = cli(
+        *("model", "eval", 2, "--environment", environment.upper().replace("X", "x")),
+        *("--tasks", 4, "--samples", 2, "--json"),
+    )
+    assert json.loads(again.out)["environment"] == environment
+    assert "kept in" not in again.err  # however the id is typed, that was measured before
+    cli("model", "eval", 2, "--environment", environment, "--seed", 2**65, code=2)
+    refused = cli("model", "export", 2, "curves.svg/out", code=2)
+    assert "can't be made: Not a directory" in refused.err or "File exists" in refused.err
     assert Path("curves.svg").read_bytes().startswith(b"<?xml")
     assert list(Path("tracemarket-home", "checkpoints").glob("*.evaluation.json"))
 

@@ -15,7 +15,7 @@ import pytest
 
 from marketplace.cli.main import main
 from trainer.checkpoint import read_record
-from trainer.run import weights_hash
+from trainer.run import RunFolder, weights_hash
 
 SPEC = {
     "v": 1,
@@ -168,7 +168,8 @@ def test_what_a_run_leaves_and_what_it_refuses(command, run):
 
     Path("recipe.toml").write_text(RECIPE.replace("3e-3", "4e-3"), "utf-8")
     code, said = run([*command, "--out", "other", "--run", "first.run"])
-    assert (code, "holds another run: its recipe is" in said) == (2, True)
+    expected = "holds another run: its recipe.settings.learning_rate is 0.003, not 0.004"
+    assert (code, expected in said) == (2, True)
     code, said = run([*command, "--out", "first"])
     assert (code, "first exists already" in said) == (2, True) or "finished already" in said
     code, said = run([*command, "--out", "x", "--metrics", "jsonl,csv"])
@@ -178,3 +179,46 @@ def test_what_a_run_leaves_and_what_it_refuses(command, run):
     code, said = run(["train", "--out", "x", "--recipe", "r2", "--local", "--model", "base"])
     assert (code, "no recipe 'r2'" in said, "r1-zero" in said) == (2, True, True)
     assert not Path("x").exists()
+
+
+def test_a_dry_run_whose_traces_teach_nothing(command, run):
+    """A random model is never right, and nothing else is rewarded here."""
+    Path("recipe.toml").write_text(RECIPE.replace("format = 0.5", ""), "utf-8")
+    for _ in range(2):
+        code, said = run([*command, "--out", "out", "--evaluate", "0"])
+        assert (code, "turn 2: none of 48 attested traces can be trained on" in said) == (2, True)
+        assert "traces of one score teach nothing: use more groups" in said
+
+
+def test_two_runs_in_one_folder(command, run, tmp_path):
+    """Beside: a recipe's spec files lie with it, whatever the current folder is."""
+    place = tmp_path / "recipes"
+    place.mkdir()
+    for name in ("recipe.toml", "spec.json"):
+        Path(name).rename(place / name)
+    words = ["train", "--recipe", "recipes/recipe.toml", *command[3:], "--out", "out"]
+    with RunFolder(tmp_path / "out.run").alone():
+        code, said = run(words)
+    assert (code, "another process runs in 'out.run'" in said) == (2, True), said
+    assert not Path("out.run", "run.json").exists()
+
+
+def test_what_is_refused_before_anything_is_made(command, run):
+    recipe = RECIPE.replace('["spec.json"]', '["spec.json", "other.json"]')
+    Path("experts.toml").write_text(recipe + "[adapter]\nrank = 2\n", "utf-8")
+    Path("other.json").write_text(json.dumps(SPEC | {"name": "other"}), "utf-8")
+    Path("kept", "other").mkdir(parents=True)
+    experts = ["train", "--recipe", "experts.toml", *command[3:]]
+    for words, expected in (
+        ([*command, "--out", "."], "--out is '.', which is no new folder"),
+        ([*command, "--out", "/"], "--out is '/', which is no new folder"),
+        ([*command, "--out", "x", "--run", "spec.json"], "'spec.json' can't be the folder"),
+        ([*command, "--out", "x", "--processes", "9999"], "9999 processes would share"),
+        (["train", "--recipe", "r1", "--model", "base", "--out", "x"], "--model is base, and"),
+        # Trained for hours, an adapter would find its place taken.
+        ([*experts, "--out", "kept"], "kept/other exists already"),
+    ):
+        code, said = run(words)
+        assert (code, expected in said) == (2, True), said
+    assert not Path("kept.run").exists()
+    assert not Path("x.run").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from random import Random
 
@@ -46,6 +47,14 @@ def test_cases_by_hand():
     assert majority_chance((1,), (), 3, 4) == 1  # silence does not vote
     assert majority_chance((), (2,), 1, 3) == 0
     assert majority_chance((), (), 4, 2) == 0
+
+
+def test_many_samples_take_no_time():
+    # Without leaving out who can't draw level: 14 seconds.
+    start = time.process_time()
+    assert majority_chance((128,), (1,) * 128, 0, 256) == 1
+    assert majority_chance((2,), (1,) * 254, 0, 256) == 1
+    assert time.process_time() - start < 5
 
 
 def test_one_sample_is_pass_at_1_and_a_majority_can_hurt():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from marketplace.cli.training_choice import chosen_recipe
 from marketplace.gym.spec import builtin_names
 from marketplace.protocol.errors import ConfigError
-from trainer.recipe import load_recipe, parse_recipe, plans, recipe_names
+from trainer.recipe import changed_recipe, load_recipe, parse_recipe, plans, recipe_names
 
 GOOD = """
 v = 1
@@ -89,3 +90,39 @@ def test_recipes_that_there_are_not(tmp_path):
         load_recipe("r3")
     with pytest.raises(ConfigError, match=r"can't read .*none\.toml"):
         load_recipe(str(tmp_path / "none.toml"))
+
+
+def test_two_results_never_have_one_place():
+    with pytest.raises(ConfigError, match="an environment is named twice: products, products"):
+        changed_recipe(parse_recipe(GOOD, source="x"), {"environments": ["products"] * 2})
+    with pytest.raises(
+        ConfigError, match=r"'a/spec\.json' and 'b/spec\.json' would both be called"
+    ):
+        changed_recipe(load_recipe("experts"), {"environments": ["a/spec.json", "b/spec.json"]})
+    whole = parse_recipe(GOOD, source="x")
+    assert changed_recipe(whole, {"environments": ["a/spec.json", "b/spec.json"]}).environments
+
+
+def test_what_the_options_change(tmp_path):
+    def chosen(recipe="experts", settings=None, evaluate=None, samples=None, environment=None):
+        return chosen_recipe(recipe, None, environment, settings, evaluate, samples)
+
+    assert chosen() == load_recipe("experts")
+    # What an option does not name stays the recipe's.
+    policy = chosen(evaluate=7).evaluation
+    assert (policy.tasks, policy.samples, policy.every) == (7, 8, 3)
+    assert chosen("r1-zero", samples=4).evaluation.samples == 4
+    assert chosen(evaluate=0).evaluation is None
+    fast = tmp_path / "fast.toml"
+    fast.write_text("token_budget = 1024\n", "utf-8")
+    settings = next(plans(chosen(settings=fast))).settings
+    assert (settings.token_budget, settings.learning_rate) == (1024, 1e-4)
+    for options, said in (
+        ({"evaluate": 1}, "--evaluate is 1: input should be greater than or equal to 2"),
+        ({"evaluate": 200_000}, "--evaluate is 200000"),
+        ({"samples": 2000}, "--samples is 2000"),
+        ({"evaluate": 0, "samples": 4}, "--samples is 4, and nothing is evaluated"),
+        ({"environment": ["products", "products"]}, "named twice"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            chosen(**options)

@@ -9,7 +9,7 @@ import pytest
 
 from marketplace.protocol.errors import CheckpointError
 from trainer import plots
-from trainer.card import Ancestor, Origin, check_record, model_card
+from trainer.card import Ancestor, Origin, check_evaluations, check_record, model_card
 from trainer.curves import compare, evaluation_record
 from trainer.evaluate import Evaluation
 from trainer.measured import read_evaluations, write_evaluation
@@ -209,10 +209,10 @@ def test_model_card():
             "root": "0xroot",
             "batches": [{}],
             "traces": 64,
-            "skipped": {"fault": 2, "alone": 3},
+            "skipped": {"fault": 2, "copy": 3},
         },
         "settings": {"learning_rate": 1e-5},
-        "metrics": {"dropped": {"alone": 4, "copy": "many"}},
+        "metrics": {"dropped": {"copy": 4}},  # the same reason, found later
         "packages": {"torch": "2.13.0"},
     }
     found = {"0xaa": evaluation_record(AFTER, seed=3, environment_name='a "name": x')}
@@ -222,8 +222,7 @@ def test_model_card():
     assert "| 1 | `bafybase` | none (a base model) |" in card
     assert "Claimed by the trainer" in card
     assert "| 1 | 0.614 ± 0.091 | 0.614 ± 0.091 |" in card
-    assert "- left out, alone: 7\n- left out, fault: 2" in card
-    assert "many" not in card  # a stranger's record may hold anything
+    assert "- left out, copy: 7\n- left out, fault: 2" in card
     assert "## Licence" in card
     # A trainer's own words stay one line of text.
     sneaky = {**record, "settings": {"a": "b |\n\n## Licence\n\nMIT <script>"}}
@@ -237,3 +236,38 @@ def test_model_card():
     assert "None is known." in base
     with pytest.raises(CheckpointError, match="settings is 3"):
         check_record({"settings": 3})
+
+
+def test_a_card_of_a_strangers_records():
+    """Whoever trained a checkpoint wrote its records: no word of theirs makes a heading, and what
+    is no such record is refused, by name."""
+    one = evaluation_record(AFTER, seed=3)
+    for record, said in (
+        ({"dataset": {"batches": [{"batch": "1"}]}}, "dataset.batches.0.batch is '1'"),
+        ({"dataset": {"skipped": [1]}}, "dataset.skipped is"),
+        ({"metrics": {"dropped": 5}}, "metrics.dropped is 5"),
+        ({"dataset": {"traces": "1\n# Heading"}}, "dataset.traces is"),
+    ):
+        with pytest.raises(CheckpointError, match=re.escape(f"training.json: {said}")):
+            check_record(record)
+    for found, said in (
+        ({}, "0xaa.tasks is"),
+        (
+            one | {"pass": [{"k": 1, "value": "x", "standard_error": 0.1}]},
+            "0xaa.pass.0.value is 'x'",
+        ),
+        (one | {"majority": []}, "'0xaa' has 3 points of pass@k and 0 of maj@k"),
+    ):
+        with pytest.raises(CheckpointError, match=re.escape(f"evaluation.json: {said}")):
+            check_evaluations({"0xaa": found})
+    hostile = {"dataset": {"skipped": {"x |`\n# Heading": 1}}, "settings": {"<b>\n# Heading": 2}}
+    origin = Origin(1, "0xm", [Ancestor(1, "b", "0xt", "0xr")], [1], {"0xaa": "y\n# Heading"})
+    card = model_card(
+        origin,
+        check_record(hostile),
+        check_evaluations({"0xaa": one | {"environment_name": "z\n# Heading"}}),
+        measured=True,
+    )
+    assert "\n# Heading" not in card
+    assert "- left out, x \\|\\` \\# Heading: 1" in card
+    assert "<b>" not in card
