@@ -20,7 +20,7 @@ def owner_factors(masses: Mapping[str, float], cap: float) -> dict[str, float]:
 
     Not of what is left: beside a seller of one group everybody else would have to shrink to its
     size, and the half of a step could be bought with one group. So the others' parts of what is
-    left grow by 1 / cap at most (docs/decisions/025).
+    left grow by 1 / cap at most (docs/decisions/024).
     """
     present = [mass for mass in masses.values() if mass > 0]
     limit = max(cap, 1 / len(present)) * math.fsum(present) if present else 0.0

@@ -73,13 +73,15 @@ class TokenCodec(Protocol):
 class AttestedBatch:
     """A final batch whose content was proven. Made by `open_attested` only.
 
-    lines: raw trace lines. verdicts: one per line.
+    lines: raw trace lines. verdicts: one per line. drawn: what its committee was drawn with, which
+    its miner could not know; empty where there was no draw.
     """
 
     terms: BatchTerms
     lines: tuple[bytes, ...]
     verdicts: tuple[Verdict, ...]
     attestation: Attestation
+    drawn: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class TrainingGroup:
     under the parent; None: the same values. scores: in [0, 1]. miner: address. tier.
     checkpoint, age: which checkpoint sampled, and how many before the parent it is.
     seed, samples: what tier A is replayed from; places in the group as sold. copies: which were
-    attested as copies of another text (empty: none).
+    attested as copies of another text (empty: none). drawn: of the batch.
     """
 
     batch: int
@@ -108,6 +110,7 @@ class TrainingGroup:
     seed: bytes = b""
     samples: tuple[int, ...] = ()
     copies: tuple[bool, ...] = ()
+    drawn: bytes = b""
 
     def only(self, places: Sequence[int]) -> TrainingGroup:
         """The group with these traces only."""
@@ -153,6 +156,7 @@ def open_attested(
     lines: Sequence[bytes],
     verdicts: Sequence[Verdict],
     attestation: Attestation,
+    drawn: bytes = b"",
 ) -> AttestedBatch:
     """The batch, if lines lead to `root` and verdicts to `attestation`, both read from the chain.
 
@@ -178,7 +182,7 @@ def open_attested(
             f"with {attestation.units} and {attestation.faults} is final",
             fix="fetch the verdict file from another verifier",
         )
-    return AttestedBatch(terms, tuple(lines), tuple(verdicts), attestation)
+    return AttestedBatch(terms, tuple(lines), tuple(verdicts), attestation, drawn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +236,7 @@ def build_groups(batches: Iterable[AttestedBatch], codec: TokenCodec, rules: Gro
             scores += [one.score for one in members]
             lengths += [len(one.trace.tokens) for one in members if one.trace.tokens]
             if members and (group := build(terms, members, codec, rules, skipped)):
-                groups.append(group)
+                groups.append(replace(group, drawn=batch.drawn))
     left_out = {reason: count for reason, count in sorted(skipped.items()) if count}
     return Dataset(tuple(groups), traces, left_out, _mean(scores), _mean(lengths))
 

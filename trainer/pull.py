@@ -22,6 +22,7 @@ from marketplace.protocol.errors import (
     ProofFailed,
     StorageError,
 )
+from marketplace.protocol.trace import Tier
 from marketplace.protocol.verdict import (
     MALFORMED,
     UNAVAILABLE,
@@ -85,6 +86,7 @@ def pull_attested(
     )
     lines = batch_file.unpack(data, batch.count)
     terms = batch_terms(reader, batch)
+    drawn = (reader.first_drawn_with(batch.id) or b"") if terms.tier is Tier.A else b""
     failures: list[Exception] = []
     for cid in _verdict_files(reader, batch, batch.attestation):
         try:
@@ -95,6 +97,7 @@ def pull_attested(
                 lines=lines,
                 verdicts=decode_verdicts(published, batch.count),
                 attestation=batch.attestation,
+                drawn=drawn,
             )
         except (StorageError, MalformedVerdicts, ProofFailed) as error:
             failures.append(error)

@@ -5,7 +5,8 @@ score     one pass without gradient of the checkpoint that sampled (behaviour) a
 claims    traces whose miner claimed other log-probabilities are left out; the rest goes on
           with ours, so that no miner steers the ratio of a single token
 replay    tier A: the attestation says that the seed picked every token. Some groups, drawn
-          by the run's seed, are sampled again here; where one fails, its whole batch is,
+          by what the batch's committee was drawn with (nobody knew it when the batch was
+          committed) and the run's seed, are sampled again here; where one fails, all of it is,
           because then its committee lied or errs. Replaying all would cost a row of noise
           per token for what a staked committee has done already. Groups with an attested copy
           that chance does not give are always replayed: no seed draws such a text twice.
@@ -151,14 +152,18 @@ def _not_replayed(
 
     strange: groups that are looked at in any case.
     """
-    draw = random.Random(f"replay {settings.seed}")
     seeded = [i for i, one in enumerate(groups) if known[i] and one.tier is Tier.A and one.seed]
-    drawn = [i for i in seeded if draw.random() < settings.replay_share or i in strange]
+    drawn = [i for i in seeded if _is_drawn(groups[i], settings) or i in strange]
     failed = _replayed(policy, groups, drawn, temperature, settings, behaviour_of)
     suspect = {groups[i].batch for i, _ in failed}
     looked_at = set(drawn)
     rest = [i for i in seeded if groups[i].batch in suspect and i not in looked_at]
     return failed | _replayed(policy, groups, rest, temperature, settings, behaviour_of)
+
+
+def _is_drawn(group: TrainingGroup, settings: TrainSettings) -> bool:
+    of = f"replay {settings.seed} {group.batch} {group.drawn.hex()} {group.task}"
+    return random.Random(of).random() < settings.replay_share
 
 
 def _replayed(

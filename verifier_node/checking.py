@@ -132,7 +132,7 @@ class BatchChecker:
         where the chain does: then there is nothing to say yet.
         """
         # The first draw decides which rows are re-scored, and a reorg can change it.
-        key = (batch.id, batch.root, self._drawn_with(batch))
+        key = (batch.id, batch.root, self._reader.first_drawn_with(batch.id))
         if (known := self._known.get(key)) is not None:
             return known
         finding = self._find(batch)
@@ -314,13 +314,9 @@ class BatchChecker:
     def _first_randomness(self, batch: Batch) -> bytes:
         # Of the first draw that took place: members of all rounds are judged against one final
         # verdict, so all must re-score the same groups.
-        if (randomness := self._drawn_with(batch)) is None:
+        if (randomness := self._reader.first_drawn_with(batch.id)) is None:
             raise ChainError(f"batch {batch.id} has no drawn round any more", fix="read it again")
         return randomness
-
-    def _drawn_with(self, batch: Batch) -> bytes | None:
-        drawn = map(self._reader.drawn_with, self._reader.rounds_of(batch.id))
-        return next((randomness for randomness in drawn if randomness is not None), None)
 
     def _is_policy(self, checkpoint: int, batch: Batch, bounty: Bounty) -> bool:
         """Registered by the bounty's trainer before the batch was committed."""

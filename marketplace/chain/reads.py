@@ -300,6 +300,12 @@ class MarketReader(RoyaltyReader, SheetReader):
             return bytes(event.args["randomness"])
         raise InvalidValue(f"round {round} was drawn, but its event is not there")
 
+    def first_drawn_with(self, batch: int) -> bytes | None:
+        """The randomness (32 bytes) of a batch's first draw that took place; None before that.
+        Nobody could know it when the batch was committed."""
+        drawn = map(self.drawn_with, self.rounds_of(batch))
+        return next((randomness for randomness in drawn if randomness is not None), None)
+
     # --- disputes ---------------------------------------------------------------------
 
     def dispute_count(self) -> int:

@@ -113,7 +113,12 @@ class Replaying(Loop):
         keys = self.market.accounts.verifiers[:3]
         assert self.drive(self.nodes(keys), batch) is BatchPhase.SETTLED
         found = self.market.reader.batch(batch)
-        return pull_attested(self.market.reader, self.store, found, timeout=0)
+        pulled = pull_attested(self.market.reader, self.store, found, timeout=0)
+        # What picks the groups that a trainer replays, unknown to the miner at its commit.
+        (first, *_) = self.market.reader.rounds_of(batch)
+        assert len(pulled.drawn) == 32
+        assert pulled.drawn == self.market.reader.drawn_with(first)
+        return pulled
 
 
 @pytest.fixture

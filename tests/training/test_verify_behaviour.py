@@ -146,6 +146,24 @@ def test_one_that_fails_has_its_whole_batch_replayed(policy):
     assert sum(one.batch == 1 for one in kept) == 10
 
 
+def test_which_groups_are_replayed_is_the_draws_not_the_miners_to_know(policy):
+    lies = [
+        replace(one, batch=place, seed=bytes(32))
+        for place, one in enumerate(_replayable(policy, range(10), 1))
+    ]
+    settings = SETTINGS.model_copy(update={"replay_share": 0.5})
+
+    def kept(drawn, groups):
+        return {
+            one.batch
+            for one in _verified(policy, [replace(g, drawn=drawn) for g in groups], settings)[0]
+        }
+
+    first, second = kept(b"\x01" * 32, lies), kept(b"\x02" * 32, lies)
+    assert first != second
+    assert kept(b"\x01" * 32, lies[::-1]) == first  # whatever else was bought
+
+
 def test_a_text_handed_in_eight_times_counts_as_often_as_chance_has_it(policy):
     answers, scores = ("2\n",) * 6 + ("3\n", "11\n"), (1.0,) * 6 + (0.0, 0.0)
     group = _group(policy, answers=answers, scores=scores)
