@@ -486,6 +486,21 @@ def test_a_list_that_can_not_be_had_stops_no_other(cli, refinery, market, accoun
         assert market.reader.royalties(checkpoint).received == before + TUSD
 
 
+def test_a_list_is_found_where_contracts_count_other_blocks(
+    refinery, market, accounts, owner, monkeypatch
+):
+    """On Arbitrum block.number is the number of a block of Ethereum."""
+    base = refinery.base(owner)
+    child = refinery.child(
+        accounts.trainer, base, refinery.entries([refinery.batch(accounts.miner, 6)], [10])
+    )
+    one = market.reader.checkpoint(child)
+    for wrong in (one.registered_block - 1, 5):
+        other = replace(one, registered_block=wrong)
+        monkeypatch.setattr(type(market.reader), "checkpoint", lambda *_, other=other: other)
+        assert len(fetch_shares(market.reader, refinery.store, other, timeout=0).shares) == 3
+
+
 def test_a_list_that_is_gone_is_derived_again(cli, refinery, market, accounts, owner):
     base = refinery.base(owner)
     entries = refinery.entries([refinery.batch(accounts.miner, 6)], [10])
