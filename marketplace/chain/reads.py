@@ -453,13 +453,11 @@ class MarketReader(RoyaltyReader, SheetReader):
 
     def share_list_content(self, checkpoint: int) -> ContentId:
         """Where a checkpoint's list of shares is: the event of its registration says so."""
-        block = self.checkpoint(checkpoint).registered_block
-        names, where = ["CheckpointRegistered"], {"checkpoint": checkpoint}
+        at, where = self.checkpoint(checkpoint).registered_block, {"checkpoint": checkpoint}
         # On some chains (Arbitrum) a contract's block.number is not the number of its block.
-        for first, last in ((block, block), (self.deployment.block, self.head().number)):
-            for event in self.events(first, last, names=names, where=where):
-                found = event.args["shares"]["list"]
-                return ContentId(found["digest"], found["codec"])
+        for part in ((at, at), (self.deployment.block, self.head().number)):
+            for event in self.events(*part, names=["CheckpointRegistered"], where=where):
+                return _place(event.args["shares"]["list"])
         raise InvalidValue(f"checkpoint {checkpoint} was registered, but its event is not there")
 
     def latest_checkpoint(self, trainer: str) -> int | None:
