@@ -3,7 +3,8 @@
 What is chosen for it, to its advantage: no reference model (beta 0), no generation and no reward
 in the measured part, its fused optimizer, no gradient checkpointing where speed is measured,
 prompts padded to the left and completions to the longest of a micro-batch as its collator does,
-and the micro-batch size that is fastest here. Its language-model head is its own fused one.
+and the fastest of several micro-batch sizes. Its language-model head is its own fused one, which
+gives entropies too: TRL computes them at every step, for a metric.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from marketplace.gym.policy import Policy
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+
+def micro_batches(group: int) -> list[int]:
+    """Traces at once that are tried, all of a group among them. One at a time needs no padding,
+    which on a processor can be the fastest."""
+    return sorted({size for size in (1, 2, 4, group) if size <= group})
 
 
 class Peer:

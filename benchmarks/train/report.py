@@ -50,9 +50,11 @@ def markdown(results: Results) -> str:
         "",
         "Same traces, advantages and old log-probabilities; forward, backward, gradient clipping "
         "and AdamW of one group. TRL: `GRPOTrainer` with its own loss (dapo) and fused head, no "
-        "reference model, no gradient checkpointing, the faster of two micro-batch sizes, all and "
-        f"two. Ours: packs of at most {results['budget']:,} nodes. Losses and gradient norms of "
-        f"every step agreed within {results['tolerance']:g} (largest difference found: "
+        "reference model, no gradient checkpointing, the fastest of these micro-batch sizes: "
+        f"{results.get('micro_batches', '2 and all')}; its entropies, a metric that it always "
+        f"computes, are in its time. Ours: packs of at most {results['budget']:,} nodes. "
+        "Losses and gradient norms of every step agreed within "
+        f"{results['tolerance']:g} (largest difference found: "
         f"{max(max(row['differences'].values()) for row in results['points']):.1e}). Medians of "
         f"{results['repeats']} interleaved repeats.",
         "",
@@ -110,7 +112,12 @@ def _rates(results: Results) -> list[str]:
         "Useful work of our step: 6 FLOP for each weight of the layers and node, the same for the "
         "head and its rows, 12 * width for each layer and pair of attention that is computed. The "
         "head's logits are computed twice; the second time does not count. Beside it fp32 products "
-        "of the layers' shapes alone, forward and backward, measured between the steps.",
+        "of the layers' shapes alone, forward and backward, measured between the steps"
+        + (
+            ", warm."
+            if results.get("products_warm")
+            else ", once each, with operands made anew: warm ones are faster (docs/training.md)."
+        ),
         "",
         "| model | prompt | G | GFLOP | ours, GFLOP/s | products, GFLOP/s | share |",
         "| :-- | --: | --: | --: | --: | --: | --: |",
@@ -152,6 +159,15 @@ def _memory(results: Results) -> list[str]:
             f"moments (aim: {_AIMS['memory']})."
         )
         lines.append("")
+    best = {
+        side: min(
+            row["peak"] for row in part["rows"] if (row["traces"], row["side"]) == ("a", side)
+        )
+        for side in ("ours", "trl")
+    }
+    frugal = best["ours"] / best["trl"]
+    lines.append(f"Ratio at (a), each side at its most frugal: {frugal:.2f} of TRL's peak.")
+    lines.append("")
     return lines
 
 

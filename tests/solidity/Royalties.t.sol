@@ -161,6 +161,27 @@ contract RoyaltiesTest is RoyaltyScenario {
         }
     }
 
+    /// A trainer may register another number of holders than its tree has leaves. Whatever leaf is then claimed at whatever
+    /// place, with the leaf's own siblings or some of them: none is paid twice, and all together get no more than is kept.
+    function testAnotherNumberOfHolders() external {
+        for (uint256 leaves = 2; leaves <= 7; ++leaves) {
+            Holder[] memory list = new Holder[](leaves);
+            for (uint256 i; i < leaves; ++i) {
+                list[i] = Holder(accounts[i % accounts.length], ALL / 8);
+            }
+            list[0].share = ALL - uint32(leaves - 1) * (ALL / 8);
+            for (uint32 holders = 1; holders <= 9; ++holders) {
+                uint64 checkpoint = _registerAs(0, 0, list, holders);
+                _pay(stranger, checkpoint, 8_000);
+                for (uint256 i; i < leaves; ++i) {
+                    _tryEverywhere(checkpoint, i);
+                }
+                if (holders == leaves) vm.assertEq(_kept(checkpoint), royalties.accountOf(checkpoint).collected, "all");
+            }
+        }
+        vm.assertEq(ledger.heldFor(address(royalties)), _owed(), "held");
+    }
+
     function testNothingToCollect() external {
         _nothing(child, 0);
         _pay(stranger, child, 1);
@@ -251,6 +272,24 @@ contract RoyaltiesTest is RoyaltyScenario {
         vm.assertTrue(kept - sums.collected < list.length, "dust: less than a unit for each holder");
         vm.assertEq(ledger.heldFor(address(royalties)), _owed(), "held");
         vm.assertEq(_entries(), token.balanceOf(address(ledger)), "tokens");
+    }
+
+    function _tryEverywhere(uint64 checkpoint, uint256 leaf) private {
+        Holder memory one = holdersOf[checkpoint][leaf];
+        MerkleProofs.SumNode[] memory whole = SmallTrees.sumProof(_leaves(checkpoint), leaf);
+        uint256 paid;
+        for (uint256 length; length <= whole.length; ++length) {
+            MerkleProofs.SumNode[] memory proof = new MerkleProofs.SumNode[](length);
+            for (uint256 i; i < length; ++i) {
+                proof[i] = whole[i];
+            }
+            for (uint256 place; place < 10; ++place) {
+                try royalties.collect(checkpoint, place, one.account, one.share, proof) returns (uint256 amount) {
+                    paid += amount;
+                } catch {}
+            }
+        }
+        vm.assertTrue(paid <= _kept(checkpoint) * one.share / ALL, "more than its part");
     }
 
     function _randomList(uint256 seed) private view returns (Holder[] memory list) {

@@ -27,7 +27,15 @@ abstract contract RoyaltyScenario is Scenario {
     }
 
     /// Registers a checkpoint of the trainer's with these holders.
-    function _register(uint64 parent, uint32 passOnPpm, Holder[] memory list) internal returns (uint64 checkpoint) {
+    function _register(uint64 parent, uint32 passOnPpm, Holder[] memory list) internal returns (uint64) {
+        return _registerAs(parent, passOnPpm, list, uint32(list.length));
+    }
+
+    /// @param holders as registered, which need not be the list's
+    function _registerAs(uint64 parent, uint32 passOnPpm, Holder[] memory list, uint32 holders)
+        internal
+        returns (uint64 checkpoint)
+    {
         checkpoint = checkpoints.count() + 1;
         for (uint256 i; i < list.length; ++i) {
             holdersOf[checkpoint].push(list[i]);
@@ -39,7 +47,7 @@ abstract contract RoyaltyScenario is Scenario {
             parent,
             content,
             0,
-            Shares(root, uint32(list.length), passOnPpm, ContentId(keccak256("list"), RAW))
+            Shares(root, holders, passOnPpm, ContentId(keccak256("list"), RAW))
         );
     }
 
