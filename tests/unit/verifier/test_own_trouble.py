@@ -35,7 +35,7 @@ def checker(monkeypatch: pytest.MonkeyPatch) -> BatchChecker:
     reader = SimpleNamespace(
         bounty=lambda ident: SimpleNamespace(id=ident, terms=terms),
         rounds_of=lambda batch: [1],
-        drawn_with=lambda number: bytes(32),
+        first_drawn_with=lambda batch: bytes(32),
     )
     store = SimpleNamespace(has=lambda cid: True, put=lambda data: None)
     pool = SimpleNamespace(assets=None)
