@@ -7,7 +7,7 @@ outlasted its challenge window. Needs no model runtime, so that miners' receipts
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from marketplace.chain.batch_terms import batch_terms
 from marketplace.chain.reads import MarketReader, revealed_attestation
@@ -16,11 +16,15 @@ from marketplace.protocol import batch_file
 from marketplace.protocol.commitments import vote
 from marketplace.protocol.errors import (
     ConfigError,
+    ContentCorrupt,
+    ContentError,
+    ContentTooLarge,
     ContentUnavailable,
     InvalidValue,
     MalformedVerdicts,
     ProofFailed,
     StorageError,
+    TracemarketError,
 )
 from marketplace.protocol.trace import Tier
 from marketplace.protocol.verdict import (
@@ -108,6 +112,31 @@ def pull_attested(
         f"no verdict file of batch {batch.id} can be had ({len(failures)} tried)",
         fix="ask its verifiers to publish it again, or use the content store they use",
     )
+
+
+def pull_available(
+    reader: MarketReader,
+    store: ContentStore,
+    batches: Sequence[Batch],
+    *,
+    timeout: float,
+    on_done: Callable[[], None] = lambda: None,
+) -> tuple[list[AttestedBatch], dict[int, TracemarketError]]:
+    """The batches whose content can be had and proven, and what is wrong with each other one.
+
+    So nobody holds up a trainer by taking back what was bought of him.
+
+    on_done: told after each. A store that is down is no such thing (StorageError).
+    """
+    attested: list[AttestedBatch] = []
+    gone: dict[int, TracemarketError] = {}
+    for batch in batches:
+        try:
+            attested.append(pull_attested(reader, store, batch, timeout=timeout))
+        except (ContentUnavailable, ContentCorrupt, ContentTooLarge, ContentError) as error:
+            gone[batch.id] = error
+        on_done()
+    return attested, gone
 
 
 def _verdict_files(reader: MarketReader, batch: Batch, attestation: Attestation) -> Iterator[Cid]:

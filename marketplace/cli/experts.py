@@ -61,8 +61,9 @@ def expert(
         raise ConfigError(
             f"training needs {error.name}", fix="install tracemarket[train]"
         ) from None
+    from marketplace.cli.market_traces import fetched
     from trainer.config import TrainSettings, load_settings
-    from trainer.pull import pull_attested, settled_batches
+    from trainer.pull import settled_batches
     from verifier_node.checking import fetch_spec
 
     context = of(ctx)
@@ -71,11 +72,7 @@ def expert(
     if out.exists():
         raise ConfigError(f"{out} exists already", fix="name a new folder with --out")
     final = list(settled_batches(client, set(bounty)))
-    with progress("fetching batches", len(final)) as advance:
-        attested = []
-        for batch in final:
-            attested.append(pull_attested(client, store, batch, timeout=timeout))
-            advance()
+    attested, _ = fetched(client, store, final, timeout)
     environments = {one.terms.environment for one in attested}
     if len(environments) != 1:
         raise ConfigError(

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from marketplace.chain.client import MarketClient
 from marketplace.chain.errors import show_time
+from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import Batch, BountyTerms
 from marketplace.cli.demo.money import settlements
 from marketplace.cli.output import progress, say
@@ -27,10 +28,7 @@ from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol.errors import (
     ConfigError,
-    ContentCorrupt,
-    ContentError,
-    ContentTooLarge,
-    ContentUnavailable,
+    TracemarketError,
 )
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.shares import USUAL_PASS_ON, USUAL_SPLIT, Split
@@ -40,7 +38,7 @@ from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
 from trainer.data import AttestedBatch
 from trainer.lineage import lineage_ages
-from trainer.pull import pull_attested, settled_batches
+from trainer.pull import pull_available, settled_batches
 from trainer.recipe import BountyPolicy, Plan
 from trainer.run import Bought, RunFolder
 from trainer.state import write_atomically
@@ -50,6 +48,32 @@ from verifier_node.checkpoints import CheckpointCache
 NOTE_NAME = "market.json"
 GONE = "in a batch whose content can't be had or proven"
 ROLLED_BACK = "in a batch that was rolled back on before"
+
+
+def fetched(
+    reader: MarketReader,
+    store: ContentStore,
+    batches: Sequence[Batch],
+    timeout: float,
+    *,
+    again: bool = False,
+) -> tuple[list[AttestedBatch], dict[int, TracemarketError]]:
+    """pull_available, told on the terminal. ConfigError where nothing is left.
+
+    again: they were trained on, and another set would be another run: raises what is wrong.
+    """
+    with progress("fetching batches", len(batches)) as advance:
+        attested, gone = pull_available(reader, store, batches, timeout=timeout, on_done=advance)
+    for number, error in gone.items():
+        if again:
+            raise error
+        say(f"left out: batch {number}: {error}")
+    if gone and not attested:
+        raise ConfigError(
+            f"none of the {len(gone)} settled batches can be had and proven",
+            fix="use the content store that verifiers and miners use (--store)",
+        )
+    return attested, gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,28 +152,14 @@ class MarketTrader:
 
         A store that is down is no such thing (StorageError). ConfigError where nothing is left.
         """
-        attested: list[AttestedBatch] = []
-        gone: list[Batch] = []
-        with progress("fetching batches", len(known["batches"])) as advance:
-            for number in known["batches"]:
-                batch = self.client.batch(number)
-                try:
-                    found = pull_attested(self.client, self.store, batch, timeout=self.timeout)
-                    attested.append(found)
-                except (ContentUnavailable, ContentCorrupt, ContentTooLarge, ContentError) as error:
-                    if known.get("fetched"):  # it was trained on: another set is another run
-                        raise
-                    say(f"left out: batch {number}: {error}")
-                    gone.append(batch)
-                advance()
-        if not attested:
-            raise ConfigError(
-                f"none of the {len(gone)} settled batches can be had and proven",
-                fix="use the content store that verifiers and miners use (--store)",
-            )
-        if not known.get("fetched"):
+        batches = {number: self.client.batch(number) for number in known["batches"]}
+        again = known.get("fetched", False)
+        attested, gone = fetched(
+            self.client, self.store, list(batches.values()), self.timeout, again=again
+        )
+        if not again:
             known["batches"] = [one.terms.batch for one in attested]
-            known["gone"] = {str(batch.id): batch.count for batch in gone}
+            known["gone"] = {str(number): batches[number].count for number in gone}
             known["fetched"] = True
         return attested
 
