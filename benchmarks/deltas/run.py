@@ -151,6 +151,7 @@ def measured(name: str, parent: Path, child: Path, work: Path) -> dict[str, Any]
         "ratio": round((size or whole) / whole, 4),
         "changed": round(changed(parent, child), 4),
         "xor_ratio": round(xor_ratio(parent, child), 4),
+        "alone_ratio": round(xor_ratio(None, child), 4),
         "make_seconds": round(made, 1),
         "apply_seconds": round(applied, 1),
     }
@@ -169,9 +170,11 @@ def changed(parent: Path, child: Path) -> float:
     return moved / sum(one.numel() for one in after.values())
 
 
-def xor_ratio(parent: Path, child: Path) -> float:
-    """The size of the same planes with xor in place of subtraction, every eighth block."""
-    before, after = load_file(parent), load_file(child)
+def xor_ratio(parent: Path | None, child: Path) -> float:
+    """The size of the same planes with xor in place of subtraction, every eighth tensor. parent:
+    None packs the child alone, as whoever has no parent could."""
+    after = load_file(child)
+    before = load_file(parent) if parent else {k: torch.zeros_like(v) for k, v in after.items()}
     plain = packed = 0
     for place, name in enumerate(sorted(after)):
         if place % 8:
@@ -187,6 +190,10 @@ def xor_ratio(parent: Path, child: Path) -> float:
     return packed / plain
 
 
+def _share(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
+
+
 def halved(file: Path, out: Path) -> Path:
     """The file with its weights rounded to bf16."""
     save_file({k: v.to(torch.bfloat16) for k, v in load_file(file).items()}, out, {"format": "pt"})
@@ -200,16 +207,20 @@ def markdown(result: dict[str, Any]) -> str:
         f"Written by `make bench-deltas` on {result['machine']}; wall seconds on a machine that "
         "did other work too. SmolLM2-135M, AdamW, "
         f"learning rate {result['learning_rate']:g} (first step half), {result['groups']} groups "
-        "of the demo's environment. Ratio: delta over the whole file.",
+        "of the demo's environment. Ratio: delta over the whole file. With xor: in place of "
+        "subtraction. Packed alone: the child in the same byte planes, without its parent. Both "
+        "of every eighth tensor.",
         "",
-        "| child | file MB | weights changed | delta MB | ratio | with xor | make s | apply s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| child | file MB | weights changed | delta MB | ratio | with xor | packed alone | make s "
+        "| apply s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
         lines.append(
             f"| {row['name']} | {row['bytes'] / 1e6:.1f} | {row['changed']:.1%} | "
             f"{row['delta_bytes'] / 1e6:.1f} | {row['ratio']:.3f} | {row['xor_ratio']:.3f} | "
-            f"{row['make_seconds']:.1f} | {row['apply_seconds']:.1f} |"
+            f"{_share(row.get('alone_ratio'))} | {row['make_seconds']:.1f} | "
+            f"{row['apply_seconds']:.1f} |"
         )
     lines += [
         "",

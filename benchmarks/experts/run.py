@@ -3,8 +3,8 @@
     python benchmarks/experts/run.py [--groups N] [--turns N] [--tasks N] [--jobs N] [--out FOLDER]
 
 Each expert is trained in a process of its own, on groups that it sampled itself. Writes
-results.json, results.md and results.png. About ten minutes on two quiet cores; adapters stay in
-build/experts.
+results.json, results.md and results.png. About ten minutes on two quiet cores, half an hour beside
+other work; adapters stay in build/experts.
 """
 
 from __future__ import annotations
@@ -225,7 +225,8 @@ def main() -> int:
             f"{given.groups} groups of 8, AdamW at {SETTINGS.learning_rate:g}. One adapter is "
             f"{size / 1e6:.1f} MB, {size / whole:.1%} of the model. Held-out pass@1 on "
             f"{given.tasks} tasks, {given.samples} samples each, ± standard error (in brackets "
-            "the gain over the base, paired by task).",
+            "the gain over the base, paired by task). One seed of training and of DARE's draw: "
+            "the errors say nothing of the spread between runs.",
             "",
             found.markdown(),
             f"Held-out prompts that the router sends to their own expert: {shares}.",

@@ -31,15 +31,25 @@ UPDATES = 8
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """stale: updates between the sampler's weights and the turn's parent. foreign: sampled by
-    another base model, registered and open. liars: share of groups whose miner claims false
-    log-probabilities. poison: share of traces that are right and end in junk."""
+    """stale: most updates between the sampler's weights and the turn's parent (no sampler is older
+    than the base model). foreign: sampled by another base model, registered and open. liars: share
+    of groups whose miner claims false log-probabilities. poison: share of traces that are right
+    and end in junk. name: seeds its traces and names it in results.json."""
 
     name: str
     stale: int = 0
     foreign: bool = False
     liars: float = 0.0
     poison: float = 0.0
+
+    def behind(self, turn: int) -> int:
+        """Turns between the sampler's weights and the parent in a turn, from 0 on."""
+        return min(turn, self.stale // UPDATES)
+
+    def told(self, turns: int) -> str:
+        """What a reader is told of a run of so many turns."""
+        oldest = UPDATES * self.behind(turns - 1)
+        return f"up to {oldest} updates stale" if oldest < self.stale else self.name
 
 
 SCENARIOS: Final = (

@@ -61,8 +61,11 @@ def _head(record: Results) -> str:
         "Made by `make bench-learning`. Held-out accuracy at equal contributed tokens: the "
         "Refinery's loss (`ours`), TRL's own loss on the same tokens, which takes them for its "
         "policy's own (ratio 1), and supervised training on the traces with a full score. All are "
-        "given the same traces, groups of one score too: ours and SFT imitate those that are all "
-        "right, TRL's loss has no use for them.\n\n"
+        "given as many groups of the same questions, groups of one score too: ours and SFT imitate "
+        "those that are all right, TRL's loss has no use for them. TRL's corrections that read "
+        "the sampler's log-probabilities (`vllm_importance_sampling_correction`, which is on by "
+        "default beside vLLM, and `off_policy_mask_threshold`) are off: they were not compared."
+        "\n\n"
         f"Machine: {about['processor']}; {packages}."
     )
 
@@ -78,22 +81,24 @@ def _tiny(tiny: Results) -> str:
         "model of its own). Right answers that end in junk don't count as right. Learning rates: "
         + ", ".join(f"{METHODS[name]} {_rate(tiny['learning_rates'][name])}" for name in METHODS)
         + f" (chosen among {', '.join(map(_rate, tiny['tuned_over']))} on seeds of their "
-        f"own, fresh and 64 updates stale, as was `positive_ce` {tiny['positive_ce']:g} of ours; "
-        "docs/training.md has what was tried for which side), "
+        "own, fresh and from the base model, as was `positive_ce` "
+        f"{tiny['positive_ce']:g} of ours; docs/training.md has what was tried for which side), "
         f"{tiny['warmup_steps']} steps of warm-up a turn for "
-        f"all. {tiny['seconds'] / 60:.0f} minutes, a core for each seed, beside other work. The "
-        "default `max_staleness` is 2 checkpoints, which would refuse the traces that are 64 "
-        "updates (8 checkpoints) old: they are trained on here to see what the loss makes of them.",
+        f"all. {tiny['seconds'] / 60:.0f} minutes, a core for each seed, beside other work. "
+        + _samplers(tiny),
         "",
         "| traces | base | " + " | ".join(METHODS.values()) + " | ours - TRL | ours - SFT |",
         "|---|---|" + "---|" * len(METHODS) + "---|---|",
     ]
+    turns = size["turns"]
     for scenario in SCENARIOS:
         row = [_runs(tiny, scenario.name, method) for method in METHODS]
         base, _ = mean_error([one["accuracy"][0] for one in row[0]])
         cells = [_shown(mean_error([one["accuracy"][-1] for one in runs])) for runs in row]
         gaps = [_shown(_gap(tiny, scenario.name, other), sign=True) for other in ("trl", "sft")]
-        lines.append(f"| {scenario.name} | {base:.3f} | " + " | ".join([*cells, *gaps]) + " |")
+        lines.append(
+            f"| {scenario.told(turns)} | {base:.3f} | " + " | ".join([*cells, *gaps]) + " |"
+        )
     lines += ["", "Share of held-out answers that end in junk, after the last turn, where a tenth "
               "of the traces did: " + ", ".join(
                   f"{shown} {_shown(mean_error([r['junk'][-1] for r in runs]))}"
@@ -106,8 +111,32 @@ def _tiny(tiny: Results) -> str:
             for reason, count in run["left_out"].items():
                 total[reason] = total.get(reason, 0) + count
         told = ", ".join(f"{count} {reason}" for reason, count in sorted(total.items()))
-        lines.append(f"- {scenario.name}: {told or 'nothing'}")
+        lines.append(f"- {scenario.told(turns)}: {told or 'nothing'}")
     return "\n".join(lines)
+
+
+def _samplers(tiny: Results) -> str:
+    """Whose traces are how old, and how far tokens are from equal."""
+    turns, updates = tiny["size"]["turns"], tiny["size"]["updates"]
+    oldest = max(scenario.behind(turns - 1) for scenario in SCENARIOS)
+    counts: dict[tuple[str, int], list[int]] = {}
+    for one in tiny["runs"]:
+        counts.setdefault((one["scenario"], one["seed"]), []).append(one["tokens"])
+    gaps: dict[str, float] = {}
+    for (name, _), found in counts.items():
+        gaps[name] = max(gaps.get(name, 0.0), max(found) / min(found) - 1)
+    far = {name: gap for name, gap in gaps.items() if gap > 0.01}
+    near = max(gap for name, gap in gaps.items() if name not in far)
+    return (
+        "Traces come from the method's own lineage, except another checkpoint's; no sampler is "
+        f"older than the base model, so what is up to {oldest * updates} updates stale is the "
+        f"base's in every turn: 0, {updates}, ... {oldest * updates} updates old. The default "
+        f"`max_staleness` of 2 checkpoints would refuse all over {2 * updates}; they are trained "
+        "on here to see what the loss makes of them. Contributed tokens differ between methods by "
+        f"{near:.1%} at most"
+        + "".join(f"; {name}: by up to {gap:.0%}" for name, gap in far.items())
+        + " (a poisoned learner writes longer traces)." * bool(far)
+    )
 
 
 def _gap(tiny: Results, scenario: str, other: str) -> tuple[float, float]:
@@ -118,17 +147,17 @@ def _gap(tiny: Results, scenario: str, other: str) -> tuple[float, float]:
 
 def _verdict(tiny: Results) -> str:
     """Who wins where, by the means and by a paired t-test over seeds."""
-    needed = _needed(tiny)
+    needed, turns = _needed(tiny), tiny["size"]["turns"]
     lines = ["## Where a peer wins", ""]
     for other in ("trl", "sft"):
         higher, clear, ahead = [], [], []
         for scenario in SCENARIOS:
             gap, error = _gap(tiny, scenario.name, other)
             if gap < 0:
-                told = f"{scenario.name} ({-gap:.3f} ± {error:.3f})"
+                told = f"{scenario.told(turns)} ({-gap:.3f} ± {error:.3f})"
                 (clear if -gap > needed * error else higher).append(told)
             elif gap > needed * error:
-                ahead.append(scenario.name)
+                ahead.append(scenario.told(turns))
         lines.append(
             f"- {METHODS[other]} is ahead of ours, clearly: {', '.join(clear) or 'nowhere'}; "
             f"less clearly: {', '.join(higher) or 'nowhere'}. "
@@ -202,7 +231,7 @@ def _plot(tiny: Results, file: Path) -> None:
             high = [value + 2 * error for value, error in points]
             axes.plot(middle, color=_COLOURS[method], label=shown)
             axes.fill_between(range(len(middle)), low, high, color=_COLOURS[method], alpha=0.15)
-        axes.set_title(scenario.name, fontsize=10, loc="left")
+        axes.set_title(scenario.told(tiny["size"]["turns"]), fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(0.05, 0.7)
     for axes in panels[3:]:

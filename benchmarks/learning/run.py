@@ -10,7 +10,7 @@
 A run is a market loop: in each turn miners sample questions from a checkpoint of the learner's
 own lineage (how old a one is the scenario's), the method takes eight optimizer steps on what
 they sold, and held-out questions measure the child. Every method gets as many groups per turn
-from as many questions.
+of the same questions; where the sampler is of its lineage, the traces are its own.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def play(
     left_out: dict[str, int] = {}
     tokens, steps, stopped = 0, [], 0
     for turn in range(turns):
-        back = min(len(lineage) - 1, scenario.stale // UPDATES)
+        back = scenario.behind(turn)
         sampler = other if scenario.foreign else lineage[len(lineage) - 1 - back]
         age = 1 if scenario.foreign else back
         sold = contributed(sampler, scenario, groups, age=age, seed=1000 * seed + turn)

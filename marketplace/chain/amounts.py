@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Context, Decimal, InvalidOperation, localcontext
 from typing import Final
 
@@ -10,14 +11,17 @@ from marketplace.protocol.errors import InvalidValue
 _MAX_UNITS: Final = 2**256 - 1
 # Enough digits for any uint256 with any number of decimals a token can have.
 _EXACT: Final = Context(prec=400)
+# Only between groups of three: "0,5" is half a token to many people, and would be five.
+_GROUPED: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
 
 
 def parse_amount(text: str | Decimal | int, decimals: int) -> int:
     """Base units of a human amount: parse_amount("1.50", 6) == 1_500_000.
 
-    text: a decimal number; digits may be grouped with underscores or commas ("1,000.5").
-    Raises InvalidValue for floats, NaN, infinity, negative amounts, more decimals than the
-    token has and anything that does not fit a uint256.
+    text: a decimal number with a point; commas may stand between groups of three digits
+    ("1,000.5"), underscores between any. Raises InvalidValue for floats, NaN, infinity, negative
+    amounts, other commas, more decimals than the token has and anything that does not fit a
+    uint256.
     """
     if isinstance(text, bool) or not isinstance(text, str | Decimal | int):
         raise InvalidValue(
@@ -25,9 +29,7 @@ def parse_amount(text: str | Decimal | int, decimals: int) -> int:
         )
     with localcontext(_EXACT):
         try:
-            value = (
-                Decimal(text.strip().replace(",", "")) if isinstance(text, str) else Decimal(text)
-            )
+            value = Decimal(_ungrouped(text) if isinstance(text, str) else text)
         except InvalidOperation:
             raise InvalidValue(
                 f"amount is {text!r}, not a number", fix='give a decimal number, such as "1.50"'
@@ -47,6 +49,16 @@ def parse_amount(text: str | Decimal | int, decimals: int) -> int:
     if units > _MAX_UNITS:
         raise InvalidValue(f"amount is {text}, larger than any token amount")
     return units
+
+
+def _ungrouped(text: str) -> str:
+    number = text.strip()
+    if "," in number and not _GROUPED.fullmatch(number):
+        raise InvalidValue(
+            f"amount is {text!r}, with a comma that parts no thousands",
+            fix='write decimals after a point, such as "1.50"',
+        )
+    return number.replace(",", "")
 
 
 def format_amount(units: int, decimals: int, symbol: str | None = None) -> str:

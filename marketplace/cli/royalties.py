@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -21,11 +21,23 @@ from marketplace.protocol.errors import (
 )
 from marketplace.protocol.hashing import address20
 from marketplace.protocol.seeds import PPM
-from marketplace.protocol.shares import ShareList, earned_by, kept_of
+from marketplace.protocol.shares import ShareList, derive_shares, earned_by, kept_of
+from marketplace.storage.cid import Cid
 from marketplace.storage.store import ContentStore
-from trainer.royalties import SharesCheck, check_shares, due_now, fetch_shares, percent
+from trainer.records import fetch_training
+from trainer.royalties import (
+    SharesCheck,
+    check_shares,
+    contributions_of,
+    due_now,
+    fetch_shares,
+    percent,
+)
 
 app = typer.Typer(help="Royalties of checkpoints.", no_args_is_help=True)
+
+MOST_AT_ONCE: Final = 100
+"""Collections or steps of a lineage in one transaction."""
 
 CheckpointId = Annotated[int, typer.Argument(min=1, help="checkpoint id")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="seconds for each download")]
@@ -40,11 +52,19 @@ def pay(
         Payment | None,
         typer.Option(help="how the ledger gets the tokens; a permit where the token knows them"),
     ] = None,
+    unseen: Annotated[
+        bool, typer.Option("--unseen", help="pay without a look at the list of shares")
+    ] = False,
+    timeout: Timeout = SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Pay for the use of a checkpoint."""
-    client = of(ctx).client()
+    """Pay for the use of a checkpoint. Refused where its list of shares can't be had or is not the
+    registered one: nobody might be able to collect what you pay."""
+    context = of(ctx)
+    client = context.client()
     units = client.token.parse(amount)
+    if not unseen:
+        _require_list(client, context.store(), checkpoint, timeout)
     sent = client.pay_royalty(checkpoint, units, payment=payment)
     if as_json:
         emit_json({"checkpoint": checkpoint, "paid": str(units), "transaction": sent.tx_hash})
@@ -68,7 +88,7 @@ def show(
     one, sums = reader.checkpoint(checkpoint), reader.royalties(checkpoint)
     holders: list[dict[str, Any]] | None = None
     try:
-        shares = fetch_shares(reader, context.store(), one, timeout=timeout)
+        shares = _list_of(reader, context.store(), one, timeout)
     except StorageError as error:
         say(f"the list of shares can't be had: {error.message}")
     else:
@@ -127,8 +147,8 @@ def collect(
     timeout: Timeout = SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Move what your shares have earned into your ledger balance (then withdraw): one transaction
-    for all checkpoints, with everything since the last time."""
+    """Move what your shares have earned into your ledger balance (then withdraw), with everything
+    since the last time: one transaction for up to 100 checkpoints."""
     context = of(ctx)
     client, store = context.client(), context.store()
     whose = account or client.address
@@ -141,8 +161,9 @@ def collect(
         if due is not None and due[1]:
             found.append(due)
     total = sum(units for _, units in found)
-    if found:
-        client.collect_royalties([collection for collection, _ in found])
+    for start in range(0, len(found), MOST_AT_ONCE):
+        part = found[start : start + MOST_AT_ONCE]
+        client.collect_royalties([collection for collection, _ in part])
     if as_json:
         rows = [{"checkpoint": one.checkpoint, "amount": str(units)} for one, units in found]
         emit_json({"account": whose, "collected": str(total), "checkpoints": rows})
@@ -167,8 +188,8 @@ def pass_on(
     """Move what is due to the parent's royalties; anybody may."""
     client = of(ctx).client()
     steps = _steps_due(client, checkpoint, to_base)
-    if steps:
-        client.pass_on_royalties([child for child, _, _ in steps])
+    for start in range(0, len(steps), MOST_AT_ONCE):
+        client.pass_on_royalties([child for child, _, _ in steps[start : start + MOST_AT_ONCE]])
     if as_json:
         rows = [
             {"checkpoint": child, "parent": parent, "amount": str(units)}
@@ -242,6 +263,39 @@ def _tell(found: SharesCheck, checkpoint: Checkpoint) -> None:
         )
 
 
+def _require_list(
+    client: MarketClient, store: ContentStore, checkpoint: int, timeout: float
+) -> None:
+    try:
+        _list_of(client, store, client.checkpoint(checkpoint), timeout)
+    except (StorageError, ProofFailed) as error:
+        raise type(error)(
+            f"nothing was paid, as nobody may be able to collect it: {error.message}",
+            fix="ask its trainer for the list of shares; --unseen pays nevertheless",
+        ) from None
+
+
+def _list_of(
+    reader: MarketReader, store: ContentStore, one: Checkpoint, timeout: float
+) -> ShareList:
+    """The registered list. Where its file is gone, derived again from the checkpoint's dataset by
+    the usual split, if that leads to the registered root."""
+    try:
+        return fetch_shares(reader, store, one, timeout=timeout)
+    except StorageError as error:
+        try:
+            cid = Cid.from_chain(one.content.digest, one.content.codec)
+            record = fetch_training(store, cid, f"checkpoint {one.id}", timeout=timeout)
+            entries = () if record is None else record.dataset.batches
+            derived = derive_shares(one.trainer, contributions_of(reader, entries))
+        except TracemarketError:
+            raise error from None
+        if (derived.root, len(derived.shares)) != (one.shares_root, one.holders):
+            raise
+        say(f"the list of shares of checkpoint {one.id} is gone; derived it from the dataset")
+        return derived
+
+
 def _due(
     client: MarketClient,
     store: ContentStore,
@@ -256,7 +310,7 @@ def _due(
     if not client.royalties(number).received and not must:
         return None
     try:
-        due = due_now(client, one, fetch_shares(client, store, one, timeout=timeout), whose)
+        due = due_now(client, one, _list_of(client, store, one, timeout), whose)
     except TracemarketError as error:
         if must:
             raise

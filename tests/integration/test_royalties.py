@@ -488,8 +488,10 @@ def test_a_list_that_can_not_be_had_stops_no_other(cli, refinery, market, accoun
     good = refinery.child(accounts.trainer, base, entries)
     one = market.reader.checkpoint(good)
     client = market.client(accounts.trainer)
-    terms = CheckpointShares(one.shares_root, 3, 0, replace(one.content, digest=b"\x09" * 32))
-    gone, _ = client.register_checkpoint(base, one.content, ZERO32, terms)
+    nowhere = replace(one.content, digest=b"\x09" * 32)
+    gone, _ = client.register_checkpoint(
+        base, one.content, ZERO32, CheckpointShares(b"\x07" * 32, 3, 0, nowhere)
+    )
     payer = market.client(accounts.poster)
     payer.pay_royalty(gone, 100)
     payer.pay_royalty(good, 100)
@@ -500,3 +502,55 @@ def test_a_list_that_can_not_be_had_stops_no_other(cli, refinery, market, accoun
     assert (code, json.loads(out)["holders"]) == (0, None)
     assert "can't be had" in err
     assert cli("royalties", "collect", gone, "--timeout", "0.1", key="miner")[0] == 4
+
+    # Nobody pays for it by mistake, nor for one whose list leads elsewhere.
+    other = derive_shares(accounts.miner.address, ())
+    terms = CheckpointShares(b"\x07" * 32, 1, 0, refinery.store.put(encode_shares(other)))
+    false, _ = client.register_checkpoint(base, one.content, ZERO32, terms)
+    for checkpoint, code in ((gone, 4), (false, 5)):
+        before = market.reader.royalties(checkpoint).received
+        pay = ("royalties", "pay", checkpoint, "1", "--timeout", "0.1")
+        found, _, err = cli(*pay, key="poster")
+        assert (found, "nothing was paid" in err) == (code, True)
+        assert market.reader.royalties(checkpoint).received == before
+        assert cli(*pay, "--unseen", key="poster")[0] == 0
+        assert market.reader.royalties(checkpoint).received == before + TUSD
+
+
+def test_a_list_that_is_gone_is_derived_again(cli, refinery, market, accounts, owner):
+    base = refinery.base(owner)
+    entries = refinery.entries([refinery.batch(accounts.miner, 6)], [10])
+    one = market.reader.checkpoint(refinery.child(accounts.trainer, base, entries))
+    nowhere = replace(one.content, digest=b"\x09" * 32)
+    terms = CheckpointShares(one.shares_root, one.holders, 0, nowhere)
+    client = market.client(accounts.trainer)
+    gone, _ = client.register_checkpoint(base, one.content, one.dataset_root, terms)
+    short = ("--timeout", "0.1")
+    assert cli("royalties", "pay", gone, "1", *short, key="poster")[0] == 0
+    code, out, err = cli("royalties", "collect", gone, "--json", *short, key="miner")
+    assert (code, "derived it from the dataset" in err) == (0, True)
+    assert json.loads(out)["collected"] == "600000"
+    shown = json.loads(cli("royalties", "show", gone, "--json", *short)[1])
+    assert len(shown["holders"]) == one.holders
+
+
+def test_many_collections_take_several_transactions(
+    cli, refinery, market, accounts, owner, monkeypatch
+):
+    """A transaction may use 16.7 million gas (EIP-7825); a hundred collections use less."""
+    base = refinery.base(owner)
+    entries = refinery.entries([refinery.batch(accounts.miner, 6)], [10])
+    one = refinery.child(accounts.trainer, base, entries)
+    two = refinery.child(accounts.trainer, one, entries)
+    payer = market.client(accounts.poster)
+    for checkpoint in (one, two):
+        payer.pay_royalty(checkpoint, 1_000)
+    start = market.reader.head().number + 1
+    monkeypatch.setattr("marketplace.cli.royalties.MOST_AT_ONCE", 1)
+    code, out, _ = cli("royalties", "collect", "--json", key="miner")
+    assert (code, json.loads(out)["collected"]) == (0, "1080")
+    code, out, _ = cli("royalties", "pass-on", two, "--to-base", "--json", key="miner")
+    assert (code, [row["amount"] for row in json.loads(out)["passed_on"]]) == (0, ["100", "110"])
+    names = ["RoyaltyCollected", "RoyaltyPassedOn"]
+    moved = list(market.reader.events(start, market.reader.head().number, names=names))
+    assert len({event.tx_hash for event in moved}) == len(moved) == 4
