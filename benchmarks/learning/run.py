@@ -43,7 +43,7 @@ import torch  # noqa: E402  isort: skip
 
 SEEDS = (1, 2, 3, 4, 5, 6)
 TUNING_SEEDS = (101, 102)
-TURNS = 8
+TURNS = 9
 GROUPS = 128
 TEACHING = 500
 HELD_OUT = 250
