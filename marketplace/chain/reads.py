@@ -11,6 +11,7 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
+from marketplace.chain.checkpoint_reads import CheckpointReader
 from marketplace.chain.records import (
     Announced,
     Appeal,
@@ -20,7 +21,6 @@ from marketplace.chain.records import (
     BatchPhase,
     Bounty,
     BountyTerms,
-    Checkpoint,
     ContentId,
     Dispute,
     DisputePhase,
@@ -51,7 +51,7 @@ from marketplace.protocol.verdict import Attestation, SumNode
 _ZERO_ADDRESS = "0x" + "00" * 20
 
 
-class MarketReader(RoyaltyReader, SheetReader):
+class MarketReader(CheckpointReader, RoyaltyReader, SheetReader):
     """Typed reads of one deployment; made as a Connection is."""
 
     # --- money -----------------------------------------------------------------------
@@ -438,37 +438,6 @@ class MarketReader(RoyaltyReader, SheetReader):
     def free_seats(self) -> int:
         """Free seats of all verifiers."""
         return int(self._read("stake", "totalWeight"))
-
-    def checkpoint_count(self) -> int:
-        return int(self._read("checkpoints", "count"))
-
-    def checkpoint(self, checkpoint: int) -> Checkpoint:
-        data = self._read("checkpoints", "get", _id(checkpoint, "checkpoint"))
-        trainer, parent, block, digest, codec, holders, pass_on, dataset_root, shares_root = data
-        return Checkpoint(
-            id=checkpoint,
-            trainer=trainer,
-            parent=parent,
-            registered_block=block,
-            content=ContentId(bytes(digest), codec),
-            dataset_root=bytes(dataset_root),
-            holders=holders,
-            pass_on_ppm=pass_on,
-            shares_root=bytes(shares_root),
-        )
-
-    def share_list_content(self, checkpoint: int) -> ContentId:
-        """Where a checkpoint's list of shares is: the event of its registration says so."""
-        at, where = self.checkpoint(checkpoint).registered_block, {"checkpoint": checkpoint}
-        # On some chains (Arbitrum) a contract's block.number is not the number of its block.
-        for part in ((at, at), (self.deployment.block, self.head().number)):
-            for event in self.events(*part, names=["CheckpointRegistered"], where=where):
-                return _place(event.args["shares"]["list"])
-        raise InvalidValue(f"checkpoint {checkpoint} was registered, but its event is not there")
-
-    def latest_checkpoint(self, trainer: str) -> int | None:
-        """A trainer's newest checkpoint; None where it has none."""
-        return self._read("checkpoints", "latestOf", _address(trainer)) or None
 
 
 def _place(content: Mapping[str, Any]) -> ContentId:

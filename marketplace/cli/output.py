@@ -100,9 +100,8 @@ def say(message: str) -> None:
     messages.print(message)
 
 
-@contextmanager
-def progress(title: str, total: int | None) -> Iterator[Any]:
-    """A progress bar on standard error; yields `advance(n)`."""
+def bars(**options: Any) -> Progress:
+    """Progress bars on standard error, with the time that is left; options: of rich's Progress."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -110,6 +109,12 @@ def progress(title: str, total: int | None) -> Iterator[Any]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=messages, transient=not messages.is_terminal) as bar:
+    return Progress(*columns, console=messages, transient=not messages.is_terminal, **options)
+
+
+@contextmanager
+def progress(title: str, total: int | None) -> Iterator[Any]:
+    """A progress bar on standard error; yields `advance(n)`."""
+    with bars() as bar:
         task = bar.add_task(title, total=total)
         yield lambda n=1: bar.advance(task, n)

@@ -6,16 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
-from marketplace.cli.output import messages, say
+from marketplace.cli.output import bars, say
 
 if TYPE_CHECKING:
     from trainer.grpo import StepMetrics
@@ -29,20 +22,7 @@ SPEED_SECONDS = 24 * 3600.0
 def training_progress(clock: Callable[[], float] | None = None) -> Progress:
     """Bars with the time that is left. By default rich takes the speed of the last 30 seconds, and
     knows none where a step takes longer than that; here evaluations and waiting count too."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(
-        *columns,
-        console=messages,
-        transient=not messages.is_terminal,
-        speed_estimate_period=SPEED_SECONDS,
-        get_time=clock,
-    )
+    return bars(speed_estimate_period=SPEED_SECONDS, get_time=clock)
 
 
 @contextmanager
