@@ -9,16 +9,16 @@ from marketplace.gym.policy import Policy
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
 
 
-def tiny_policy(seed: int, *, context: int = 128) -> Policy:
-    """A fresh policy. Equal seeds give equal weights."""
+def tiny_policy(seed: int, *, context: int = 128, width: int = 32) -> Policy:
+    """A fresh policy. Equal seeds give equal weights. width: of its layers, over four heads."""
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     tokenizer = _byte_tokenizer()
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

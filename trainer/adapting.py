@@ -10,7 +10,10 @@ from typing import Any, Protocol
 
 from marketplace.gym.policy import Policy
 from marketplace.protocol.errors import ConfigError
+from trainer.devices import CPU, placed
 from trainer.experts import LoraSettings, Start, adapt, save_adapter
+
+import torch  # isort: skip  (after the policy, which sets how its threads wait)
 
 
 class Weights(Protocol):
@@ -50,15 +53,15 @@ class Weights(Protocol):
 
 
 class WholeModel:
-    """One model, trained by every turn."""
+    """One model, trained by every turn, on a device."""
 
-    def __init__(self, base: Path) -> None:
-        self._folder = base
+    def __init__(self, base: Path, device: torch.device = CPU) -> None:
+        self._folder, self._device = base, device
         self._loaded: Policy | None = None
 
     def policy(self, environment: str) -> Policy:
         if self._loaded is None:
-            self._loaded = Policy.load(self._folder)
+            self._loaded = placed(Policy.load(self._folder), self._device)
         return self._loaded
 
     def advance(self, environment: str, folder: Path) -> None:
@@ -85,11 +88,14 @@ class WholeModel:
 class AdapterEach:
     """A LoRA adapter for each environment over one frozen base; one of them in memory at a time.
 
-    base: folder of the whole model. cid: its manifest's, which every adapter names.
+    base: folder of the whole model. cid: its manifest's, which every adapter names. device: where
+    they are trained.
     """
 
-    def __init__(self, base: Path, cid: str, *, rank: int, alpha: float) -> None:
-        self._base, self._cid = base, cid
+    def __init__(
+        self, base: Path, cid: str, *, rank: int, alpha: float, device: torch.device = CPU
+    ) -> None:
+        self._base, self._cid, self._device = base, cid, device
         self._lora = LoraSettings(rank=rank, alpha=alpha)
         self._folders: dict[str, Path] = {}
         self._loaded: tuple[str, Policy] | None = None
@@ -98,7 +104,7 @@ class AdapterEach:
         if self._loaded is None or self._loaded[0] != environment:
             self._loaded = None  # two models need not fit into memory
             start = Start(self._base, self._cid, self._folders.get(environment))
-            self._loaded = environment, adapt(start, self._lora)
+            self._loaded = environment, placed(adapt(start, self._lora), self._device)
         return self._loaded[1]
 
     def advance(self, environment: str, folder: Path) -> None:

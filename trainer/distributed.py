@@ -5,10 +5,10 @@
 `tracemarket train --processes 2` does it through trainer/launching.py.
 
 FSDP2 (torch's fully_shard, as accelerate sets it up for a transformers model): every layer is
-gathered for its own forward and backward only. gloo between processors, NCCL between GPUs, there
-in bf16 with flex attention if the settings say so. Each process runs its share of a step's packs;
-gradients are summed over all with the step's one denominator, so it does not matter how many
-packs each one had. Loss and weights are those of one process, up to the order of additions.
+gathered for its own forward and backward only. gloo between processors, NCCL between GPUs. Each
+process runs its share of a step's packs; gradients are summed over all with the step's one
+denominator, so it does not matter how many packs each one had. Loss and weights are those of one
+process, up to the order of additions.
 
 FOLDER holds what `write_job` put there and gets, from the first process,
 
@@ -42,6 +42,7 @@ from marketplace.gym.team import Team
 from marketplace.protocol.errors import ConfigError, TracemarketError
 from trainer.config import TrainSettings, parse_settings
 from trainer.data import TrainingGroup
+from trainer.devices import placed, repeatable
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
 from trainer.measures import step_of
 from trainer.sharded import load_sharded, save_sharded
@@ -166,7 +167,7 @@ def join() -> Ranks:
     return Ranks()
 
 
-def shard(policy: Policy, team: Team, settings: TrainSettings) -> Policy:
+def shard(policy: Policy, team: Team) -> Policy:
     """The policy with its weights divided over the team, in place. Changes nothing else."""
     from accelerate.utils import FullyShardedDataParallelPlugin
     from accelerate.utils.fsdp_utils import fsdp2_prepare_model
@@ -180,10 +181,7 @@ def shard(policy: Policy, team: Team, settings: TrainSettings) -> Policy:
         cpu_ram_efficient_loading=False,
     )
     if torch.cuda.is_available():
-        move: Any = policy.model
-        move.cuda()
-        if settings.precision != "fp32":
-            policy.model.set_attn_implementation("flex_attention")
+        placed(policy, torch.device("cuda", torch.cuda.current_device()))
     # Accelerator itself offers FSDP on accelerators only; what it calls works with gloo as well.
     sharded = fsdp2_prepare_model(_Accelerator(_State(plugin), team.rank == 0), policy.model)
     # Of the outermost layers too: a pass without backward would leave them whole, and who asks for
@@ -222,7 +220,7 @@ def train_job(
     tell: takes each step, also those of the saved state. Raises CheckpointError, ConfigError.
     """
     path = Path(folder)
-    policy = shard(Policy.load(job.parent), team, job.settings)
+    policy = shard(Policy.load(job.parent), team)
     state = load_sharded(policy, path / STATE_NAME) or TrainState()
     before, saved = [step_of(one) for one in state.steps], clock()
 
@@ -240,15 +238,16 @@ def train_job(
             saved = clock()
         tell(done, total, step)
 
-    metrics = train_turn(
-        policy,
-        job.groups,
-        job.settings,
-        temperature=job.temperature,
-        behaviour_of=lambda number: shard(Policy.load(job.older[number]), team, job.settings),
-        state=state,
-        on_step=keep,
-    )
+    with repeatable(policy.device):
+        metrics = train_turn(
+            policy,
+            job.groups,
+            job.settings,
+            temperature=job.temperature,
+            behaviour_of=lambda number: shard(Policy.load(job.older[number]), team),
+            state=state,
+            on_step=keep,
+        )
     again(len(metrics.steps))  # killed behind the last step
     save_whole(policy, path / WEIGHTS_NAME)
     return metrics

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import torch
 
+from marketplace.gym.tree_attention import FLEX, attention_set, takes_flex
 from trainer.config import Precision
 
 _GAIN: Final = 1.3
@@ -28,7 +29,8 @@ def training_forward(
 
     precision: of matrix products; the log-softmax is fp32 in any case. recompute: keep only each
     layer's input for backward and compute the layer again (about half of the activations and a
-    third more work; see docs/training.md).
+    third more work; see docs/training.md). On a GPU bf16 brings flex attention with it, which
+    reads no mask and skips what other branches hold.
     """
     with ExitStack() as stack:
         if recompute:
@@ -36,6 +38,8 @@ def training_forward(
         device = next(model.parameters()).device.type
         if precision == "bf16" or (precision == "auto" and bf16_gains(device)):
             stack.enter_context(torch.autocast(device, torch.bfloat16))
+            if device == "cuda" and takes_flex(model):
+                stack.enter_context(attention_set(model.config.get_text_config(), FLEX))
         yield
 
 
@@ -78,7 +82,7 @@ def _recomputed(model: Any) -> Iterator[None]:
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         # Called in forward: the attention that a layer ran with is the one to run again.
-        return nullcontext(), _attention_set(config, config._attn_implementation)
+        return nullcontext(), attention_set(config, config._attn_implementation)
 
     model.activation_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
     # A layer recomputes only in training mode. Just itself: what is inside stays in evaluation
@@ -92,13 +96,3 @@ def _recomputed(model: Any) -> Iterator[None]:
         for one, was in zip(layers, before, strict=True):
             one.training = was
         model.activation_checkpointing_disable()
-
-
-@contextmanager
-def _attention_set(config: Any, name: str) -> Iterator[None]:
-    before = config._attn_implementation
-    config._attn_implementation = name
-    try:
-        yield
-    finally:
-        config._attn_implementation = before

@@ -27,6 +27,7 @@ from marketplace.gym.policy import Policy
 from marketplace.protocol.errors import CheckpointError, ConfigError
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
+from trainer.devices import CPU, DeviceName, find_device, placed
 from trainer.distributed import (
     FAILED_NAME,
     METRICS_NAME,
@@ -83,15 +84,21 @@ class Apart:
     ) -> TurnMetrics:
         """The policy's weights are then those that the processes trained. state: not used, they
         keep their own. Raises as `launch`."""
-        older = {}
+        device, older = policy.device, {}
         for checkpoint in sorted({group.checkpoint for group in groups if group.age}):
             if behaviour_of is not None:
                 older[checkpoint] = self._kept(checkpoint, behaviour_of)
         job = Job(self.parent, tuple(groups), settings, temperature, older, self.save_seconds)
         write_job(self.folder, job)
-        metrics = launch(self.folder, self.processes, threads=self.threads, on_step=on_step)
+        if device.type == "cuda":  # the processes need its memory
+            placed(policy, CPU)
+            torch.cuda.empty_cache()
+        metrics = launch(
+            self.folder, self.processes, threads=self.threads, on_step=on_step, device=device.type
+        )
         trained = Policy.load(self.folder / WEIGHTS_NAME).model.state_dict()
         policy.model.load_state_dict(trained)
+        placed(policy, device)
         return metrics
 
     def _kept(self, checkpoint: int, behaviour_of: PolicyOf) -> Path:
@@ -100,15 +107,15 @@ class Apart:
         if not place.exists():
             part = place.with_name(f".{place.name}.part")
             shutil.rmtree(part, ignore_errors=True)
-            older = behaviour_of(checkpoint)
+            older = placed(behaviour_of(checkpoint), CPU)
             older.model.save_pretrained(part)
             older.tokenizer.save_pretrained(part)
             part.rename(place)
         return place
 
 
-def check_processes(processes: int) -> None:
-    """ConfigError if this machine can't run so many."""
+def check_processes(processes: int, device: DeviceName = "auto") -> None:
+    """ConfigError if this machine can't run so many on the device."""
     if processes < 1:
         raise ConfigError(f"{processes} processes can't train", fix="use 1 or more")
     if not dist.is_available():
@@ -116,11 +123,11 @@ def check_processes(processes: int) -> None:
             "this build of torch has no torch.distributed",
             fix="install one that has, or train in one process",
         )
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = torch.cuda.device_count() if find_device(device).type == "cuda" else 0
     if gpus and processes > gpus:
         raise ConfigError(
             f"{processes} processes need as many GPUs, and there are {gpus}",
-            fix=f"use --processes {gpus}, or set CUDA_VISIBLE_DEVICES= to train on processors",
+            fix=f"use --processes {gpus}, or --device cpu to train on processors",
         )
     cores = os.cpu_count() or 1
     if not gpus and processes > max(_FEWEST, cores):
@@ -141,20 +148,22 @@ def launch(
     *,
     threads: int | None = None,
     on_step: OnStep | None = None,
+    device: DeviceName = "auto",
 ) -> TurnMetrics:
     """Run the job in a folder on so many processes of this machine; the turn's metrics.
 
-    threads: of each process; by default the cores are divided. on_step: called with (steps done,
+    threads: of each process; by default the cores are divided. device: one GPU for each process,
+    or processors only. on_step: called with (steps done,
     steps in all, metrics), also for steps of an earlier run that the saved state holds. The
     weights are then in folder/weights. A job that is done is not run again. Raises ConfigError
     (check_processes); CheckpointError if a process fails, with what it said; the same call goes
     on from the last saved state.
     """
     path = Path(folder)
-    check_processes(processes)
+    check_processes(processes, device)
     if not (path / METRICS_NAME).exists():
         shutil.rmtree(path / FAILED_NAME, ignore_errors=True)
-        _run(path, processes, _threads(processes, threads), on_step)
+        _run(path, processes, _threads(processes, threads), on_step, find_device(device))
     elif on_step is not None:
         done = _metrics(path).steps
         for number, step in enumerate(done, 1):
@@ -162,14 +171,17 @@ def launch(
     return _metrics(path)
 
 
-def _run(path: Path, processes: int, threads: int, on_step: OnStep | None) -> None:
+def _run(
+    path: Path, processes: int, threads: int, on_step: OnStep | None, device: torch.device
+) -> None:
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if device.type == "cpu" else {}
     # torchrun picks a free port by itself (--standalone): two runs don't meet.
     started = subprocess.Popen(
         [
             *(sys.executable, "-m", "trainer.launching", "--standalone"),
             *("--nproc-per-node", str(processes), "-m", "trainer.distributed", str(path)),
         ],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), **hidden},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -32,6 +32,7 @@ from marketplace.protocol.errors import CheckpointError, ConfigError
 from trainer.adapting import Weights
 from trainer.curves import evaluation_of
 from trainer.data import AttestedBatch
+from trainer.devices import placed
 from trainer.grpo import StepMetrics
 from trainer.launching import Apart
 from trainer.measured import write_evaluation
@@ -252,6 +253,14 @@ def run_recipe(
     return report
 
 
+def _beside(behaviour_of: PolicyOf | None, policy: Policy) -> PolicyOf | None:
+    """Earlier checkpoints where the policy is: on a GPU their passes take seconds, not hours."""
+    if behaviour_of is None:
+        return None
+    found, device = behaviour_of, policy.device
+    return lambda number: placed(found(number), device)
+
+
 def _turn(
     plan: Plan,
     weights: Weights,
@@ -306,7 +315,7 @@ def _turn(
             on_step=on_step,
             state=state,
             ages=bought.ages,
-            behaviour_of=bought.behaviour_of,
+            behaviour_of=_beside(bought.behaviour_of, policy),
             shaping=plan.stage.reward if plan.stage.reward.changes else None,
             apart=apart,
             **weights.saving(plan.environment),

@@ -28,6 +28,7 @@ from marketplace.storage.store import ContentStore
 from trainer.checkpoint import TrainingRecord, save_checkpoint
 from trainer.config import TrainSettings
 from trainer.data import AttestedBatch, Dataset, GroupRules, build_groups
+from trainer.devices import device_record, repeatable
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
 from trainer.launching import Apart
 from trainer.records import (
@@ -131,15 +132,16 @@ def train_on_batches(
             f"none of {dataset.traces} attested traces can be trained on: {dataset.skipped}",
             fix="wait for more settled batches of the parent checkpoint",
         )
-    metrics = (apart or train_turn)(
-        policy,
-        dataset.groups,
-        settings,
-        temperature=spec.sampling.temperature,
-        behaviour_of=behaviour_of,
-        on_step=on_step,
-        state=state,
-    )
+    with repeatable(policy.device):
+        metrics = (apart or train_turn)(
+            policy,
+            dataset.groups,
+            settings,
+            temperature=spec.sampling.temperature,
+            behaviour_of=behaviour_of,
+            on_step=on_step,
+            state=state,
+        )
     if not metrics.tokens:
         raise ConfigError(
             f"none of {dataset.traces} attested traces can be trained on: {dataset.skipped}, and "
@@ -154,7 +156,7 @@ def train_on_batches(
         dataset=_described(entries, dataset, root),
         settings=settings.model_dump(mode="json"),
         metrics=metrics.summary(),
-        machine=apart.machine if apart else {},
+        machine={**device_record(policy.device), **(apart.machine if apart else {})},
     )
     if settings.weights == "bf16" and save is save_checkpoint:
         round_weights(policy, settings.seed)

@@ -29,10 +29,17 @@ def micro_batches(group: int) -> list[int]:
 
 
 class Peer:
-    """TRL's trainer around a model, at a micro-batch size."""
+    """TRL's trainer around a model, at a micro-batch size. gpu: there; half: in bf16."""
 
     def __init__(
-        self, policy: Policy, *, group: int, micro_batch: int, recompute: bool = False
+        self,
+        policy: Policy,
+        *,
+        group: int,
+        micro_batch: int,
+        recompute: bool = False,
+        gpu: bool = False,
+        half: bool = True,
     ) -> None:
         from datasets import Dataset
         from trl import GRPOConfig, GRPOTrainer
@@ -43,8 +50,8 @@ class Peer:
             tokenizer.pad_token = tokenizer.eos_token
         config = GRPOConfig(
             output_dir=tempfile.mkdtemp(prefix="bench-train-"),
-            use_cpu=True,
-            bf16=False,
+            use_cpu=not gpu,
+            bf16=gpu and half,
             report_to="none",
             save_strategy="no",
             per_device_train_batch_size=group,

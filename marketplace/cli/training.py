@@ -24,6 +24,8 @@ from marketplace.storage.cid import Cid
 from marketplace.storage.unixfs import cid_of_bytes
 
 if TYPE_CHECKING:
+    import torch
+
     from marketplace.protocol.shares import Split
     from trainer.adapting import Weights
     from trainer.recipe import Plan, Recipe
@@ -82,6 +84,9 @@ def train(
         int,
         typer.Option(min=1, help="train a turn on so many processes, with GPUs one on each"),
     ] = 1,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda (a GPU) or auto: a GPU if there is one")
+    ] = "auto",
     register: Annotated[bool, typer.Option(help="publish and register the result")] = True,
     contributors: Annotated[
         str, typer.Option(help="percent of its royalties for the miners of the batches")
@@ -97,6 +102,7 @@ def train(
     whose proofs fail are refused. The same command goes on after an interruption."""
     try:
         import trainer.run  # noqa: F401
+        from trainer.devices import find_device
         from trainer.metrics import parse_streams
         from trainer.royalties import parse_terms
     except ImportError as error:
@@ -126,10 +132,11 @@ def train(
             "a turn of a recipe buys traces of the checkpoint before, which has to be registered",
             fix="drop --no-register, or add --local",
         )
+    on = find_device(device)
     if processes > 1:
         from trainer.launching import check_processes
 
-        check_processes(processes)
+        check_processes(processes, on.type)
     names = parse_streams(metrics)
     terms = parse_terms(contributors, authors, pass_on)
     chosen = chosen_recipe(recipe, bounty, environment, settings, evaluate, samples)
@@ -138,7 +145,7 @@ def train(
         chosen = recipe_of_bounties(of(ctx), bounty or [], settings, evaluate, samples)
     # Spec files of a recipe lie beside it; those of --environment are named from here.
     beside = Path(recipe).parent if recipe and not environment else None
-    _Run(of(ctx), chosen, out, place, names, resume, save_every, processes, beside).go(
+    _Run(of(ctx), chosen, out, place, names, resume, save_every, processes, on, beside).go(
         local=local,
         model=model,
         bounties=tuple(bounty or ()),
@@ -161,6 +168,7 @@ class _Run:
         resume: bool,
         save_every: float,
         processes: int,
+        device: torch.device,
         beside: Path | None,
     ) -> None:
         from trainer.run import RunFolder
@@ -168,7 +176,7 @@ class _Run:
         self._context, self._recipe, self._out = context, recipe, out
         self._folder = RunFolder(place)
         self._streams, self._resume, self._save_every = streams, resume, save_every
-        self._processes, self._beside = processes, beside
+        self._processes, self._device, self._beside = processes, device, beside
 
     def go(
         self,
@@ -281,13 +289,16 @@ class _Run:
         for turn, place in results.items():
             if place.exists():  # of a run that was killed while it moved its adapters there
                 self._check_own(turn, place)
-        weights: Weights = WholeModel(base)
+        device = self._device
+        weights: Weights = WholeModel(base, device)
         if (lora := recipe.adapter) is not None:
-            weights = AdapterEach(base, cid, rank=lora.rank, alpha=lora.alpha)
+            weights = AdapterEach(base, cid, rank=lora.rank, alpha=lora.alpha, device=device)
         if self._processes > 1:
             weights.folder(recipe.environments[0])  # refuses before anything is bought
             identity["processes"] = self._processes
-        self._check_processes()
+        if device.type != "cpu":
+            identity["device"] = device.type
+        self._check_computer()
         with folder.alone():
             if folder.begin(identity, resume=self._resume):
                 say(f"going on in {folder.path}")
@@ -329,14 +340,19 @@ class _Run:
                 first=first,
             )
 
-    def _check_processes(self) -> None:
+    def _check_computer(self) -> None:
+        """What computes decides the last bits of the weights: a run goes on as it was begun."""
         begun = self._folder.begun()
-        if begun and (before := begun.get("processes", 1)) != self._processes:
-            raise ConfigError(
-                f"{str(self._folder.path)!r} was begun with --processes {before}, not "
-                f"{self._processes}: the number decides the last bits of the weights",
-                fix=f"go on with --processes {before}, or name another folder with --run",
-            )
+        for name, usual, now in (
+            ("processes", 1, self._processes),
+            ("device", "cpu", self._device.type),
+        ):
+            if begun and (before := begun.get(name, usual)) != now:
+                raise ConfigError(
+                    f"{str(self._folder.path)!r} was begun with --{name} {before}, not {now}, "
+                    "which decides the last bits of the weights",
+                    fix=f"go on with --{name} {before}, or name another folder with --run",
+                )
 
     def _results(self, todo: Sequence[Plan]) -> dict[int, Path]:
         """Where the checkpoints of which turns end up: the last one, or each adapter's last, of

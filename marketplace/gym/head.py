@@ -8,6 +8,9 @@ log_softmax(hidden @ weight.T / temperature), up to the order in which floating 
 
 Tiles are cut along the vocabulary, so that a slice of the weights and of their gradient is read
 and written once. As in Cut Cross-Entropy (arXiv 2411.09009) and Liger (arXiv 2410.10989).
+
+Logits are fp32 sums in any case. Where a GPU trains in bf16, their factors are rounded to TF32
+(10 bits of fraction; bf16 has 7), which its matrix units take and fp32 they don't.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ import torch
 
 TILE: Final = 1 << 21
 """Logits computed at once, 8 MiB in fp32: they stay in the processor's last cache."""
+
+GPU_TILE: Final = 1 << 26
+"""On a GPU, 256 MiB: few kernels, each large enough to fill it."""
 
 _NARROWEST: Final = 256
 _SCALES: Final = (
@@ -45,6 +51,7 @@ class _Scored(torch.autograd.Function):
         temperature: float,
         want_entropy: bool,
         tile: int,
+        tf32: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         ctx.set_materialize_grads(False)
         count = hidden.shape[0]
@@ -53,7 +60,8 @@ class _Scored(torch.autograd.Function):
         weighted = torch.zeros_like(highest)
         chosen = torch.zeros(len(targets), dtype=torch.float32, device=hidden.device)
         for here, start, stop in _tiles(count, weight.shape[0], tile):
-            logits = _logits(hidden[here], weight, bias, start, stop, temperature)
+            with _products(tf32):
+                logits = _logits(hidden[here], weight, bias, start, stop, temperature)
             inside = _inside(rows, targets, here, start, stop)
             chosen[inside] = logits[rows[inside] - here.start, targets[inside] - start]
             peak = torch.maximum(highest[here], logits.amax(-1))
@@ -68,53 +76,16 @@ class _Scored(torch.autograd.Function):
         norm = highest + total.log()
         entropy = norm - weighted / total if want_entropy else None
         ctx.save_for_backward(hidden, weight, bias, rows, targets, norm, entropy)
-        ctx.temperature, ctx.tile = temperature, tile
+        ctx.temperature, ctx.tile, ctx.tf32 = temperature, tile, tf32
         return chosen - norm[rows], entropy
 
     @staticmethod
     def backward(
         ctx: Any, grad_chosen: torch.Tensor | None, grad_entropy: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
-        hidden, weight, bias, rows, targets, norm, entropy = ctx.saved_tensors
-        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        if grad_chosen is None and grad_entropy is None:
-            return (None,) * 8
-        grad_hidden = _zeros(hidden, hidden.shape) if wants_hidden else None
-        grad_weight = weight.new_empty(weight.shape, dtype=torch.float32) if wants_weight else None
-        grad_bias = _zeros(hidden, weight.shape[:1]) if wants_bias and bias is not None else None
-        # Each chosen token's gradient pushes against its whole row.
-        pushed = _zeros(hidden, norm.shape)
-        if grad_chosen is not None:
-            pushed.index_add_(0, rows, grad_chosen.float())
-        for here, start, stop in _tiles(len(norm), weight.shape[0], ctx.tile):
-            logits = _logits(hidden[here], weight, bias, start, stop, ctx.temperature)
-            logits.sub_(norm[here, None])
-            if grad_entropy is None:
-                grad = logits.exp_().mul_(-pushed[here, None])
-            else:  # d entropy / d logit = -p (log p + entropy)
-                surprise = (logits + entropy[here, None]).mul_(grad_entropy[here, None])
-                grad = logits.exp_().mul_(surprise.add_(pushed[here, None]).neg_())
-            if grad_chosen is not None:
-                inside = _inside(rows, targets, here, start, stop)
-                places = (rows[inside] - here.start, targets[inside] - start)
-                grad.index_put_(places, grad_chosen[inside].float(), accumulate=True)
-            if ctx.temperature != 1.0:
-                grad.div_(ctx.temperature)
-            if grad_hidden is not None:
-                grad_hidden[here].addmm_(grad, weight[start:stop].float())
-            if grad_weight is not None:
-                # The first rows write, so that the matrix is not filled with zeros before.
-                grad_weight[start:stop].addmm_(
-                    grad.T, hidden[here].float(), beta=1 if here.start else 0
-                )
-            if grad_bias is not None:
-                grad_bias[start:stop] += grad.sum(0)
-        return (
-            None if grad_hidden is None else grad_hidden.to(hidden.dtype),
-            None if grad_weight is None else grad_weight.to(weight.dtype),
-            None if grad_bias is None else grad_bias.to(bias.dtype),
-            *(None,) * 5,
-        )
+        # Also where the caller's autocast is on still: it would mix bf16 into what is fp32.
+        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
+            return _gradients(ctx, grad_chosen, grad_entropy)
 
 
 def scored_logprobs(
@@ -126,15 +97,19 @@ def scored_logprobs(
     *,
     temperature: float,
     want_entropy: bool = False,
-    tile: int = TILE,
+    tile: int | None = None,
+    tf32: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """log softmax(hidden @ weight.T + bias, over temperature)[rows, targets]; entropies if wanted.
 
-    hidden [r, H], weight [V, H], bias [V] or None, rows and targets [m]. Returns [m] fp32 and
-    [r] fp32 nats, both differentiable in hidden, weight and bias.
+    hidden [r, H], weight [V, H], bias [V] or None, rows and targets [m]. tile: logits at once, of
+    the device's usual size without it. tf32: let a GPU round what it multiplies (no other device
+    does). Returns [m] fp32 and [r] fp32 nats, both differentiable in hidden, weight and bias.
     """
+    if tile is None:
+        tile = GPU_TILE if hidden.is_cuda else TILE
     chosen, entropy = _Scored.apply(
-        hidden, weight, bias, rows, targets, temperature, want_entropy, tile
+        hidden, weight, bias, rows, targets, temperature, want_entropy, tile, tf32
     )
     return chosen, entropy
 
@@ -168,6 +143,7 @@ def head_replaced(
 
     def scored(hidden: torch.Tensor) -> torch.Tensor:
         flat = hidden.reshape(-1, hidden.shape[-1])
+        half = hidden.is_cuda and torch.is_autocast_enabled("cuda")
         with torch.autocast(hidden.device.type, enabled=False):
             chosen, entropy = scored_logprobs(
                 flat,
@@ -177,6 +153,7 @@ def head_replaced(
                 targets,
                 temperature=temperature,
                 want_entropy=want_entropy,
+                tf32=half,
             )
         return chosen if entropy is None else torch.cat([chosen, entropy[rows]])
 
@@ -185,6 +162,68 @@ def head_replaced(
         yield
     finally:
         del head.forward
+
+
+def _gradients(
+    ctx: Any, grad_chosen: torch.Tensor | None, grad_entropy: torch.Tensor | None
+) -> tuple[torch.Tensor | None, ...]:
+    hidden, weight, bias, rows, targets, norm, entropy = ctx.saved_tensors
+    wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+    if grad_chosen is None and grad_entropy is None:
+        return (None,) * 9
+    grad_hidden = _zeros(hidden, hidden.shape) if wants_hidden else None
+    grad_weight = weight.new_empty(weight.shape, dtype=torch.float32) if wants_weight else None
+    grad_bias = _zeros(hidden, weight.shape[:1]) if wants_bias and bias is not None else None
+    # Each chosen token's gradient pushes against its whole row.
+    pushed = _zeros(hidden, norm.shape)
+    if grad_chosen is not None:
+        pushed.index_add_(0, rows, grad_chosen.float())
+    for here, start, stop in _tiles(len(norm), weight.shape[0], ctx.tile):
+        with _products(ctx.tf32):
+            logits = _logits(hidden[here], weight, bias, start, stop, ctx.temperature)
+        logits.sub_(norm[here, None])
+        if grad_entropy is None:
+            grad = logits.exp_().mul_(-pushed[here, None])
+        else:  # d entropy / d logit = -p (log p + entropy)
+            surprise = (logits + entropy[here, None]).mul_(grad_entropy[here, None])
+            grad = logits.exp_().mul_(surprise.add_(pushed[here, None]).neg_())
+        if grad_chosen is not None:
+            inside = _inside(rows, targets, here, start, stop)
+            places = (rows[inside] - here.start, targets[inside] - start)
+            grad.index_put_(places, grad_chosen[inside].float(), accumulate=True)
+        if ctx.temperature != 1.0:
+            grad.div_(ctx.temperature)
+        with _products(ctx.tf32):
+            if grad_hidden is not None:
+                grad_hidden[here].addmm_(grad, weight[start:stop].float())
+            if grad_weight is not None:
+                # The first rows write, so that the matrix is not filled with zeros before.
+                grad_weight[start:stop].addmm_(
+                    grad.T, hidden[here].float(), beta=1 if here.start else 0
+                )
+        if grad_bias is not None:
+            grad_bias[start:stop] += grad.sum(0)
+    return (
+        None if grad_hidden is None else grad_hidden.to(hidden.dtype),
+        None if grad_weight is None else grad_weight.to(weight.dtype),
+        None if grad_bias is None else grad_bias.to(bias.dtype),
+        *(None,) * 6,
+    )
+
+
+@contextmanager
+def _products(tf32: bool) -> Iterator[None]:
+    """Within it a GPU's products of fp32 matrices may take their factors as TF32."""
+    if not tf32:
+        yield
+        return
+    matmul: Any = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def _tiles(rows: int, vocabulary: int, tile: int) -> Iterator[tuple[slice, int, int]]:

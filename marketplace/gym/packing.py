@@ -256,6 +256,7 @@ class _Tree:
         self.positions: list[int] = []
         self.children: dict[tuple[int, int], int] = {}
         self.spans: list[tuple[int, int, list[int]]] = []
+        self._last = (-1, ROOT)  # the group added last, and the end of its prompt
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -271,22 +272,28 @@ class _Tree:
         return len(group.prompt) - shared + completion_tokens
 
     def add(self, group: int, place: int, prompt: Sequence[int], completion: Sequence[int]) -> None:
-        *_, end = self._insert(ROOT, prompt)
-        self.spans.append((group, place, self._insert(end, completion)))
+        if self._last[0] != group:
+            self._last = group, self._insert(ROOT, prompt)[-1]
+        self.spans.append((group, place, self._insert(self._last[1], completion)))
 
     def _insert(self, node: int, tokens: Sequence[int]) -> list[int]:
         nodes = []
         for token in tokens:
             child = self.children.get((node, token))
             if child is None:
-                child = len(self.tokens)
-                self.children[node, token] = child
-                self.tokens.append(token)
-                self.parents.append(node)
-                self.positions.append(0 if node == ROOT else self.positions[node] + 1)
+                break
             nodes.append(child)
             node = child
-        return nodes
+        # Below a new node all are new.
+        new = tokens[len(nodes) :]
+        made = range(len(self.tokens), len(self.tokens) + len(new))
+        parents = [node, *made[:-1]][: len(new)]
+        depth = 0 if node == ROOT else self.positions[node] + 1
+        self.children.update(zip(zip(parents, new, strict=True), made, strict=True))
+        self.tokens.extend(new)
+        self.parents.extend(parents)
+        self.positions.extend(range(depth, depth + len(new)))
+        return [*nodes, *made]
 
     def pack(self) -> Pack:
         scored = np.array(sorted({n for *_, nodes in self.spans for n in nodes}), dtype=np.int64)

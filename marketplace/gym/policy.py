@@ -35,7 +35,14 @@ from marketplace.gym.admission import (
 from marketplace.gym.head import head_replaced, is_plain
 from marketplace.gym.packing import TOKEN_BUDGET, Pack, TokenGroup, pack_groups, prefetched
 from marketplace.gym.team import ALONE, Team
-from marketplace.gym.tree_attention import attention_of, flex_mask, tree_blocks
+from marketplace.gym.tree_attention import (
+    FLEX,
+    attention_of,
+    attention_set,
+    flex_mask,
+    flex_padding,
+    tree_blocks,
+)
 from marketplace.protocol.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -268,8 +275,14 @@ def reading(policy: Policy, pack: Pack) -> Iterator[dict[str, Any]]:
         "position_ids": torch.from_numpy(pack.positions)[None].to(device),
         "use_cache": False,
     }
-    if model.config._attn_implementation == "flex_attention" and not pack.is_chain():
-        yield asked | {"attention_mask": flex_mask(pack, device)}
+    if model.config._attn_implementation == FLEX:
+        if pack.is_chain():  # plain causal attention: no mask to make
+            with attention_set(model.config.get_text_config(), "sdpa"):
+                yield asked
+        else:
+            for name in ("input_ids", "position_ids"):
+                asked[name] = torch.nn.functional.pad(asked[name], (0, flex_padding(pack)))
+            yield asked | {"attention_mask": flex_mask(pack, device)}
         return
     tree = tree_blocks(pack, model)
     if tree is None and (mask := pack.attention()) is not None:

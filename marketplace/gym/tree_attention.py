@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any, Final
 
 import numpy as np
@@ -20,10 +22,16 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 
-from marketplace.gym.packing import ROOT, Pack
+from marketplace.gym.packing import BLOCK_ROWS, ROOT, Pack
 
 NAME: Final = "token_tree"
 """Name of the attention among transformers' implementations."""
+
+FLEX: Final = "flex_attention"
+"""Name of flex attention among them."""
+
+_NARROWEST_HEAD: Final = 16
+"""Numbers in a head: a GPU's matrix units take no fewer."""
 
 _WORTH: Final = 0.75
 """Blocks are used where they hold less than this share of the dense mask."""
@@ -102,7 +110,7 @@ def attend(
             dropout_p=dropout,
             scale=scaling,
         )
-        parts.append(part.view(heads, one.stop - one.start, -1))
+        parts.append(part.reshape(heads, one.stop - one.start, -1))
     return torch.cat(parts, 1).transpose(0, 1)[None], None
 
 
@@ -112,46 +120,103 @@ def attention_of(model: Any, tree: TreeBlocks | None) -> Iterator[dict[str, Any]
     if tree is None:
         yield {}
         return
-    config = model.config.get_text_config()
-    before = config._attn_implementation
     _register()
-    config._attn_implementation = NAME
-    try:
+    with attention_set(model.config.get_text_config(), NAME):
         yield {"tree": tree}
+
+
+@contextmanager
+def attention_set(config: Any, name: str) -> Iterator[None]:
+    """Within it the model of the config attends by the named implementation."""
+    before = config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
     finally:
         config._attn_implementation = before
 
 
-def flex_mask(pack: Pack, device: torch.device) -> Any:
-    """The tree as a BlockMask of flex attention, from two numbers a node."""
-    from torch.nn.attention.flex_attention import create_block_mask
+def takes_flex(model: Any) -> bool:
+    """Whether flex attention knows the model and its heads are wide enough for a GPU."""
+    config = model.config.get_text_config()
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return bool(getattr(model, "_supports_flex_attn", False)) and width >= _NARROWEST_HEAD
 
-    opened, closed = (torch.from_numpy(one).to(device) for one in enclosing(pack))
+
+def flex_padding(pack: Pack) -> int:
+    """Tokens to add behind a pack for flex attention, which takes whole blocks. Each attends to
+    itself alone."""
+    return -len(pack.tokens) % BLOCK_ROWS
+
+
+def flex_mask(pack: Pack, device: torch.device) -> Any:
+    """The padded tree as a BlockMask of flex attention, from two numbers a node.
+
+    Which blocks have anything in them is told by the tree itself: asking the mask would mean
+    asking for every pair of nodes.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    places = np.concatenate([enclosing(pack), _own_places(pack)], axis=1)
+    opened, closed = torch.from_numpy(places.astype(np.int32)).to(device)
 
     def attends(batch: Any, head: Any, row: Any, key: Any) -> Any:
         return (opened[key] <= opened[row]) & (opened[row] < closed[key])
 
-    count = len(pack.tokens)
-    return create_block_mask(attends, None, None, count, count, device=str(device))
+    keys = key_blocks(pack)
+    counts = torch.tensor([len(one) for one in keys], dtype=torch.int32, device=device)
+    indices = np.zeros((len(keys), len(keys)), dtype=np.int32)
+    for row, one in enumerate(keys):
+        indices[row, : len(one)] = one
+    return BlockMask.from_kv_blocks(
+        counts[None, None],
+        torch.from_numpy(indices).to(device)[None, None],
+        BLOCK_SIZE=BLOCK_ROWS,
+        mask_mod=attends,
+    )
 
 
-def enclosing(pack: Pack) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """[n] places at which a walk through the tree enters and has left each node.
+def key_blocks(pack: Pack) -> list[NDArray[np.int64]]:
+    """For each BLOCK_ROWS nodes: the blocks of such size that they attend to, ascending."""
+    touched: list[int] = []  # of each node, as the bits of an integer
+    for node, parent in enumerate(pack.parents.tolist()):
+        own = 1 << node // BLOCK_ROWS
+        touched.append(own if parent == ROOT else touched[parent] | own)
+    found = []
+    for start in range(0, len(touched), BLOCK_ROWS):
+        every = reduce(or_, touched[start : start + BLOCK_ROWS])
+        data = every.to_bytes(every.bit_length() // 8 + 1, "little")
+        found.append(
+            np.flatnonzero(np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little"))
+        )
+    return found
+
+
+def enclosing(pack: Pack) -> NDArray[np.int64]:
+    """[2, n] places at which a walk through the tree enters and has left each node.
 
     Node a is node b or above it exactly if opened[a] <= opened[b] < closed[a].
     """
-    count = len(pack.parents)
-    sizes = np.ones(count, dtype=np.int64)
-    for node in range(count - 1, -1, -1):
-        if pack.parents[node] != ROOT:
-            sizes[pack.parents[node]] += sizes[node]
-    opened = np.empty(count, dtype=np.int64)
-    free = np.zeros(count + 1, dtype=np.int64)  # next free place below each node; last: the roots
-    for node, parent in enumerate(pack.parents):
-        opened[node] = free[parent]
-        free[parent] += sizes[node]
-        free[node] = opened[node] + 1
-    return opened, opened + sizes
+    parents = pack.parents.tolist()  # plain numbers: four times as fast as an array's
+    sizes = [1] * len(parents)
+    for node in range(len(parents) - 1, -1, -1):
+        if parents[node] != ROOT:
+            sizes[parents[node]] += sizes[node]
+    opened = [0] * len(parents)
+    free = [0] * (len(parents) + 1)  # next free place below each node; last: the roots
+    for node, parent in enumerate(parents):
+        place = opened[node] = free[parent]
+        free[parent] = place + sizes[node]
+        free[node] = place + 1
+    entered = np.array(opened, dtype=np.int64)
+    return np.stack([entered, entered + np.array(sizes, dtype=np.int64)])
+
+
+def _own_places(pack: Pack) -> NDArray[np.int64]:
+    """[2, padding] as `enclosing`, of the padding."""
+    first = len(pack.tokens)
+    places = np.arange(first, first + flex_padding(pack))
+    return np.stack([places, places + 1])
 
 
 def _additive(mask: NDArray[np.bool_], copies: int) -> torch.Tensor:

@@ -7,11 +7,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from tiny_policy import tiny_policy
 
 from marketplace.gym import tree_attention
-from marketplace.gym.packing import ROOT, TokenGroup, pack_groups, prefetched
+from marketplace.gym.packing import BLOCK_ROWS, ROOT, TokenGroup, pack_groups, prefetched
 from marketplace.gym.policy import pack_logprobs
-from marketplace.gym.tree_attention import enclosing, flex_mask, tree_blocks
+from marketplace.gym.tree_attention import enclosing, flex_mask, flex_padding, tree_blocks
 from trainer.forward import bf16_gains, training_forward
 
 
@@ -108,6 +109,30 @@ def test_the_mask_of_flex_attention_is_the_tree():
     )
 
 
+def test_flex_attention_reads_the_blocks_that_hold_something_and_padding_reads_itself():
+    draw = random.Random(5)
+    groups = [
+        TokenGroup(
+            tuple(draw.randrange(90) for _ in range(70)),
+            tuple(tuple(draw.randrange(90) for _ in range(draw.randrange(9, 150))) for _ in "123"),
+        )
+        for _ in "1234"
+    ]
+    (pack,) = pack_groups(groups, 4096)
+    count, more = len(pack.tokens), flex_padding(pack)
+    assert more > 0
+    assert (count + more) % BLOCK_ROWS == 0
+    dense = torch.block_diag(torch.from_numpy(pack.attention()), torch.eye(more)).bool()
+    mask = flex_mask(pack, torch.device("cpu"))
+    assert mask.shape[-2:] == dense.shape
+    nodes = torch.arange(count + more)
+    assert torch.equal(mask.mask_mod(0, 0, nodes[:, None], nodes[None]), dense)
+    size = len(dense) // BLOCK_ROWS
+    held = dense.view(size, BLOCK_ROWS, size, BLOCK_ROWS).any(3).any(1)
+    assert not held.tril().all()
+    assert torch.equal(mask.to_dense()[0, 0].bool(), held)
+
+
 @pytest.mark.parametrize("worth", [0.0, 1.0])
 def test_recomputed_activations_give_the_same_gradient_and_keep_less(policy, monkeypatch, worth):
     monkeypatch.setattr(tree_attention, "_WORTH", worth)  # dense, and in blocks
@@ -182,8 +207,8 @@ def test_a_closed_prefetch_leaves_no_thread():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("attention", ["sdpa", "flex_attention"])
-def test_a_gpu_gives_the_values_of_the_processor(make_policy, attention):
-    policy = make_policy(0)
+def test_a_gpu_gives_the_values_of_the_processor(attention):
+    policy = tiny_policy(0, width=64)  # narrower heads than 16 no GPU's flex attention takes
     _, pack = _tree(8)
     expected = pack_logprobs(policy, pack, 0.8).detach()
     policy.model.cuda().set_attn_implementation(attention)
