@@ -203,9 +203,8 @@ def clocked(step: Callable[[], Any]) -> tuple[Any, float, int]:
     return result, took, torch.cuda.max_memory_allocated() - before
 
 
-def compare(point: Point, repeats: int, device: torch.device) -> dict[str, Any]:
-    """Both sides in turn, from equal weights."""
-    policy, theirs = load(point.model, device), load(point.model, device)
+def drawn(policy: Policy, point: Point) -> list[Traces]:
+    """The point's groups, with old log-probabilities."""
     every = []
     for seed in range(point.groups):
         traces = work.draw(
@@ -217,6 +216,13 @@ def compare(point: Point, repeats: int, device: torch.device) -> dict[str, Any]:
             seed=seed,
         )
         every.append(work.with_old(policy, traces, point.budget))
+    return every
+
+
+def compare(point: Point, repeats: int, device: torch.device) -> dict[str, Any]:
+    """Both sides in turn, from equal weights."""
+    policy, theirs = load(point.model, device), load(point.model, device)
+    every = drawn(policy, point)
     ours = GpuOurs(policy, budget=point.budget)
     exact = _exact(ours, theirs, every) if point is POINTS[0] else {}
     peer = GpuPeer(
