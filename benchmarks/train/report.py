@@ -185,8 +185,9 @@ def _setting(row: Results) -> str:
 
 def plot(results: Results, path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    figure = Figure(figsize=(10.5, 3.6), dpi=120, layout="constrained")
+    figure = Figure(figsize=(12, 3.6), dpi=120, layout="constrained")
     axes = figure.subplots(1, 4)
     for axis, (series, field, title) in zip(
         axes,
@@ -208,6 +209,9 @@ def plot(results: Results, path: Path) -> None:
         ):
             axis.plot(names, values, marker="o", color=colour, label=label)
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(title, fontsize=8)
         axis.set_ylabel("seconds a step", fontsize=8)
         axis.tick_params(labelsize=7)
@@ -222,7 +226,7 @@ def plot(results: Results, path: Path) -> None:
     )
     axes[3].invert_yaxis()
     axes[3].tick_params(labelsize=6)
-    axes[3].set_xlabel("peak above the weights, GiB", fontsize=8)
+    axes[3].set_xlabel("peak above weights, GiB", fontsize=8)
     axes[3].spines[["top", "right"]].set_visible(False)
     figure.savefig(path, format="png", metadata={"Software": None})
 
