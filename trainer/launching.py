@@ -27,7 +27,7 @@ from marketplace.gym.policy import Policy
 from marketplace.protocol.errors import CheckpointError, ConfigError
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
-from trainer.devices import CPU, DeviceName, find_device, placed
+from trainer.devices import CPU, find_device, placed
 from trainer.distributed import (
     FAILED_NAME,
     METRICS_NAME,
@@ -114,7 +114,7 @@ class Apart:
         return place
 
 
-def check_processes(processes: int, device: DeviceName = "auto") -> None:
+def check_processes(processes: int, device: str = "auto") -> None:
     """ConfigError if this machine can't run so many on the device."""
     if processes < 1:
         raise ConfigError(f"{processes} processes can't train", fix="use 1 or more")
@@ -148,7 +148,7 @@ def launch(
     *,
     threads: int | None = None,
     on_step: OnStep | None = None,
-    device: DeviceName = "auto",
+    device: str = "auto",
 ) -> TurnMetrics:
     """Run the job in a folder on so many processes of this machine; the turn's metrics.
 
