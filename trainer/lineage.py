@@ -146,7 +146,9 @@ def verify_step(
         found = root_of(deployment.chain_id, deployment.address("market"), step.entries)
     except ProofFailed as error:
         raise ProofFailed(f"{where}: {error.message}") from None
-    batches = [_attested_entry(reader, where, registered, one, settled) for one in step.entries]
+    # By events on both sides: a contract's block.number need not be the number of its block.
+    at = reader.registration(registered.id).block
+    batches = [_attested_entry(reader, where, at, one, settled) for one in step.entries]
     if found != registered.dataset_root:
         first = step.entries[0].batch if step.entries else 0
         raise ProofFailed(
@@ -160,10 +162,11 @@ def verify_step(
 def _attested_entry(
     reader: MarketReader,
     where: str,
-    registered: Checkpoint,
+    registered: int,
     entry: BatchEntry,
     settled: Mapping[int, int],
 ) -> Batch:
+    """The batch of an entry. registered: block in which the checkpoint was."""
     if entry.batch > reader.batch_count():
         raise ProofFailed(f"{where} names batch {entry.batch}, which does not exist")
     batch = reader.batch(entry.batch)
@@ -173,9 +176,9 @@ def _attested_entry(
             f"{where} names batch {entry.batch}, which is not settled: it is "
             f"{batch.phase.name.lower()}"
         )
-    if settled[entry.batch] > registered.registered_block:
+    if settled[entry.batch] > registered:
         raise ProofFailed(
-            f"{where} was registered in block {registered.registered_block}, before batch "
+            f"{where} was registered in block {registered}, before batch "
             f"{entry.batch} was settled in block {settled[entry.batch]}"
         )
     if final in (UNAVAILABLE, MALFORMED):

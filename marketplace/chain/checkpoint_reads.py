@@ -5,7 +5,7 @@ from __future__ import annotations
 from eth_utils.address import to_checksum_address
 
 from marketplace.chain.connection import Connection
-from marketplace.chain.records import Checkpoint, ContentId
+from marketplace.chain.records import Checkpoint, ContentId, Event
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import address20, uint
 
@@ -31,15 +31,19 @@ class CheckpointReader(Connection):
             shares_root=bytes(shares_root),
         )
 
-    def share_list_content(self, checkpoint: int) -> ContentId:
-        """Where a checkpoint's list of shares is: the event of its registration says so."""
+    def registration(self, checkpoint: int) -> Event:
+        """The event of a checkpoint's registration."""
         at, where = self.checkpoint(checkpoint).registered_block, {"checkpoint": checkpoint}
         # On some chains (Arbitrum) a contract's block.number is not the number of its block.
         for part in ((at, at), (self.deployment.block, self.head().number)):
             for event in self.events(*part, names=["CheckpointRegistered"], where=where):
-                found = event.args["shares"]["list"]
-                return ContentId(found["digest"], found["codec"])
+                return event
         raise InvalidValue(f"checkpoint {checkpoint} was registered, but its event is not there")
+
+    def share_list_content(self, checkpoint: int) -> ContentId:
+        """Where a checkpoint's list of shares is: the event of its registration says so."""
+        found = self.registration(checkpoint).args["shares"]["list"]
+        return ContentId(found["digest"], found["codec"])
 
     def latest_checkpoint(self, trainer: str) -> int | None:
         """A trainer's newest checkpoint; None where it has none."""

@@ -364,7 +364,7 @@ def test_what_the_chain_took_back_is_not_registered(refinery, market, accounts, 
     refinery.child(accounts.trainer, base, [entry])
 
 
-def test_a_list_is_found_where_contracts_count_other_blocks(
+def test_lists_and_lineages_hold_where_contracts_count_other_blocks(
     refinery, market, accounts, owner, monkeypatch
 ):
     """On Arbitrum block.number is the number of a block of Ethereum."""
@@ -377,3 +377,6 @@ def test_a_list_is_found_where_contracts_count_other_blocks(
         other = replace(one, registered_block=wrong)
         monkeypatch.setattr(type(market.reader), "checkpoint", lambda *_, other=other: other)
         assert len(fetch_shares(market.reader, refinery.store, other, timeout=0).shares) == 3
+        step = read_step(market.reader, refinery.store, child, timeout=0)
+        settled = settled_blocks(market.reader)
+        assert verify_step(market.reader, refinery.store, step, settled, timeout=0)
