@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ from verifier_node.earlier import EarlierSales
 from verifier_node.sold import SoldIndex
 
 if TYPE_CHECKING:
+    from marketplace.gym.policy import Policy
     from marketplace.miner.routed import RoutedSampler
     from verifier_node.checkpoints import CheckpointCache
 
@@ -45,7 +47,10 @@ def mine(
     ] = None,
     endpoint: Annotated[
         str | None,
-        typer.Option(help="sample an OpenAI-compatible server, such as http://127.0.0.1:8000/v1"),
+        typer.Option(
+            help="sample an OpenAI-compatible server, such as http://127.0.0.1:8000/v1; at tiers "
+            "A and B a vLLM server of the checkpoint (docs/provenance.md)"
+        ),
     ] = None,
     endpoint_model: Annotated[
         str | None, typer.Option(help="the model's name at the endpoint")
@@ -85,14 +90,18 @@ def mine(
     # Cheap refusals (unknown or expired bounty, no funds) before a model is loaded.
     found = client.bounty(bounty)
     tier = Tier(found.terms.tier)
-    if tier is not Tier.C and (model or endpoint):
+    if tier is not Tier.C and model:
         raise ConfigError(
             f"bounty {bounty} asks for traces of its trainer's checkpoint",
-            fix="leave --model and --endpoint out",
+            fix="leave --model out",
         )
-    if checkpoint is not None and (model or endpoint):
+    if checkpoint is not None and (model or (endpoint and tier is Tier.C)):
         raise ConfigError(
             "--checkpoint names what to sample, and so do --model and --endpoint", fix="give one"
+        )
+    if (endpoint is None) != (endpoint_model is None):
+        raise ConfigError(
+            "--endpoint and --endpoint-model go together", fix="give the address and the name there"
         )
     if tier is Tier.A and seed is not None:
         raise ConfigError(
@@ -104,16 +113,21 @@ def mine(
             "an endpoint does not give the model's activations", fix="leave --toploc out"
         )
     accepts = None if tier is Tier.C else accepted_by(client, found)
+    # Of tiers A and B the endpoint has to be the checkpoint, which samples what it is asked.
+    served = None
+    if endpoint and endpoint_model and accepts:
+        served = Served(endpoint, endpoint_model, miner, found)
     sampler, wrote = sampler_for(
         context,
         client,
         found.terms.trainer,
         model,
-        endpoint,
+        None if served else endpoint,
         endpoint_model,
         checkpoint=checkpoint,
         accepts=accepts,
         toploc=toploc,
+        served=served,
     )
     wanted = min(groups, max(1, miner.affordable_groups(found)))
     with progress("sampling", wanted) as advance:
@@ -134,6 +148,25 @@ def mine(
             f"batch {mined.batch}: {mined.traces} traces for tasks {mined.first_task} to "
             f"{mined.first_task + mined.groups - 1}, content {mined.cid}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A vLLM server that has the checkpoint a bounty asks for. name: the model's, there."""
+
+    address: str
+    name: str
+    miner: Miner
+    bounty: Bounty
+
+    def sampler(self, policy: Policy, model: str) -> Sampler:
+        """Judges what it gets by the environment's own tolerance, as the verifiers will."""
+        from marketplace.gym.provenance import ReplayTolerance
+        from marketplace.miner.vllm_sampler import VllmSampler
+
+        rules = self.miner.environment(self.bounty).spec.provenance
+        tolerance = ReplayTolerance(rules.margin, rules.flips)
+        return VllmSampler(self.address, self.name, policy, model, tolerance=tolerance)
 
 
 def screen_of(context: Context, client: MarketClient) -> Screen:
@@ -218,10 +251,12 @@ def sampler_for(
     checkpoint: int | None = None,
     accepts: Accepts | None = None,
     toploc: bool = False,
+    served: Served | None = None,
 ) -> tuple[Sampler, CheckpointOf]:
     """The sampler that the options name, and the registered checkpoint that it samples from.
 
     checkpoint: instead of the trainer's newest. accepts: raises for those that can't be sold.
+    served: a server of the checkpoint, which samples in place of this process.
     """
     if endpoint is not None:
         from marketplace.miner.endpoint import OpenAICompatibleSampler
@@ -253,11 +288,18 @@ def sampler_for(
     cache = CheckpointCache(client, context.store(), context.folder("checkpoints"))
     say(f"fetching checkpoint {checkpoint}")
     if is_router(cache.folder(checkpoint)):
+        if served is not None:
+            raise ConfigError(
+                f"checkpoint {checkpoint} is a router, and an endpoint serves one model",
+                fix="leave --endpoint out, or name one of its experts with --checkpoint",
+            )
         routed = routed_sampler(cache, checkpoint, accepts, toploc=toploc)
         return routed, routed.expert_of
     if accepts is not None:
         accepts(checkpoint, f"checkpoint {checkpoint}")
     policy, name = cache.policy(checkpoint), f"checkpoint-{checkpoint}"
+    if served is not None:
+        return served.sampler(policy, name), checkpoint
     return TransformersSampler(policy, name, toploc=toploc), checkpoint
 
 

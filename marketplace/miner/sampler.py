@@ -148,7 +148,7 @@ class TransformersSampler:
     ) -> Iterator[tuple[Completion, ...]]:
         import torch
 
-        encoded = [self._encode(prompt, rules.max_tokens) for prompt in prompts]
+        encoded = [prompt_tokens(self._policy, prompt, rules.max_tokens) for prompt in prompts]
         if not encoded:
             return
         shared = _common_prefix(encoded)
@@ -173,18 +173,6 @@ class TransformersSampler:
             replace(one, toploc=proofs_of(activations_of(self._policy, prompt, one.tokens or ())))
             for one in group
         )
-
-    def _encode(self, prompt: str, max_tokens: int) -> tuple[int, ...]:
-        tokens = self._policy.codec.encode(prompt)
-        if not tokens:
-            raise SamplerError(f"prompt {prompt!r} has no token", fix="give a prompt with text")
-        if len(tokens) + max_tokens > self._policy.context:
-            raise SamplerError(
-                f"a prompt of {len(tokens)} tokens and {max_tokens} new ones do not fit into the "
-                f"model's context of {self._policy.context}",
-                fix="use a model with a longer context, or another environment",
-            )
-        return tokens
 
     def _prefix_cache(self, tokens: Sequence[int]) -> DynamicCache | None:
         import torch
@@ -280,7 +268,7 @@ class _Decoding:
         branches: dict[tuple[int, int], int] = {}
         for sample, token, value in zip(live, drawn, values, strict=True):
             sample.tokens.append(token)
-            sample.logprobs.append(min(round(value, _DECIMALS), 0.0))
+            sample.logprobs.append(written(value))
             if self._policy.codec.ends(sample.tokens, self._rules.stop):
                 sample.finish, sample.row = "stop", -1
             elif len(sample.tokens) == self._rules.max_tokens:
@@ -371,6 +359,25 @@ def _replayed(logprobs: torch.Tensor, samples: list[_Sample]) -> tuple[list[int]
         tokens += taken.tolist()
         values += rows.gather(1, taken[:, None])[:, 0].tolist()
     return tokens, values
+
+
+def prompt_tokens(policy: Policy, prompt: str, max_tokens: int) -> tuple[int, ...]:
+    """The prompt's tokens. SamplerError if there is none, or no room behind them."""
+    tokens = policy.codec.encode(prompt)
+    if not tokens:
+        raise SamplerError(f"prompt {prompt!r} has no token", fix="give a prompt with text")
+    if len(tokens) + max_tokens > policy.context:
+        raise SamplerError(
+            f"a prompt of {len(tokens)} tokens and {max_tokens} new ones do not fit into the "
+            f"model's context of {policy.context}",
+            fix="use a model with a longer context, or another environment",
+        )
+    return tokens
+
+
+def written(logprob: float) -> float:
+    """A log-probability as traces state it."""
+    return min(round(logprob, _DECIMALS), 0.0)
 
 
 def _common_prefix(sequences: Sequence[tuple[int, ...]]) -> int:

@@ -13,7 +13,7 @@ of SamplingParams, `vllm_xargs` over HTTP):
 The processor replaces a request's logits by logit / T + noise in fp32, whose argmax is the
 token that tier A asks for. Requests without these arguments are left alone. What vLLM reports as
 log-probabilities is not at temperature T: re-score the tokens (gym.policy.completion_logprobs)
-before they go into a trace. docs/provenance.md says what was tested.
+before they go into a trace (miner/vllm_sampler.py does all of it).
 """
 
 from __future__ import annotations
