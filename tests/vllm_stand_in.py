@@ -1,46 +1,20 @@
-"""A server with the part of vLLM's interface that VllmSampler uses, over real HTTP: completions of
-token ids by a policy, with the logits processor that vLLM would load. What it does not stand in
-for is vLLM's kernels: docs/provenance.md says what was measured with them."""
+"""Answers as a vLLM server gives them, by the part of its interface that VllmSampler uses:
+completions of token ids by a policy, with the logits processor that vLLM would load (served.py puts
+them behind real HTTP). What it does not stand in for is vLLM's kernels: docs/provenance.md says
+what was measured with them."""
 
 from __future__ import annotations
 
 import copy
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
-
-import uvicorn
-from fastapi import FastAPI, Request
 
 from marketplace.gym.policy import Policy
 from marketplace.miner.vllm_noise import TaskNoise
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
-
-
-@contextmanager
-def serving(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[str]:
-    """The base URL of a server whose completions are what `answer` makes of a request's body."""
-    app = FastAPI()
-
-    @app.post("/v1/completions")
-    async def completions(request: Request) -> dict[str, Any]:
-        return answer(await request.json())
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def vllm_like(

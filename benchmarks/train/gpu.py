@@ -28,11 +28,11 @@ from unittest import mock
 import gpu_report
 import work
 from peer import Peer, padded
-from run import PACKAGES, say
-from work import MAX_NORM, SMOLLM, TEMPERATURE, Ours, Outcome, Policy, Traces
+from run import PACKAGES, say, useful_flops
+from work import MAX_NORM, TEMPERATURE, Ours, Outcome, Policy, Traces
 
 from marketplace.gym.packing import pack_groups, prefetched
-from marketplace.gym.policy import Codec, pack_logprobs
+from marketplace.gym.policy import pack_logprobs
 from trainer import forward
 from trainer.devices import find_device, repeatable
 from trainer.forward import training_forward
@@ -75,28 +75,17 @@ POINTS: Final = (
 
 def load(name: str, device: torch.device) -> Policy:
     """A random model of a published shape."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
     layers, width, inner, heads, key_heads = SHAPES[name]
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=width,
-        intermediate_size=inner,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=key_heads,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-        attn_implementation="sdpa",
-        pad_token_id=2,
-        eos_token_id=2,
-        bos_token_id=1,
+    return work.llama(
+        layers=layers,
+        width=width,
+        inner=inner,
+        heads=heads,
+        key_heads=key_heads,
+        vocabulary=VOCABULARY,
+        context=8192,
+        device=device,
     )
-    with device:
-        model: Any = LlamaForCausalLM(config)
-    tokenizer = AutoTokenizer.from_pretrained(SMOLLM)
-    return Policy(model.eval(), tokenizer, Codec(tokenizer, frozenset(), VOCABULARY), 8192)
 
 
 class GpuOurs(Ours):
@@ -139,22 +128,13 @@ class GpuPeer(Peer):
     """TRL's step over many groups, micro-batches across them. Prompts are of one length."""
 
     def many(self, every: list[Traces]) -> Outcome:
-        trainer, model = self.trainer, self.model
-        model.train()
         flat = [(one, place) for one in every for place in range(len(one.advantages))]
         tokens = sum(one.tokens for one in every)
-        total = 0.0
-        for start in range(0, len(flat), self.micro_batch):
-            some = flat[start : start + self.micro_batch]
-            inputs = _together(some, tokens, next(model.parameters()).device)
-            with trainer.compute_loss_context_manager():
-                loss = trainer.compute_loss(model, inputs)
-            trainer.accelerator.backward(loss)
-            total += float(loss.detach())
-        norm = trainer.accelerator.clip_grad_norm_(model.parameters(), MAX_NORM)
-        self.optimizer.step()
-        model.zero_grad()
-        return Outcome(total, float(norm))
+        device = next(self.model.parameters()).device
+        starts = range(0, len(flat), self.micro_batch)
+        return self.over(
+            _together(flat[one : one + self.micro_batch], tokens, device) for one in starts
+        )
 
 
 def _together(
@@ -266,16 +246,22 @@ def compare(point: Point, repeats: int, device: torch.device) -> dict[str, Any]:
         )
         say(f"{turns[-1]}")
     packs = list(pack_groups([one.group for one in every], point.budget))
+    # Pairs of attention are left out: few beside the layers, and dear to count.
+    sizes = {
+        "nodes": sum(len(pack.tokens) for pack in packs),
+        "head_rows": sum(len({*pack.parents[pack.scored].tolist()}) for pack in packs),
+        "pairs": 0,
+    }
     return {
         **asdict(point),
         "exact": exact,
         "tokens": sum(one.tokens for one in every),
-        "nodes": sum(len(pack.tokens) for pack in packs),
+        "nodes": sizes["nodes"],
         "padded": point.groups * point.group * (point.prompt + point.longest),
         "attentions": tried,
         "micro_batches_tried": micro,
         "micro_batch": peer.micro_batch,
-        "flops": flops(policy, packs),
+        "flops": useful_flops(policy, sizes),
         "states": sum(one.numel() for one in policy.model.parameters()) * 4,
         "seconds": {
             name: median(one[name] for one in turns) for name in ("ours", "trl", "deterministic")
@@ -295,18 +281,6 @@ def _exact(ours: GpuOurs, theirs: Policy, every: list[Traces]) -> dict[str, tupl
     peer = GpuPeer(theirs, group=len(every[0].advantages), micro_batch=16, gpu=True, half=False)
     other = peer.many(every)
     return {"loss": (mine.loss, other.loss), "grad_norm": (mine.grad_norm, other.grad_norm)}
-
-
-def flops(policy: Policy, packs: list[Any]) -> float:
-    """Useful work: 6 for each weight of the layers and node, and of the head and row; attention
-    left out, as it is small here."""
-    from run import shapes
-
-    config = policy.model.config
-    layers = sum(out * into * count for out, into, count in shapes(policy))
-    rows = sum(len({*one.parents[one.scored].tolist()}) for one in packs)
-    nodes = sum(len(one.tokens) for one in packs)
-    return float(6 * layers * nodes + 6 * config.vocab_size * config.hidden_size * rows)
 
 
 def product_rate(device: torch.device, size: int = 8192) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from typing import Any
 
 from work import BETAS, HIGH, LOW, MAX_NORM, RATE, TEMPERATURE, Outcome, Traces
@@ -84,11 +85,15 @@ class Peer:
         self.optimizer: Any = self.trainer.create_optimizer()
 
     def step(self, traces: Traces) -> Outcome:
+        starts = range(0, len(traces.advantages), self.micro_batch)
+        return self.over(padded(traces, slice(one, one + self.micro_batch)) for one in starts)
+
+    def over(self, micro_batches: Iterable[dict[str, torch.Tensor]]) -> Outcome:
+        """One optimizer step over the inputs of several micro-batches."""
         trainer, model = self.trainer, self.model
         model.train()
         total = 0.0
-        for start in range(0, len(traces.advantages), self.micro_batch):
-            inputs = padded(traces, slice(start, start + self.micro_batch))
+        for inputs in micro_batches:
             with trainer.compute_loss_context_manager():
                 loss = trainer.compute_loss(model, inputs)
             trainer.accelerator.backward(loss)

@@ -55,28 +55,52 @@ def load(name: str) -> Policy:
     """small: 4 layers of 256, 8,192 tokens. middle: 8 layers of 384, 16,384 tokens. Both random."""
     if name == "smollm2-135m":
         return Policy.load(SMOLLM)
+    layers, width, vocabulary = {"small": (4, 256, 8_192), "middle": (8, 384, 16_384)}[name]
+    return llama(
+        layers=layers,
+        width=width,
+        inner=width * 8 // 3 // 32 * 32,
+        heads=width // 64,
+        key_heads=width // 128,
+        vocabulary=vocabulary,
+        context=4096,
+    )
+
+
+def llama(
+    *,
+    layers: int,
+    width: int,
+    inner: int,
+    heads: int,
+    key_heads: int,
+    vocabulary: int,
+    context: int,
+    device: str | torch.device = "cpu",
+) -> Policy:
+    """A random model of such a shape, with the tokenizer of SmolLM."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    layers, width, vocabulary = {"small": (4, 256, 8_192), "middle": (8, 384, 16_384)}[name]
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=width,
-        intermediate_size=width * 8 // 3 // 32 * 32,
+        intermediate_size=inner,
         num_hidden_layers=layers,
-        num_attention_heads=width // 64,
-        num_key_value_heads=width // 128,
-        max_position_embeddings=4096,
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads,
+        max_position_embeddings=context,
         tie_word_embeddings=True,
         attn_implementation="sdpa",
         pad_token_id=2,
         eos_token_id=2,
         bos_token_id=1,
     )
-    model: Any = LlamaForCausalLM(config)
+    with torch.device(device):
+        model: Any = LlamaForCausalLM(config)
     # Never asked for a token that this model lacks: prompts are token ids.
     tokenizer = AutoTokenizer.from_pretrained(SMOLLM)
-    return Policy(model.eval(), tokenizer, Codec(tokenizer, frozenset(), vocabulary), 4096)
+    return Policy(model.eval(), tokenizer, Codec(tokenizer, frozenset(), vocabulary), context)
 
 
 def draw(

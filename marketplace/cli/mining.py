@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from marketplace.miner.routed import RoutedSampler
     from verifier_node.checkpoints import CheckpointCache
 
+SERVED_SECONDS = 300.0
+"""For one request: the server batches many, and each waits for its turn."""
+
 Accepts = Callable[[int, str], None]
 """Raises for a checkpoint (the second is how to call it) whose traces can't be sold."""
 
@@ -161,12 +164,14 @@ class Served:
 
     def sampler(self, policy: Policy, model: str) -> Sampler:
         """Judges what it gets by the environment's own tolerance, as the verifiers will."""
+        from marketplace.gym.endpoint import Endpoint
         from marketplace.gym.provenance import ReplayTolerance
         from marketplace.miner.vllm_sampler import VllmSampler
 
+        endpoint = Endpoint(self.address, self.name, timeout=SERVED_SECONDS)
         rules = self.miner.environment(self.bounty).spec.provenance
         tolerance = ReplayTolerance(rules.margin, rules.flips)
-        return VllmSampler(self.address, self.name, policy, model, tolerance=tolerance)
+        return VllmSampler(endpoint, policy, model, tolerance=tolerance)
 
 
 def screen_of(context: Context, client: MarketClient) -> Screen:

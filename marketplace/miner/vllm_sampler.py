@@ -10,9 +10,7 @@ did not pick (tier A) end the sampling before anything is committed.
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Any, Final
 
@@ -48,42 +46,24 @@ class _Answer(BaseModel):
 
 
 class VllmSampler:
-    """A ReplayableSampler (see there). policy: the checkpoint that the server has. model: its
-    name in traces; served: its name at the server. tolerance: of the environment, for tier A.
-    in_flight: requests at a time; the server batches them. The rest as Endpoint."""
+    """A ReplayableSampler (see there). endpoint: the server's. policy: the checkpoint that it has.
+    model: its name in traces. tolerance: of the environment, for tier A. in_flight: requests at a
+    time; the server batches them."""
 
     def __init__(
         self,
-        base_url: str,
-        served: str,
+        endpoint: Endpoint,
         policy: Policy,
         model: str,
         *,
         tolerance: ReplayTolerance | None = None,
         in_flight: int = 64,
-        api_key_env: str | None = None,
-        timeout: float = 300.0,
-        retries: int = 3,
-        wait: Callable[[float], None] = time.sleep,
-        environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.model = model
+        self._endpoint = endpoint
         self._policy = policy
         self._tolerance = tolerance or ReplayTolerance()
         self._in_flight = in_flight
-        self._endpoint = Endpoint(
-            base_url,
-            served,
-            api_key_env=api_key_env,
-            timeout=timeout,
-            retries=retries,
-            wait=wait,
-            environ=environ,
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._endpoint.close()
 
     def sample(
         self, prompts: Sequence[str], rules: SamplingRules, *, seed: int

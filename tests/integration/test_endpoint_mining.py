@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
-from fastapi import FastAPI, Request
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from loop_kit import Loop
+from served import completing
 
 from marketplace.chain.records import BatchPhase
 from marketplace.gym.pool import CheckPool
@@ -29,11 +27,8 @@ SIZE = 4
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     """A server that answers sums, one of the samples of each prompt wrong."""
-    app = FastAPI()
 
-    @app.post("/v1/completions")
-    async def completions(request: Request) -> dict:
-        body = await request.json()
+    def answer(body: dict) -> dict:
         left, sign, right = re.findall(r"(-?\d+) ([+-]) (\d+) =", body["prompt"])[-1]
         answer = int(left) + int(right) * (1 if sign == "+" else -1)
         texts = [f"Sample {place}:\n{answer + (place == 0)}" for place in range(body["n"])]
@@ -43,16 +38,8 @@ def endpoint() -> Iterator[str]:
         ]
         return {"choices": choices}
 
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with completing(answer) as url:
+        yield url
 
 
 def test_traces_of_any_model_are_sold_at_tier_c(market, tmp_path, endpoint):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cli_kit import command
-from test_replayed_market import SIZE, SPEC, Replaying, policy  # noqa: F401  (a fixture)
+from test_replayed_market import SIZE, SPEC, Replaying, policy, pool  # noqa: F401  (fixtures)
 
 from marketplace.chain.records import PayRule
 from marketplace.gym.environment import Environment
-from marketplace.gym.pool import CheckPool
 from marketplace.gym.routing import Router
 from marketplace.gym.spec import environment_id, spec_bytes
 from marketplace.protocol.hashing import ZERO32
@@ -28,12 +26,6 @@ from trainer.experts import LoraSettings, Start, adapt, save_adapter
 from trainer.turn import publish
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[CheckPool]:
-    with CheckPool(workers=1) as pool:
-        yield pool
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cli_kit import command
-from test_replayed_market import SIZE, SPEC, Replaying, policy  # noqa: F401  (a fixture)
-from vllm_stand_in import serving, vllm_like
+from served import completing
+from test_replayed_market import SIZE, SPEC, Replaying, policy, pool  # noqa: F401  (fixtures)
+from vllm_stand_in import vllm_like
 
 from marketplace.chain.records import PayRule
-from marketplace.gym.pool import CheckPool
 from marketplace.gym.spec import environment_id, spec_bytes
 from marketplace.protocol.trace import Tier, decode_line
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[CheckPool]:
-    with CheckPool(workers=1) as pool:
-        yield pool
 
 
 @pytest.fixture
@@ -36,7 +29,7 @@ def mine(market, accounts, tmp_path, monkeypatch, capsys):
 def test_what_a_server_samples_is_paid_at_tiers_a_and_b(
     market,
     accounts,
-    pool,
+    pool,  # noqa: F811
     policy,  # noqa: F811
     mine,
     tmp_path,
@@ -50,7 +43,7 @@ def test_what_a_server_samples_is_paid_at_tiers_a_and_b(
         pay_rule=PayRule.CORRECT,
         group_size=SIZE,
     )
-    with serving(vllm_like(policy)) as url:
+    with completing(vllm_like(policy)) as url:
         for bounty in (seeded, scored):
             loop.miner().enrol(bounty)  # makes the blocks that the command would wait for
             words = [bounty, "--groups", 3, "--endpoint", url, "--endpoint-model", "m"]
@@ -68,7 +61,7 @@ def test_what_a_server_samples_is_paid_at_tiers_a_and_b(
     # Without the noise nothing is committed, and nothing is at stake.
     batches = market.reader.batch_count()
     held = market.reader.balance(accounts.miner.address)
-    with serving(vllm_like(policy, noise=False)) as url:
+    with completing(vllm_like(policy, noise=False)) as url:
         code, _, err = mine(seeded, "--groups", 3, "--endpoint", url, "--endpoint-model", "m")
     assert (code, "that its task's seed did not pick" in err) == (1, True), err
     assert market.reader.batch_count() == batches

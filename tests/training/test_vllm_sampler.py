@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from vllm_stand_in import serving, vllm_like
+from contextlib import ExitStack
 
+import pytest
+from served import completing
+from vllm_stand_in import vllm_like
+
+from marketplace.gym.endpoint import Endpoint
 from marketplace.gym.packing import TokenGroup
 from marketplace.gym.policy import completion_logprobs
 from marketplace.miner.sampler import ReplayableSampler, SamplingRules, TransformersSampler
@@ -20,20 +24,14 @@ RULES = SamplingRules(group_size=4, temperature=0.8, max_tokens=12, stop=tuple("
 @pytest.fixture
 def sampler(policy):
     """Makes samplers on servers with the given answers; closed after the test."""
-    opened = []
 
     def make(answer):
-        server = serving(answer)
-        opened.append(server)
-        made = VllmSampler(
-            server.__enter__(), "m", policy, "checkpoint-1", retries=0, wait=lambda seconds: None
-        )
-        opened.append(made)
-        return made
+        endpoint = Endpoint(opened.enter_context(completing(answer)), "m", retries=0)
+        opened.callback(endpoint.close)
+        return VllmSampler(endpoint, policy, "checkpoint-1")
 
-    yield make
-    for one in reversed(opened):
-        one.close() if isinstance(one, VllmSampler) else one.__exit__(None, None, None)
+    with ExitStack() as opened:
+        yield make
 
 
 @pytest.mark.parametrize("overrun", [0, 1, 3])

@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 import socket
-import threading
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from served import serving
 
 from marketplace.miner.endpoint import OpenAICompatibleSampler
 from marketplace.miner.sampler import SamplingRules
 from marketplace.protocol.errors import ConfigError, SamplerError
 
 RULES = SamplingRules(group_size=3, temperature=1.0, max_tokens=5, stop=("\n",))
-
-
-class _Server(uvicorn.Server):
-    """Tells when it listens, so that no test has to poll or sleep."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
-@contextmanager
-def _serving(app: FastAPI) -> Iterator[str]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="error", lifespan="off")
-        server = _Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            assert server.listening.wait(20)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture
@@ -64,7 +40,7 @@ def serve() -> Iterator[Callable[..., tuple[str, list[dict]]]]:
                 seen.append({**body, "path": path, "key": request.headers.get("authorization")})
                 return answer(body)
 
-            return stack.enter_context(_serving(app)), seen
+            return stack.enter_context(serving(app)), seen
 
         yield start
 
