@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -87,6 +89,38 @@ def test_modules_that_run_on_or_trap_fail_and_cost_their_own_item_only() -> None
         )
     with pytest.raises(CheckerFailed, match="does not start"):
         scored(scoring("(i32.const 0)", more="(func $on (loop $l (br $l))) (start $on)"))
+
+
+TRAPS = """
+import signal
+from marketplace.gym.sandbox.wasm import compiled, engine
+from wasmtime import Instance, Store, Trap, WasmtimeError
+
+engine()
+for one in (signal.SIGSEGV, signal.SIGILL, signal.SIGBUS, signal.SIGFPE):
+    signal.signal(one, signal.SIG_DFL)
+for body in (
+    "unreachable",
+    "(drop (i32.load (i32.const 100000)))",
+    "(drop (i32.div_s (i32.const 1) (i32.const 0)))",
+    "(call_indirect (i32.const 0))",
+    "(call $f)",
+):
+    text = f"(module (memory 1) (table 1 funcref) (func $f (export \\"f\\") {body}))"
+    store = Store(engine())
+    store.set_fuel(1_000_000_000)
+    try:
+        Instance(store, compiled(text), []).exports(store)["f"](store)
+    except (Trap, WasmtimeError):
+        print("trapped")
+"""
+
+
+def test_traps_need_no_signal_handler() -> None:
+    """Ray takes the handlers when it connects, and leaves none when it disconnects."""
+    ran = subprocess.run([sys.executable, "-c", TRAPS], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, (ran.returncode, ran.stderr)
+    assert ran.stdout.split() == ["trapped"] * 5
 
 
 def test_memory_is_limited() -> None:
