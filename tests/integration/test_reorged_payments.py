@@ -14,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from cli_kit import command_line
 
-from marketplace.chain.client import Payment
+from marketplace.chain.client import MarketClient, Payment
 from marketplace.chain.errors import ContractError
 from marketplace.chain.records import Checkpoint, CheckpointShares, ContentId, Sent
+from marketplace.gym.spec import builtin_spec, environment_id, spec_bytes
 from marketplace.protocol.hashing import ZERO32
 from marketplace.protocol.shares import derive_shares
+from marketplace.storage.embedded import EmbeddedStore
 
 TUSD = 10**6
 WEIGHTS = ContentId(b"\x07" * 32, 0x70)
@@ -221,3 +223,39 @@ def test_the_command_funds_what_was_shown(market, accounts, tmp_path, monkeypatc
     market.client(accounts.poster).open_pot(bounty, 1_000)
     assert cli("jury", "fund", bounty, "1", "--identity", shown, key="poster")[0] == 0
     assert market.reader.pot(bounty).available == TUSD
+
+
+def test_a_new_bountys_pot_is_not_paid_into_another(
+    market, accounts, tmp_path, monkeypatch, capsys
+) -> None:
+    """`bounty create` fills the pot of the bounty that it opened, whatever has its number now."""
+    keys = {"poster": accounts.poster}
+    cli = command_line(market.anvil.url, market.deployment, keys, tmp_path, monkeypatch, capsys)
+    store = EmbeddedStore(tmp_path / "store")
+    spec = builtin_spec("polite_refusal")
+    environment = environment_id(spec_bytes(spec))
+    store.put(spec_bytes(spec))
+    market.client(accounts.deployer).register_environment(environment)
+    create = ("bounty", "create", "--environment", environment.hex(), "--price", "0.1")
+    create += ("--fee", "1", "--amount", "50", "--judge-pay", "1", "--judge-pot", "20")
+
+    code, out, err = cli(*create, key="poster")
+    assert (code, out) == (0, "1\n"), err
+    assert market.reader.pot(1).available == 20 * TUSD
+
+    fork = market.anvil.block_number()
+    open_pot = MarketClient.open_pot
+
+    def reorganised(client: MarketClient, bounty: int, per_trace: int) -> Sent:
+        sent = open_pot(client, bounty, per_trace)
+        market.anvil.reorg(market.anvil.block_number() - fork)
+        other = market.client(accounts.other_miner)
+        assert other.create_bounty(market.terms(environment=environment), TUSD)[0] == bounty
+        open_pot(other, bounty, per_trace)
+        return sent
+
+    monkeypatch.setattr(MarketClient, "open_pot", reorganised)
+    code, out, err = cli(*create, key="poster")
+    assert (code, "bounty 2 is 0x" in err) == (3, True)
+    assert market.reader.bounty(2).poster == accounts.other_miner.address
+    assert market.reader.pot(2).available == 0
