@@ -246,6 +246,7 @@ def described(step: Step, verified: Sequence[Batch] | None) -> dict[str, Any]:
         "cid": str(step.cid),
         "block": one.registered_block,
         "dataset_root": one.dataset_root,
+        "identity": one.identity,
         "bounties": step.bounties,
         "batches": [entry.model_dump() for entry in step.entries],
         "sampling": None if step.sampling is None else step.sampling.model_dump(mode="json"),

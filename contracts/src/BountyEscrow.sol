@@ -47,12 +47,14 @@ contract BountyEscrow is IBountyEscrow {
         ledger.collectWithPermit(msg.sender, amount, permit);
     }
 
-    function fund(uint64 bounty, uint256 amount) external {
+    function fund(uint64 bounty, bytes32 identity, uint256 amount) external {
+        _requireSame(bounty, identity);
         _fund(bounty, amount);
         ledger.collect(msg.sender, amount);
     }
 
-    function fundWithPermit(uint64 bounty, uint256 amount, Permit calldata permit) external {
+    function fundWithPermit(uint64 bounty, bytes32 identity, uint256 amount, Permit calldata permit) external {
+        _requireSame(bounty, identity);
         _fund(bounty, amount);
         ledger.collectWithPermit(msg.sender, amount, permit);
     }
@@ -100,6 +102,11 @@ contract BountyEscrow is IBountyEscrow {
         return _existing(bounty);
     }
 
+    function identityOf(uint64 bounty) public view returns (bytes32) {
+        Bounty storage entry = _existing(bounty);
+        return keccak256(abi.encode(entry.poster, entry.terms));
+    }
+
     function _create(BountyTerms calldata terms, uint256 amount) private returns (uint64 bounty) {
         require(
             environments.authorOf(terms.environment) != address(0),
@@ -130,6 +137,11 @@ contract BountyEscrow is IBountyEscrow {
         require(amount != 0, BountyEscrow_ZeroAmount());
         entry.available += amount.toUint128();
         emit BountyFunded(bounty, msg.sender, amount);
+    }
+
+    function _requireSame(uint64 bounty, bytes32 named) private view {
+        bytes32 identity = identityOf(bounty);
+        require(identity == named, BountyEscrow_AnotherBounty(bounty, identity, named));
     }
 
     function _open(uint64 bounty) private view returns (Bounty storage entry) {

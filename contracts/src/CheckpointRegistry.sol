@@ -26,6 +26,17 @@ contract CheckpointRegistry is ICheckpointRegistry {
         uint32 most = parent == 0 ? 0 : MOST_PASSED_ON;
         require(shares.passOnPpm <= most, CheckpointRegistry_PassesOnTooMuch(shares.passOnPpm, most));
         _requireContent(shares.list);
+        bytes32 identity = keccak256(
+            abi.encode(
+                _checkpoints[parent].identity,
+                msg.sender,
+                content,
+                datasetRoot,
+                shares.root,
+                shares.holders,
+                shares.passOnPpm
+            )
+        );
         checkpoint = ++count;
         _checkpoints[checkpoint] = Checkpoint({
             trainer: msg.sender,
@@ -36,10 +47,11 @@ contract CheckpointRegistry is ICheckpointRegistry {
             holders: shares.holders,
             passOnPpm: shares.passOnPpm,
             datasetRoot: datasetRoot,
-            sharesRoot: shares.root
+            sharesRoot: shares.root,
+            identity: identity
         });
         latestOf[msg.sender] = checkpoint;
-        emit CheckpointRegistered(checkpoint, msg.sender, parent, content, datasetRoot, shares);
+        emit CheckpointRegistered(checkpoint, msg.sender, parent, content, datasetRoot, shares, identity);
     }
 
     function get(uint64 checkpoint) external view returns (Checkpoint memory) {
@@ -53,6 +65,11 @@ contract CheckpointRegistry is ICheckpointRegistry {
     {
         Checkpoint storage entry = _existing(checkpoint);
         return (entry.sharesRoot, entry.holders, entry.passOnPpm, entry.parent);
+    }
+
+    function identityOf(uint64 checkpoint) external view returns (bytes32 identity) {
+        identity = _checkpoints[checkpoint].identity;
+        require(identity != 0, CheckpointRegistry_UnknownCheckpoint(checkpoint));
     }
 
     function _requireContent(ContentId calldata content) private pure {

@@ -30,13 +30,15 @@ contract Royalties is IRoyalties, Multicall {
         checkpoints = checkpoints_;
     }
 
-    function pay(uint64 checkpoint, uint256 amount) external {
-        _pay(checkpoint, amount);
+    function pay(uint64 checkpoint, bytes32 identity, uint256 amount) external {
+        _pay(checkpoint, identity, amount);
         ledger.collect(msg.sender, amount);
     }
 
-    function payWithPermit(uint64 checkpoint, uint256 amount, Permit calldata permit) external {
-        _pay(checkpoint, amount);
+    function payWithPermit(uint64 checkpoint, bytes32 identity, uint256 amount, Permit calldata permit)
+        external
+    {
+        _pay(checkpoint, identity, amount);
         ledger.collectWithPermit(msg.sender, amount, permit);
     }
 
@@ -74,8 +76,9 @@ contract Royalties is IRoyalties, Multicall {
         (amount,) = _due(checkpoint);
     }
 
-    function _pay(uint64 checkpoint, uint256 amount) private {
-        checkpoints.sharesOf(checkpoint);
+    function _pay(uint64 checkpoint, bytes32 named, uint256 amount) private {
+        bytes32 identity = checkpoints.identityOf(checkpoint);
+        require(identity == named, Royalties_AnotherCheckpoint(checkpoint, identity, named));
         require(amount != 0, Royalties_ZeroAmount());
         _accounts[checkpoint].received += amount.toUint128();
         emit RoyaltyPaid(checkpoint, msg.sender, amount);

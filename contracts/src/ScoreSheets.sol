@@ -52,7 +52,9 @@ contract ScoreSheets is IScoreSheets, ReentrancyGuardTransient {
         emit PotOpened(bounty, perTrace);
     }
 
-    function fund(uint64 bounty, uint256 amount) external nonReentrant {
+    function fund(uint64 bounty, bytes32 identity, uint256 amount) external nonReentrant {
+        bytes32 found = escrow.identityOf(bounty);
+        require(found == identity, ScoreSheets_AnotherBounty(bounty, found, identity));
         Pot storage pot = _pots[bounty];
         require(pot.perTrace != 0, ScoreSheets_NoPot(bounty));
         require(amount != 0, ScoreSheets_ZeroAmount());

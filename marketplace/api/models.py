@@ -457,6 +457,10 @@ class Checkpoint(Model):
     parent: int | None = Field(description="Null for a base model.")
     cid: ContentAddress
     dataset_root: Hash = Field(description="All zeros where it was trained on nothing.")
+    identity: Hash = Field(
+        description="Of all that is registered of it and its lineage, whatever its number. "
+        "Who pays for it names this."
+    )
     block: BlockNumber
     registered_at: Time
 

@@ -292,6 +292,7 @@ def checkpoint(row: CheckpointRow) -> models.Checkpoint:
         parent=row.parent,
         cid=_cid(row.content_digest, row.content_codec),
         dataset_root=row.dataset_root,
+        identity=row.identity,
         block=row.block,
         registered_at=row.registered_at,
     )

@@ -18,17 +18,19 @@ class CheckpointReader(Connection):
 
     def checkpoint(self, checkpoint: int) -> Checkpoint:
         data = self._read("checkpoints", "get", uint(checkpoint, 64, "checkpoint"))
-        trainer, parent, block, digest, codec, holders, pass_on, dataset_root, shares_root = data
+        trainer, parent, block, digest, codec, holders, pass_on, *hashes = data
+        dataset_root, shares_root, identity = map(bytes, hashes)
         return Checkpoint(
             id=checkpoint,
             trainer=trainer,
             parent=parent,
             registered_block=block,
             content=ContentId(bytes(digest), codec),
-            dataset_root=bytes(dataset_root),
+            dataset_root=dataset_root,
             holders=holders,
             pass_on_ppm=pass_on,
-            shares_root=bytes(shares_root),
+            shares_root=shares_root,
+            identity=identity,
         )
 
     def registration(self, checkpoint: int) -> Event:

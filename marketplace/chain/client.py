@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
 from eth_utils.address import to_checksum_address
 
 from marketplace.chain.paying import Payment
 from marketplace.chain.records import (
+    ZERO_ADDRESS,
+    Bounty,
     BountyTerms,
+    Checkpoint,
     CheckpointShares,
     Collection,
     ContentAddress,
@@ -33,8 +36,6 @@ from marketplace.protocol.shares import derive_shares, encode_shares
 from marketplace.protocol.verdict import Attestation, SumNode
 
 __all__ = ["Commit", "MarketClient", "Payment", "Reveal"]
-
-_ZERO_ADDRESS: Final = "0x" + "00" * 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class MarketClient(SheetSigner):
         them, else an approval. Returns its id."""
         fields = (
             terms.environment,
-            terms.trainer or _ZERO_ADDRESS,
+            terms.trainer or ZERO_ADDRESS,
             terms.deadline,
             terms.group_size,
             int(terms.tier),
@@ -100,9 +101,10 @@ class MarketClient(SheetSigner):
         sent = self._pay("create_bounty", "escrow", "create", (fields,), amount, payment)
         return sent.event("BountyCreated").args["bounty"], sent
 
-    def fund_bounty(self, bounty: int, amount: int, *, payment: Payment | None = None) -> Sent:
-        """Pay more into a bounty; anybody may."""
-        fields = (uint(bounty, 64, "bounty"),)
+    def fund_bounty(self, bounty: Bounty, amount: int, *, payment: Payment | None = None) -> Sent:
+        """Pay more into a bounty; anybody may. bounty: as it was read: ContractError where its
+        number has become another one's."""
+        fields = (uint(bounty.id, 64, "bounty"), bounty.identity)
         return self._pay("fund_bounty", "escrow", "fund", fields, amount, payment)
 
     def refund_bounty(self, bounty: int) -> Sent:
@@ -408,9 +410,12 @@ class MarketClient(SheetSigner):
 
     # --- royalties -------------------------------------------------------------------
 
-    def pay_royalty(self, checkpoint: int, amount: int, *, payment: Payment | None = None) -> Sent:
-        """Pay for the use of a checkpoint; anybody may."""
-        fields = (uint(checkpoint, 64, "checkpoint"),)
+    def pay_royalty(
+        self, checkpoint: Checkpoint, amount: int, *, payment: Payment | None = None
+    ) -> Sent:
+        """Pay for the use of a checkpoint; anybody may. checkpoint: as it was read: ContractError
+        where its number has become another one's, or its lineage has changed."""
+        fields = (uint(checkpoint.id, 64, "checkpoint"), bytes32(checkpoint.identity, "identity"))
         return self._pay("pay_royalty", "royalties", "pay", fields, amount, payment)
 
     def collect_royalties(self, collections: Sequence[Collection]) -> Sent:

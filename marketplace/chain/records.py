@@ -9,15 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from marketplace.chain.amounts import format_amount, parse_amount
 from marketplace.protocol.disputes import Children, LeafVerdict, Subtree
 from marketplace.protocol.errors import InvalidValue
-from marketplace.protocol.hashing import bytes32, uint
+from marketplace.protocol.hashing import abi_hash, bytes32, uint
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier
 from marketplace.protocol.verdict import Attestation, SumNode
+
+ZERO_ADDRESS: Final = "0x" + "00" * 20
+
+_BOUNTY_TYPES: Final = (
+    "address",
+    *("bytes32", "address", "uint64", "uint16", "uint8", "uint8", "uint96", "uint96"),
+)
+"""The poster, then BountyTerms."""
 
 
 class BatchPhase(IntEnum):
@@ -192,6 +200,24 @@ class Bounty:
     reserved: int
     terms: BountyTerms
 
+    @property
+    def identity(self) -> bytes:
+        """What BountyEscrow.identityOf answers: who funds it names the poster and the terms, as a
+        number may be another bounty's after a reorg."""
+        terms = self.terms
+        fields = (
+            self.poster,
+            terms.environment,
+            terms.trainer or ZERO_ADDRESS,
+            terms.deadline,
+            terms.group_size,
+            int(terms.tier),
+            int(terms.pay_rule),
+            terms.price_per_unit,
+            terms.fee_per_trace,
+        )
+        return abi_hash(_BOUNTY_TYPES, fields)
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -362,6 +388,7 @@ class Checkpoint:
     """parent: 0 for a base model. dataset_root: 32 zero bytes where it was trained on nothing.
 
     shares_root, holders: of its list of shares. pass_on_ppm: of its royalties, to the parent.
+    identity: of all that and of its lineage, whatever the number (CheckpointRegistry.identityOf).
     """
 
     id: int
@@ -373,6 +400,7 @@ class Checkpoint:
     holders: int
     pass_on_ppm: int
     shares_root: bytes
+    identity: bytes
 
 
 @dataclass(frozen=True, slots=True)

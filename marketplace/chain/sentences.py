@@ -25,6 +25,10 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
     ),
     # --- bounties ---
     "BountyEscrow_UnknownBounty": ("there is no bounty {bounty}", "list the bounties"),
+    "BountyEscrow_AnotherBounty": (
+        "bounty {bounty} is {identity:hex}, not {named:hex}, which you mean",
+        "look at it again: a chain that is reorganised gives numbers to others",
+    ),
     "BountyEscrow_UnknownEnvironment": (
         "environment {environment:hex} is not registered",
         "register its spec first",
@@ -413,6 +417,10 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "pass on less; a base model has nobody to pass on to",
     ),
     # --- royalties ---
+    "Royalties_AnotherCheckpoint": (
+        "checkpoint {checkpoint} is {identity:hex}, not {named:hex}, which you mean",
+        "look at it again: a chain that is reorganised gives numbers to others",
+    ),
     "Royalties_ZeroAmount": ("the amount is zero", "pay more than zero"),
     "Royalties_BadShareProof": (
         "{account} does not have the share {share} at place {index} of checkpoint {checkpoint}",

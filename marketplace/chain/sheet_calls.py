@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from marketplace.chain.paying import SigningClient
-from marketplace.chain.records import Sent
+from marketplace.chain.records import Bounty, Sent
 from marketplace.protocol.hashing import bytes32, uint
 
 
@@ -17,11 +17,13 @@ class SheetSigner(SigningClient):
         args = (uint(bounty, 64, "bounty"), uint(per_trace, 96, "pay per trace"))
         return self._send("open_pot", "sheets", "openPot", *args)
 
-    def fund_pot(self, bounty: int, amount: int) -> Sent:
-        """Pay into the pot of a bounty's judges; anybody may."""
+    def fund_pot(self, bounty: Bounty, amount: int) -> Sent:
+        """Pay into the pot of a bounty's judges; anybody may. bounty: as it was read, or as the
+        signer opened it: ContractError where its number has become another one's."""
         spender, units = self.deployment.address("sheets"), uint(amount, 256, "amount")
         self._send("approve", "token", "approve", spender, units)
-        return self._send("fund_pot", "sheets", "fund", uint(bounty, 64, "bounty"), units)
+        args = (uint(bounty.id, 64, "bounty"), bounty.identity, units)
+        return self._send("fund_pot", "sheets", "fund", *args)
 
     def refund_pot(self, bounty: int) -> Sent:
         """Give the poster what is left in a pot; `withdraw_judging` takes it out."""

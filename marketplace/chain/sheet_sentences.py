@@ -17,6 +17,10 @@ SHEET_SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "bounty {bounty} has no pot for judges",
         "let its poster open one",
     ),
+    "ScoreSheets_AnotherBounty": (
+        "bounty {bounty} is {identity:hex}, not {named:hex}, which you mean",
+        "look at it again: a chain that is reorganised gives numbers to others",
+    ),
     "ScoreSheets_ZeroAmount": ("the amount is zero", "give more than zero"),
     "ScoreSheets_InexactTransfer": (
         "{received:money} arrived instead of {expected:money}",

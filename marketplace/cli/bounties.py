@@ -13,7 +13,7 @@ from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import Bounty, BountyTerms
 from marketplace.cli.context import of
 from marketplace.cli.juries import class_of, judging_terms
-from marketplace.cli.options import AsJson, BountyId
+from marketplace.cli.options import AsJson, BountyId, Identity, require_identity
 from marketplace.cli.output import emit_json, facts, say, table
 from marketplace.protocol.errors import ConfigError
 from marketplace.protocol.payout import PayRule
@@ -91,11 +91,12 @@ def create(
         price_per_unit=client.token.parse(price),
         fee_per_trace=client.token.parse(fee),
     )
-    bounty, _ = client.create_bounty(terms, client.token.parse(amount))
+    funds = client.token.parse(amount)
+    bounty, _ = client.create_bounty(terms, funds)
     if judging is not None:
         each, pot = judging
         client.open_pot(bounty, each)
-        client.fund_pot(bounty, pot)
+        client.fund_pot(Bounty(bounty, client.address, funds, 0, terms), pot)
     print(bounty)
 
 
@@ -104,10 +105,14 @@ def fund(
     ctx: typer.Context,
     bounty: BountyId,
     amount: Annotated[str, typer.Argument(help="tokens to add")],
+    identity: Identity = None,
 ) -> None:
     """Pay more into a bounty; anybody may."""
     client = of(ctx).client()
-    client.fund_bounty(bounty, client.token.parse(amount))
+    found = client.bounty(bounty)
+    require_identity(f"bounty {bounty}", found.identity, identity)
+    say(f"bounty {bounty} is {found.poster}'s: 0x{found.identity.hex()}")
+    client.fund_bounty(found, client.token.parse(amount))
     say(f"bounty {bounty} has {client.token.format(client.bounty(bounty).available)} free")
 
 
@@ -136,6 +141,7 @@ def show(ctx: typer.Context, bounty: BountyId, as_json: AsJson = False) -> None:
         f"bounty {bounty}",
         [
             ("poster", found.poster),
+            ("identity", "0x" + found.identity.hex()),
             ("environment", "0x" + terms.environment.hex()),
             ("class", class_of(of(ctx), terms.environment) or "? (its spec can't be had)"),
             ("judges' pay, pot", _judging(reader, bounty)),
@@ -186,6 +192,7 @@ def _record(reader: MarketReader, bounty: Bounty, kind: str | None) -> dict[str,
     return {
         "id": bounty.id,
         "poster": bounty.poster,
+        "identity": bounty.identity,
         "environment": terms.environment,
         "class": kind,
         "judge_pay": str(pot.per_trace),

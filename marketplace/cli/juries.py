@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from marketplace.cli.context import Context, of
-from marketplace.cli.options import AsJson, BountyId
+from marketplace.cli.options import AsJson, BountyId, Identity, require_identity
 from marketplace.cli.output import emit_json, facts, say, table
 from marketplace.gym.spec import MAX_SPEC_BYTES, parse_spec
 from marketplace.protocol.errors import ConfigError, SpecError, StorageError
@@ -141,10 +141,14 @@ def fund(
     ctx: typer.Context,
     bounty: BountyId,
     amount: Annotated[str, typer.Argument(help="tokens to add")],
+    identity: Identity = None,
 ) -> None:
     """Pay more into the pot of a bounty's judges; anybody may."""
     client = of(ctx).client()
-    client.fund_pot(bounty, client.token.parse(amount))
+    found = client.bounty(bounty)
+    require_identity(f"bounty {bounty}", found.identity, identity)
+    say(f"bounty {bounty} is {found.poster}'s: 0x{found.identity.hex()}")
+    client.fund_pot(found, client.token.parse(amount))
     say(f"the pot of bounty {bounty} has {client.token.format(client.pot(bounty).available)}")
 
 

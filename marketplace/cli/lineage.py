@@ -131,6 +131,7 @@ def _print(step: Step, verified: list[Batch] | None) -> None:
         ("parent", one.parent or "- (a base model)"),
         ("content", step.cid),
         ("dataset root", "0x" + one.dataset_root.hex() if any(one.dataset_root) else "- (nothing)"),
+        ("identity", "0x" + one.identity.hex()),
         ("bounties", ", ".join(map(str, step.bounties)) or "-"),
         ("batches", batches or "-"),
         ("sampling rules", "-" if step.sampling is None else step.sampling.model_dump(mode="json")),

@@ -53,6 +53,7 @@ def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
             "trainer": one.trainer,
             "cid": str(Cid.from_chain(one.content.digest, one.content.codec)),
             "dataset_root": one.dataset_root,
+            "identity": one.identity,
             "block": one.registered_block,
         }
         for one in found

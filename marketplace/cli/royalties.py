@@ -11,7 +11,7 @@ from marketplace.chain.reads import MarketReader
 from marketplace.chain.records import Checkpoint, Collection
 from marketplace.cli.context import of
 from marketplace.cli.lineage import SECONDS, read_verified
-from marketplace.cli.options import AsJson
+from marketplace.cli.options import AsJson, Identity, require_identity
 from marketplace.cli.output import emit_json, facts, say, table
 from marketplace.protocol.errors import (
     ConfigError,
@@ -55,19 +55,32 @@ def pay(
     unseen: Annotated[
         bool, typer.Option("--unseen", help="pay without a look at the list of shares")
     ] = False,
+    identity: Identity = None,
     timeout: Timeout = SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """Pay for the use of a checkpoint. Refused where its list of shares can't be had or is not the
-    registered one: nobody might be able to collect what you pay."""
+    registered one: nobody might be able to collect what you pay. Pays for what was looked at, and
+    is refused where the chain has given the number to another checkpoint since."""
     context = of(ctx)
     client = context.client()
     units = client.token.parse(amount)
+    one = client.checkpoint(checkpoint)
+    require_identity(f"checkpoint {checkpoint}", one.identity, identity)
     if not unseen:
-        _require_list(client, context.store(), checkpoint, timeout)
-    sent = client.pay_royalty(checkpoint, units, payment=payment)
+        _require_list(client, context.store(), one, timeout)
+    say(f"checkpoint {checkpoint} is {one.trainer}'s: 0x{one.identity.hex()}")
+    sent = client.pay_royalty(one, units, payment=payment)
     if as_json:
-        emit_json({"checkpoint": checkpoint, "paid": str(units), "transaction": sent.tx_hash})
+        emit_json(
+            {
+                "checkpoint": checkpoint,
+                "trainer": one.trainer,
+                "identity": one.identity,
+                "paid": str(units),
+                "transaction": sent.tx_hash,
+            }
+        )
         return
     say(f"paid {client.token.format(units)} for checkpoint {checkpoint}")
 
@@ -95,6 +108,8 @@ def show(
         holders = _holders(reader, one, shares, sums.received, account)
     record: dict[str, Any] = {
         "checkpoint": checkpoint,
+        "trainer": one.trainer,
+        "identity": one.identity,
         "received": str(sums.received),
         "kept": str(kept_of(sums.received, one.pass_on_ppm)),
         "collected": str(sums.collected),
@@ -112,6 +127,8 @@ def show(
     facts(
         f"royalties of checkpoint {checkpoint}",
         [
+            ("trainer", one.trainer),
+            ("identity", "0x" + one.identity.hex()),
             ("received", money(sums.received)),
             ("kept for its holders", money(int(record["kept"]))),
             ("collected", money(sums.collected)),
@@ -264,10 +281,10 @@ def _tell(found: SharesCheck, checkpoint: Checkpoint) -> None:
 
 
 def _require_list(
-    client: MarketClient, store: ContentStore, checkpoint: int, timeout: float
+    client: MarketClient, store: ContentStore, one: Checkpoint, timeout: float
 ) -> None:
     try:
-        _list_of(client, store, client.checkpoint(checkpoint), timeout)
+        _list_of(client, store, one, timeout)
     except (StorageError, ProofFailed) as error:
         raise type(error)(
             f"nothing was paid, as nobody may be able to collect it: {error.message}",

@@ -64,6 +64,7 @@ def _checkpoint_registered(rows: Rows, event: LogEvent) -> None:
             content_digest=args["content"]["digest"],
             content_codec=args["content"]["codec"],
             dataset_root=args["datasetRoot"],
+            identity=args["identity"],
             block=event.block,
             registered_at=event.at,
         ),

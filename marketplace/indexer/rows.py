@@ -308,6 +308,7 @@ class CheckpointRow:
     content_digest: str
     content_codec: int
     dataset_root: str
+    identity: str
     block: int
     registered_at: int
 

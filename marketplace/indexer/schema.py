@@ -15,7 +15,7 @@ from typing import Final
 
 from marketplace.protocol.errors import ConfigError
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Of tables and rules together. An index is a cache: another version is built anew."""
 
 BUSY_SECONDS: Final = 30.0
@@ -303,6 +303,7 @@ CREATE TABLE checkpoints (
     content_digest TEXT NOT NULL,
     content_codec INTEGER NOT NULL,
     dataset_root TEXT NOT NULL,
+    identity TEXT NOT NULL,
     block INTEGER NOT NULL,
     registered_at INTEGER NOT NULL
 );

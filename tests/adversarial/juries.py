@@ -114,7 +114,8 @@ def open_jury(arena: Arena, calibrators: Sequence[str] = ()) -> tuple[int, Envir
     bounty = arena.open_bounty(1_000 * TUSD, environment=ident)
     arena.send(POSTER, "sheets", "openPot", bounty, RATE)
     arena.send(POSTER, "token", "approve", arena.deployment.address("sheets"), POT)
-    arena.send(POSTER, "sheets", "fund", bounty, POT)
+    identity = arena.view("escrow", "identityOf", bounty)
+    arena.send(POSTER, "sheets", "fund", bounty, identity, POT)
     return bounty, _environment(data)
 
 

@@ -44,10 +44,11 @@ def fee_token(arena: Arena, trial: int) -> Outcome:
     odd = odd_market(arena, "FeeToken")
     victim = odd.watch(VICTIM)
     command(odd, odd.deployment.token.address, "charge(bool)", True)
+    identity = odd.view("escrow", "identityOf", odd.bounty)
     errors = {
         odd.refusal(VICTIM, "ledger", "deposit", HUNDRED),
         odd.refusal(VICTIM, "stake", "stake", STAKE),
-        odd.refusal(VICTIM, "escrow", "fund", odd.bounty, HUNDRED),
+        odd.refusal(VICTIM, "escrow", "fund", odd.bounty, identity, HUNDRED),
     }
     return Outcome(errors == {"Ledger_InexactTransfer"} and _solvent(odd), 0, 0, victim.cost)
 

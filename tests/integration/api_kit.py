@@ -209,6 +209,7 @@ def check_checkpoint(get: Get, reader: MarketReader, id: int) -> None:
     assert said["block"] == checkpoint.registered_block
     assert said["cid"] == str(Cid(checkpoint.content.digest, checkpoint.content.codec))
     assert said["dataset_root"] == "0x" + checkpoint.dataset_root.hex()
+    assert said["identity"] == "0x" + checkpoint.identity.hex()
 
 
 def check_verifiers(get: Get, reader: MarketReader) -> None:

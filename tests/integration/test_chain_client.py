@@ -119,7 +119,7 @@ def test_a_bounty_is_what_its_terms_said(market, accounts) -> None:
     assert poster.bounty_count() == bounty
     assert poster.environment_author(environment) == poster.address
     assert poster.environment_author(b"\x01" * 32) is None
-    market.client(accounts.miner).fund_bounty(bounty, TUSD)
+    market.client(accounts.miner).fund_bounty(poster.bounty(bounty), TUSD)
     assert poster.bounty(bounty).available == 13 * TUSD
 
 
@@ -148,7 +148,7 @@ def test_an_allowance_is_used_as_it_is(market, accounts) -> None:
     bounty, _ = poster.create_bounty(market.terms(), 5 * TUSD, payment=Payment.ALLOWANCE)
     assert poster.allowance(poster.address) == 3 * TUSD
     with pytest.raises(InsufficientFunds, match=r"may take 3\.00 tUSD, it needs 5\.00 tUSD"):
-        poster.fund_bounty(bounty, 5 * TUSD, payment=Payment.ALLOWANCE)
+        poster.fund_bounty(poster.bounty(bounty), 5 * TUSD, payment=Payment.ALLOWANCE)
 
 
 def test_the_ledger_balance_is_spent_first(market, accounts) -> None:
@@ -159,7 +159,7 @@ def test_the_ledger_balance_is_spent_first(market, accounts) -> None:
     tokens = poster.token_balance(poster.address)
     bounty, _ = poster.create_bounty(market.terms(), 3 * TUSD)
     assert poster.token_balance(poster.address) == tokens
-    poster.fund_bounty(bounty, 3 * TUSD, payment=Payment.APPROVE)
+    poster.fund_bounty(poster.bounty(bounty), 3 * TUSD, payment=Payment.APPROVE)
     assert poster.token_balance(poster.address) == tokens - 2 * TUSD
     assert poster.allowance(poster.address) == 0
     assert poster.balance(poster.address) == 0

@@ -15,9 +15,7 @@ from marketplace.chain import sheet_calls as sheet_calls_module
 from marketplace.chain.artifacts import MARKET_CONTRACTS, artifact
 from marketplace.chain.client import MarketClient
 from marketplace.chain.errors import ContractError
-from marketplace.chain.records import (
-    ContentId,
-)
+from marketplace.chain.records import Bounty, BountyTerms, ContentId
 from marketplace.protocol.disputes import LeafVerdict
 from marketplace.protocol.errors import (
     ConfigError,
@@ -26,9 +24,13 @@ from marketplace.protocol.errors import (
     MissingContract,
     WrongChain,
 )
+from marketplace.protocol.payout import PayRule
+from marketplace.protocol.trace import Tier
 
 TUSD = 10**6
 NOTHING = LeafVerdict(0, 0, 0, 0, 0)
+TERMS = BountyTerms(b"\x01" * 32, None, 2**32, 4, Tier.C, PayRule.CORRECT, 1, 1)
+NO_BOUNTY = Bounty(9, "0x" + "11" * 20, 0, 0, TERMS)
 
 
 # --- events ----------------------------------------------------------------------------
@@ -39,7 +41,7 @@ def test_events_read_back_are_those_of_the_receipts(market, accounts) -> None:
     environment = market.register_environment()
     poster = market.client(accounts.poster)
     bounty, sent = poster.create_bounty(market.terms(), 5 * TUSD)
-    more = poster.fund_bounty(bounty, 2 * TUSD)
+    more = poster.fund_bounty(poster.bounty(bounty), 2 * TUSD)
     ours = [event for s in (sent, more) for event in s.events if event.contract != "token"]
 
     events = list(poster.events(start))
@@ -165,7 +167,7 @@ def test_without_a_key_writes_are_refused(market) -> None:
         (lambda c: c.batch(2**64), InvalidValue, str(2**64)),
         (lambda c: c.balance("0x12"), InvalidValue, "0x12"),
         (lambda c: c.withdraw(1, to="nobody"), InvalidValue, "nobody"),
-        (lambda c: c.fund_bounty(9, 1), ContractError, "no bounty 9"),
+        (lambda c: c.fund_bounty(NO_BOUNTY, 1), ContractError, "no bounty 9"),
         (lambda c: c.deposit(-1), InvalidValue, "-1"),
         (lambda c: c.deposit(1.5), InvalidValue, "1.5"),
     ],

@@ -91,11 +91,12 @@ def test_two_threads_that_approve_and_pay_do_not_take_each_others_allowance(
     market, accounts
 ) -> None:
     bounty = market.open_bounty()
+    known = market.reader.bounty(bounty)
     clients = [client_of(market, accounts.poster) for _ in range(2)]
 
     def work(client):
         for _ in range(4):
-            client.fund_bounty(bounty, 3 * TUSD, payment=Payment.APPROVE)
+            client.fund_bounty(known, 3 * TUSD, payment=Payment.APPROVE)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, clients))

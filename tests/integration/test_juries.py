@@ -144,7 +144,7 @@ class Jury:
         chosen = {"group_size": GROUP, "pay_rule": PayRule.CORRECT} | terms
         bounty = self.market.open_bounty(environment=environment_id(data), **chosen)
         poster.open_pot(bounty, RATE)
-        poster.fund_pot(bounty, 1_000_000)
+        poster.fund_pot(poster.bounty(bounty), 1_000_000)
         return bounty
 
     def mine(

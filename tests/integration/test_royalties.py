@@ -82,10 +82,10 @@ def test_everybody_who_made_a_checkpoint_collects_to_the_base_unit(
     assert parts[accounts.trainer.address.lower()] == 300_000_000
 
     payer = market.client(accounts.deployer)
-    payer.pay_royalty(child, 1_000_001)
-    payer.pay_royalty(child, 9, payment=Payment.APPROVE)
+    payer.pay_royalty(read, 1_000_001)
+    payer.pay_royalty(read, 9, payment=Payment.APPROVE)
     payer.deposit(5)
-    payer.pay_royalty(child, 5)
+    payer.pay_royalty(read, 5)
     received = 1_000_015
     assert market.reader.royalties(child).received == received
     goes_on = received // 4
@@ -106,7 +106,7 @@ def test_everybody_who_made_a_checkpoint_collects_to_the_base_unit(
     payer.pass_on_royalties([child])
     assert collect(refinery, base, owner.address) == goes_on
     for amount in (7, 11, 2_000_000):
-        payer.pay_royalty(child, amount)
+        payer.pay_royalty(read, amount)
     received += 2_000_018
     payer.pass_on_royalties([child])
     kept = received - received // 4
@@ -125,21 +125,21 @@ def test_everybody_who_made_a_checkpoint_collects_to_the_base_unit(
 def test_what_the_royalties_refuse(refinery, market, accounts, owner):
     base = refinery.base(owner)
     client = market.client(accounts.deployer)
+    one = market.reader.checkpoint(base)
     with pytest.raises(ContractError, match="no checkpoint 7"):
-        client.pay_royalty(7, 5)
+        client.pay_royalty(replace(one, id=7), 5)
     with pytest.raises(ContractError, match="the amount is zero"):
-        client.pay_royalty(base, 0)
+        client.pay_royalty(one, 0)
     with pytest.raises(InsufficientFunds, match="pay_royalty needs"):
-        market.client(accounts.stranger).pay_royalty(base, 5)
+        market.client(accounts.stranger).pay_royalty(one, 5)
     with pytest.raises(ContractError, match="has nothing to pass on"):
         client.pass_on_royalties([base])
-    one = market.reader.checkpoint(base)
     shares = fetch_shares(market.reader, refinery.store, one, timeout=0)
     collection, due = due_now(market.reader, one, shares, owner.address)
     assert due == 0
     with pytest.raises(ContractError, match="nothing to collect"):
         client.collect_royalties([collection])
-    client.pay_royalty(base, 100)
+    client.pay_royalty(one, 100)
     thief = accounts.stranger.address
     with pytest.raises(ContractError, match=f"{thief} does not have the share 1000000000"):
         client.collect_royalties([replace(collection, account=thief)])
@@ -147,7 +147,7 @@ def test_what_the_royalties_refuse(refinery, market, accounts, owner):
         client.collect_royalties([replace(collection, index=1)])
     # one of several that fails takes all of them back
     client.collect_royalties([collection])
-    client.pay_royalty(base, 100)
+    client.pay_royalty(one, 100)
     with pytest.raises(ContractError, match="nothing to collect"):
         client.collect_royalties([collection, collection])
     assert market.reader.royalties(base).collected == 100

@@ -115,8 +115,8 @@ def test_a_list_that_can_not_be_had_stops_no_other(cli, refinery, market, accoun
         base, one.content, ZERO32, CheckpointShares(b"\x07" * 32, 3, 0, nowhere)
     )
     payer = market.client(accounts.poster)
-    payer.pay_royalty(gone, 100)
-    payer.pay_royalty(good, 100)
+    payer.pay_royalty(market.reader.checkpoint(gone), 100)
+    payer.pay_royalty(market.reader.checkpoint(good), 100)
     code, out, err = cli("royalties", "collect", "--json", "--timeout", "0.1", key="miner")
     assert (code, f"checkpoint {gone} is left out" in err) == (0, True)
     assert json.loads(out)["collected"] == "54"
@@ -166,7 +166,7 @@ def test_many_collections_take_several_transactions(
     two = refinery.child(accounts.trainer, one, entries)
     payer = market.client(accounts.poster)
     for checkpoint in (one, two):
-        payer.pay_royalty(checkpoint, 1_000)
+        payer.pay_royalty(market.reader.checkpoint(checkpoint), 1_000)
     start = market.reader.head().number + 1
     monkeypatch.setattr("marketplace.cli.royalties.MOST_AT_ONCE", 1)
     code, out, _ = cli("royalties", "collect", "--json", key="miner")

@@ -391,6 +391,8 @@ class Play:
                 twins.stake(caller, amount)
             case 6 | 7:
                 twins.unstake(caller, amount)
+            case 8:
+                twins.fund(caller, bounty, amount, meant=bounty + 1)
             case _:
                 twins.claim(self.accounts[0], caller)
 

@@ -147,6 +147,16 @@ class Terms(NamedTuple):
     fee: int
 
 
+def bounty_identity(named: tuple[str, Terms] | None) -> bytes:
+    """As IBountyEscrow.identityOf says; zeros for None."""
+    if named is None:
+        return bytes(32)
+    poster, terms = named
+    terms = terms._replace(trainer=terms.trainer or "0x" + "00" * 20)
+    struct = "(bytes32,address,uint64,uint16,uint8,uint8,uint96,uint96)"
+    return keccak(encode(["address", struct], [poster, terms]))
+
+
 @dataclass
 class Bounty:
     poster: str
@@ -176,10 +186,19 @@ class Escrow(Part):
         check(amount > 0, "BountyEscrow_ZeroAmount")
         check.settle()
         self.bounties.append(Bounty(who, terms))
-        self.fund(who, len(self.bounties), amount)
+        number = len(self.bounties)
+        self.fund(who, number, self.named(number), amount)
 
-    def fund(self, who: str, bounty: int, amount: int) -> None:
+    def named(self, bounty: int) -> tuple[str, Terms] | None:
+        """What says which bounty is meant; None of one that does not exist."""
+        if not 1 <= bounty <= len(self.bounties):
+            return None
+        found = self.bounties[bounty - 1]
+        return found.poster, found.terms
+
+    def fund(self, who: str, bounty: int, named: tuple[str, Terms] | None, amount: int) -> None:
         entry, check = self.get(bounty), Needs()
+        check(self.named(bounty) == named, "BountyEscrow_AnotherBounty")
         check(self.world.now.time <= entry.terms.deadline, "BountyEscrow_DeadlinePassed")
         check(amount > 0, "BountyEscrow_ZeroAmount")
         check.settle()

@@ -96,7 +96,7 @@ class MarketMachine(RuleBasedStateMachine):
     def any_batch(self, who: int, bounty: int, what: int, count: int) -> None:
         self.play.any_batch(who, bounty, what, count)
 
-    @rule(who=anybody, amount=amounts, what=st.integers(0, 8), bounty=st.integers(0, 4))
+    @rule(who=anybody, amount=amounts, what=st.integers(0, 9), bounty=st.integers(0, 4))
     def any_money(self, who: int, amount: int, what: int, bounty: int) -> None:
         self.play.any_money(who, amount, what, bounty)
 

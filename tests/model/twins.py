@@ -12,7 +12,7 @@ from driven_chain import DrivenChain
 from eth_utils.crypto import keccak
 from reference import Block, Reference
 from reference_court import Claim
-from reference_money import Attestation, Terms
+from reference_money import Attestation, Terms, bounty_identity
 from reference_trees import Node, Said, at, join, leaf, proof, split, tree
 
 from marketplace.protocol.merkle import Tree, trace_leaf
@@ -161,9 +161,15 @@ class Twins:
             who, "escrow", "create", [struct, amount], lambda m: m.escrow.create(who, terms, amount)
         )
 
-    def fund(self, who: str, bounty: int, amount: int) -> bool:
+    def fund(self, who: str, bounty: int, amount: int, meant: int | None = None) -> bool:
+        """meant: the bounty that the payer names; None for the one that is paid."""
+        named = self.model.escrow.named(bounty if meant is None else meant)
         return self.act(
-            who, "escrow", "fund", [bounty, amount], lambda m: m.escrow.fund(who, bounty, amount)
+            who,
+            "escrow",
+            "fund",
+            [bounty, bounty_identity(named), amount],
+            lambda m: m.escrow.fund(who, bounty, named, amount),
         )
 
     def refund(self, who: str, bounty: int) -> bool:

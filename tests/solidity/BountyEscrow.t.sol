@@ -16,6 +16,7 @@ import {Scenario} from "./support/Scenario.sol";
 /// └── numbered from 1, terms as given, money available
 /// fund, fundWithPermit, by anybody
 /// ├── no such bounty                           BountyEscrow_UnknownBounty
+/// ├── another one than the payer names         BountyEscrow_AnotherBounty
 /// ├── after its deadline                       BountyEscrow_DeadlinePassed
 /// └── nothing                                  BountyEscrow_ZeroAmount
 /// refund, by anybody, to the poster
@@ -122,10 +123,11 @@ contract BountyEscrowTest is Scenario {
         uint64 bounty = _bounty(1e6);
         token.mint(stranger, 5e6);
         Permit memory permit = _permitOf(stranger, "stranger", 5e6);
+        bytes32 identity = escrow.identityOf(bounty);
         vm.expectEmit(address(escrow));
         emit IBountyEscrow.BountyFunded(bounty, stranger, 5e6);
         vm.prank(stranger);
-        escrow.fundWithPermit(bounty, 5e6, permit);
+        escrow.fundWithPermit(bounty, identity, 5e6, permit);
         vm.assertEq(escrow.get(bounty).available, 6e6, "available");
         _checkBooks();
     }
@@ -135,8 +137,9 @@ contract BountyEscrowTest is Scenario {
         _arm(stranger, 3e6);
         vm.prank(stranger);
         ledger.deposit(2e6);
+        bytes32 identity = escrow.identityOf(bounty);
         vm.prank(stranger);
-        escrow.fund(bounty, 3e6);
+        escrow.fund(bounty, identity, 3e6);
         vm.assertEq(ledger.balanceOf(stranger), 0, "balance went first");
         vm.assertEq(token.balanceOf(stranger), 0, "tokens for the rest");
         _checkBooks();
@@ -145,26 +148,79 @@ contract BountyEscrowTest is Scenario {
     function testFundErrors() external {
         uint64 bounty = _bounty(1e6);
         uint64 deadline = escrow.get(bounty).terms.deadline;
+        bytes32 identity = escrow.identityOf(bounty);
         vm.expectRevert(abi.encodeWithSelector(IBountyEscrow.BountyEscrow_UnknownBounty.selector, 2));
-        escrow.fund(2, 1);
+        escrow.fund(2, identity, 1);
+        vm.expectRevert(abi.encodeWithSelector(IBountyEscrow.BountyEscrow_UnknownBounty.selector, 2));
+        escrow.identityOf(2);
         vm.expectRevert(abi.encodeWithSelector(IBountyEscrow.BountyEscrow_UnknownBounty.selector, 0));
         escrow.get(0);
         _expect(IBountyEscrow.BountyEscrow_ZeroAmount.selector);
-        escrow.fund(bounty, 0);
+        escrow.fund(bounty, identity, 0);
         _arm(stranger, 2);
         vm.warp(deadline);
         vm.prank(stranger);
-        escrow.fund(bounty, 1);
+        escrow.fund(bounty, identity, 1);
         vm.warp(uint256(deadline) + 1);
         bytes memory reason =
             abi.encodeWithSelector(IBountyEscrow.BountyEscrow_DeadlinePassed.selector, deadline, deadline + 1);
         vm.expectRevert(reason);
         vm.prank(stranger);
-        escrow.fund(bounty, 1);
+        escrow.fund(bounty, identity, 1);
         Permit memory permit;
         vm.expectRevert(reason);
         vm.prank(stranger);
-        escrow.fundWithPermit(bounty, 1, permit);
+        escrow.fundWithPermit(bounty, identity, 1, permit);
+    }
+
+    /// A chain that is reorganised gives numbers anew: the same payment, sent again, goes to no other bounty.
+    function testFundNamesTheBounty() external {
+        uint256 before = vm.snapshotState();
+        uint64 bounty = _bounty(1e6);
+        bytes32 named = escrow.identityOf(bounty);
+        vm.assertEq(named, keccak256(abi.encode(poster, _terms())), "poster and terms");
+        bytes32 environment = keccak256("another environment");
+        for (uint256 what; what < 9; ++what) {
+            vm.revertToState(before);
+            environments.register(environment);
+            BountyTerms memory terms = _terms();
+            if (what == 1) terms.environment = environment;
+            if (what == 2) terms.trainer = miner;
+            if (what == 3) --terms.deadline;
+            if (what == 4) ++terms.groupSize;
+            if (what == 5) terms.tier = terms.tier == Tier.Replayable ? Tier.Scorable : Tier.Replayable;
+            if (what == 6) terms.payRule = terms.payRule == PayRule.Correct ? PayRule.Informative : PayRule.Correct;
+            if (what == 7) ++terms.pricePerUnit;
+            if (what == 8) ++terms.feePerTrace;
+            address by = what == 0 ? miner : poster;
+            _arm(by, 1e6);
+            vm.prank(by);
+            vm.assertEq(escrow.create(terms, 1e6), bounty, "the same number");
+            _refuseToFund(bounty, named);
+        }
+        // As it was, with other money in it: the payment is good.
+        vm.revertToState(before);
+        _bounty(2e6);
+        _arm(stranger, 1);
+        vm.prank(stranger);
+        escrow.fund(bounty, named, 1);
+        vm.assertEq(escrow.get(bounty).available, 2e6 + 1, "paid");
+    }
+
+    function _refuseToFund(uint64 bounty, bytes32 named) private {
+        _arm(stranger, 10);
+        Permit memory permit = _permitOf(stranger, "stranger", 10);
+        bytes memory reason = abi.encodeWithSelector(
+            IBountyEscrow.BountyEscrow_AnotherBounty.selector, bounty, escrow.identityOf(bounty), named
+        );
+        vm.expectRevert(reason);
+        vm.prank(stranger);
+        escrow.fund(bounty, named, 10);
+        vm.expectRevert(reason);
+        vm.prank(stranger);
+        escrow.fundWithPermit(bounty, named, 10, permit);
+        vm.assertEq(escrow.get(bounty).available, 1e6, "nothing came in");
+        vm.assertEq(token.balanceOf(stranger), 10, "nothing was taken");
     }
 
     function testRefund() external {

@@ -244,7 +244,7 @@ contract OddTokensTest is Scenario {
         attacker.plan(address(stake), abi.encodeCall(IVerifierStake.stake, (SEAT)));
         attacker.plan(address(stake), abi.encodeCall(IVerifierStake.claim, (address(attacker))));
         attacker.plan(address(escrow), abi.encodeCall(IBountyEscrow.refund, (2)));
-        attacker.plan(address(escrow), abi.encodeCall(IBountyEscrow.fund, (1, 1e6)));
+        attacker.plan(address(escrow), abi.encodeCall(IBountyEscrow.fund, (1, escrow.identityOf(1), 1e6)));
         attacker.plan(address(market), abi.encodeCall(IBatchMarket.settle, (1)));
         attacker.execute(address(stake), abi.encodeCall(IVerifierStake.stake, (SEAT)));
         attacker.execute(address(escrow), abi.encodeCall(IBountyEscrow.create, (_terms(), 1e6)));

@@ -18,7 +18,8 @@ import {Scenario} from "./support/Scenario.sol";
 /// ├── the same of the list of shares           CheckpointRegistry_InvalidContent
 /// ├── no root of shares, or no holder          CheckpointRegistry_InvalidShares
 /// ├── over the half passed on, or any to none  CheckpointRegistry_PassesOnTooMuch
-/// └── new: numbered from 1, newest of its trainer
+/// ├── new: numbered from 1, newest of its trainer
+/// └── its identity: of the record and of its lineage, not of its number
 /// BlockHashRandomness
 /// ├── no delay                                 Randomness_InvalidDelay
 /// ├── up to the point's own block: Pending     Randomness_NotReady
@@ -56,7 +57,8 @@ contract RegistriesTest is Scenario {
     function testCheckpoints() external {
         ContentId memory content = ContentId(keccak256("weights"), 0x70);
         vm.expectEmit(address(checkpoints));
-        emit ICheckpointRegistry.CheckpointRegistered(1, trainer, 0, content, 0, _shares(0));
+        bytes32 first = keccak256(abi.encode(bytes32(0), trainer, content, bytes32(0), keccak256("shares"), 3, 0));
+        emit ICheckpointRegistry.CheckpointRegistered(1, trainer, 0, content, 0, _shares(0), first);
         vm.prank(trainer);
         vm.assertEq(checkpoints.register(0, content, 0, _shares(0)), 1, "first id");
 
@@ -73,6 +75,11 @@ contract RegistriesTest is Scenario {
         vm.assertEq(seen.sharesRoot, keccak256("shares"), "shares");
         vm.assertEq(seen.holders, 3, "holders");
         vm.assertEq(seen.passOnPpm, 500_000, "passed on");
+        bytes32 second =
+            keccak256(abi.encode(first, trainer, content, keccak256("dataset"), keccak256("shares"), 3, 500_000));
+        vm.assertEq(seen.identity, second, "identity");
+        vm.assertEq(checkpoints.identityOf(1), first, "the first one's");
+        vm.assertEq(checkpoints.identityOf(2), second, "the second one's");
         (bytes32 root, uint32 holders, uint32 passOnPpm, uint64 parent) = checkpoints.sharesOf(2);
         vm.assertEq(
             keccak256(abi.encode(root, holders, passOnPpm, parent)),
@@ -101,6 +108,10 @@ contract RegistriesTest is Scenario {
                 abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_UnknownCheckpoint.selector, id)
             );
             checkpoints.sharesOf(id);
+            vm.expectRevert(
+                abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_UnknownCheckpoint.selector, id)
+            );
+            checkpoints.identityOf(id);
             if (id == 0) continue;
             // A first checkpoint can't be its own parent.
             vm.expectRevert(

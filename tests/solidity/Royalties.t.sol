@@ -5,7 +5,7 @@ import {ICheckpointRegistry} from "../../contracts/src/interfaces/ICheckpointReg
 import {ILedger} from "../../contracts/src/interfaces/ILedger.sol";
 import {IRoyalties} from "../../contracts/src/interfaces/IRoyalties.sol";
 import {MerkleProofs} from "../../contracts/src/libraries/MerkleProofs.sol";
-import {Permit} from "../../contracts/src/libraries/Types.sol";
+import {ContentId, Permit, Shares} from "../../contracts/src/libraries/Types.sol";
 import {RoyaltyScenario} from "./support/RoyaltyScenario.sol";
 import {SmallTrees} from "./support/SmallTrees.sol";
 
@@ -14,6 +14,7 @@ import {SmallTrees} from "./support/SmallTrees.sol";
 /// └── no registry                              Royalties_WrongDeployment
 /// pay, payWithPermit
 /// ├── no such checkpoint                       CheckpointRegistry_UnknownCheckpoint
+/// ├── another one than the payer names         Royalties_AnotherCheckpoint
 /// ├── nothing                                  Royalties_ZeroAmount
 /// ├── more than fits                           SafeCastOverflowedUintDowncast
 /// └── from tokens, a balance or both
@@ -31,11 +32,21 @@ import {SmallTrees} from "./support/SmallTrees.sol";
 contract RoyaltiesTest is RoyaltyScenario {
     error SafeCastOverflowedUintDowncast(uint8 bits, uint256 value);
 
+    struct Registration {
+        uint64 parent;
+        address by;
+        ContentId content;
+        bytes32 datasetRoot;
+        Shares shares;
+    }
+
     uint64 private base;
     uint64 private child;
+    uint256 private beforeAll;
 
     function setUp() external {
         _begin();
+        beforeAll = vm.snapshotState();
         Holder[] memory one = new Holder[](1);
         one[0] = Holder(trainer, ALL);
         base = _register(0, 0, one);
@@ -61,8 +72,9 @@ contract RoyaltiesTest is RoyaltyScenario {
         _arm(stranger, 1_000);
         vm.expectEmit(address(royalties));
         emit IRoyalties.RoyaltyPaid(child, stranger, 1_000);
+        bytes32 identity = checkpoints.identityOf(child);
         vm.prank(stranger);
-        royalties.pay(child, 1_000);
+        royalties.pay(child, identity, 1_000);
         vm.assertEq(ledger.heldFor(address(royalties)), 1_000, "held");
         vm.assertEq(token.balanceOf(stranger), 0, "paid");
 
@@ -93,36 +105,119 @@ contract RoyaltiesTest is RoyaltyScenario {
         _arm(stranger, 100);
         vm.prank(stranger);
         ledger.deposit(60);
+        bytes32 identity = checkpoints.identityOf(base);
         vm.prank(stranger);
-        royalties.pay(base, 50);
+        royalties.pay(base, identity, 50);
         vm.assertEq(token.balanceOf(stranger), 40, "no token moved");
         vm.assertEq(ledger.balanceOf(stranger), 10, "balance first");
         token.mint(miner, 30);
         Permit memory permit = _permitOf(miner, "miner", 30);
         vm.prank(miner);
-        royalties.payWithPermit(base, 30, permit);
+        royalties.payWithPermit(base, identity, 30, permit);
         vm.assertEq(royalties.accountOf(base).received, 80, "received");
         vm.assertEq(_collect(base, 0), 80, "of both");
     }
 
     function testPayErrors() external {
         Permit memory permit;
+        bytes32 identity = checkpoints.identityOf(base);
         bytes memory unknown =
             abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_UnknownCheckpoint.selector, 3);
         vm.expectRevert(unknown);
-        royalties.pay(3, 1);
+        royalties.pay(3, 0, 1);
         vm.expectRevert(unknown);
-        royalties.payWithPermit(3, 1, permit);
+        royalties.payWithPermit(3, 0, 1, permit);
         _expect(IRoyalties.Royalties_ZeroAmount.selector);
-        royalties.pay(base, 0);
+        royalties.pay(base, identity, 0);
         uint256 huge = uint256(type(uint128).max) + 1;
         vm.expectRevert(abi.encodeWithSelector(SafeCastOverflowedUintDowncast.selector, 128, huge));
-        royalties.pay(base, huge);
+        royalties.pay(base, identity, huge);
         // Without tokens nothing is booked.
         vm.expectRevert();
         vm.prank(stranger);
-        royalties.pay(base, 1);
+        royalties.pay(base, identity, 1);
         vm.assertEq(royalties.accountOf(base).received, 0, "nothing");
+    }
+
+    /// A chain that is reorganised gives numbers anew. Who paid for what had one before pays nobody else: the same payment,
+    /// sent again, is refused whatever of the record is another one.
+    function testPayNamesTheCheckpoint() external {
+        Registration memory honest = _honest();
+        uint256 before = vm.snapshotState();
+        uint64 number = _registerExactly(honest);
+        bytes32 identity = checkpoints.identityOf(number);
+        for (uint256 what; what < 8; ++what) {
+            vm.revertToState(before);
+            Registration memory other = _honest();
+            if (what == 0) other.by = miner;
+            if (what == 1) other.content.digest = keccak256("other weights");
+            if (what == 2) other.content.codec = 0x70;
+            if (what == 3) other.datasetRoot = keccak256("dataset");
+            if (what == 4) other.shares.root = keccak256("shares");
+            if (what == 5) ++other.shares.holders;
+            if (what == 6) ++other.shares.passOnPpm;
+            if (what == 7) other.parent = child;
+            vm.assertEq(_registerExactly(other), number, "the same number");
+            _refuseToPay(number, identity);
+        }
+        // As it was, in a later block and with its list of shares elsewhere: the payment is good.
+        vm.revertToState(before);
+        vm.roll(vm.getBlockNumber() + 100);
+        honest.shares.list.digest = keccak256("elsewhere");
+        vm.assertEq(_registerExactly(honest), number, "the same number again");
+        _arm(stranger, 10);
+        vm.prank(stranger);
+        royalties.pay(number, identity, 10);
+        vm.assertEq(royalties.accountOf(number).received, 10, "paid");
+    }
+
+    /// The record is the same, down to the number of its parent. But that is another one's now, and a part would go there.
+    function testPayNamesTheLineage() external {
+        uint64 number = _registerExactly(_honest());
+        uint64 grandchild = _registerExactly(Registration(number, miner, _honest().content, 0, _sharesOf(base)));
+        bytes32[2] memory named = [checkpoints.identityOf(number), checkpoints.identityOf(grandchild)];
+        vm.revertToState(beforeAll);
+        Holder[] memory one = new Holder[](1);
+        one[0] = Holder(miner, ALL);
+        vm.assertEq(_register(0, 0, one), 1, "another base model");
+        one[0] = Holder(trainer, ALL);
+        vm.assertEq(_register(1, 200_000, one), 2, "and child");
+        vm.assertEq(_registerExactly(_honest()), number, "the same record");
+        _registerExactly(Registration(number, miner, _honest().content, 0, _sharesOf(1)));
+        _refuseToPay(number, named[0]);
+        _refuseToPay(grandchild, named[1]);
+    }
+
+    function _honest() private view returns (Registration memory) {
+        Shares memory shares = Shares(keccak256("root"), 3, 200_000, ContentId(keccak256("list"), RAW));
+        return Registration(1, trainer, ContentId(keccak256("weights"), RAW), 0, shares);
+    }
+
+    function _refuseToPay(uint64 number, bytes32 named) private {
+        bytes32 identity = checkpoints.identityOf(number);
+        _arm(stranger, 10);
+        uint256 tokens = token.balanceOf(stranger);
+        Permit memory permit = _permitOf(stranger, "stranger", 10);
+        bytes memory reason =
+            abi.encodeWithSelector(IRoyalties.Royalties_AnotherCheckpoint.selector, number, identity, named);
+        vm.expectRevert(reason);
+        vm.prank(stranger);
+        royalties.pay(number, named, 10);
+        vm.expectRevert(reason);
+        vm.prank(stranger);
+        royalties.payWithPermit(number, named, 10, permit);
+        vm.assertEq(token.balanceOf(stranger), tokens, "nothing was taken");
+        vm.assertEq(royalties.accountOf(number).received, 0, "nothing came in");
+    }
+
+    function _registerExactly(Registration memory one) private returns (uint64) {
+        vm.prank(one.by);
+        return checkpoints.register(one.parent, one.content, one.datasetRoot, one.shares);
+    }
+
+    function _sharesOf(uint64 checkpoint) private view returns (Shares memory) {
+        (bytes32 root, uint32 holders, uint32 passOnPpm,) = checkpoints.sharesOf(checkpoint);
+        return Shares(root, holders, passOnPpm, ContentId(keccak256("list"), RAW));
     }
 
     function testBadShareProofs() external {

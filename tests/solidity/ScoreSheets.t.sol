@@ -209,8 +209,15 @@ contract ScoreSheetsTest is Scenario {
 
     function testSmallPotPaysLess() external {
         uint64 poor = _bounty(100e6);
+        bytes32 identity = escrow.identityOf(poor);
         vm.expectRevert(abi.encodeWithSelector(IScoreSheets.ScoreSheets_NoPot.selector, poor));
-        sheets.fund(poor, 1);
+        sheets.fund(poor, identity, 1);
+        // Who means another bounty, by its identity, pays nobody's judges: neither before nor after the pot is open.
+        bytes memory another = abi.encodeWithSelector(
+            IScoreSheets.ScoreSheets_AnotherBounty.selector, poor, identity, keccak256("the one before a reorg")
+        );
+        vm.expectRevert(another);
+        sheets.fund(poor, keccak256("the one before a reorg"), 1);
         vm.expectRevert(abi.encodeWithSelector(IScoreSheets.ScoreSheets_NotPoster.selector, poor, miner));
         vm.prank(miner);
         sheets.openPot(poor, RATE);
@@ -219,6 +226,8 @@ contract ScoreSheetsTest is Scenario {
         vm.expectRevert(abi.encodeWithSelector(IScoreSheets.ScoreSheets_PotOpen.selector, poor));
         vm.prank(poster);
         sheets.openPot(poor, RATE);
+        vm.expectRevert(another);
+        sheets.fund(poor, keccak256("the one before a reorg"), 1);
         bounty = poor;
         _fundPot(100);
         batch = _commit(poor, miner, COUNT);
@@ -439,7 +448,7 @@ contract ScoreSheetsTest is Scenario {
         token.mint(poster, amount);
         vm.startPrank(poster);
         token.approve(address(sheets), amount);
-        sheets.fund(bounty, amount);
+        sheets.fund(bounty, escrow.identityOf(bounty), amount);
         vm.stopPrank();
     }
 

@@ -16,6 +16,7 @@ interface IBountyEscrow {
 
     error BountyEscrow_NotMarket(address caller);
     error BountyEscrow_UnknownBounty(uint64 bounty);
+    error BountyEscrow_AnotherBounty(uint64 bounty, bytes32 identity, bytes32 named);
     error BountyEscrow_UnknownEnvironment(bytes32 environment);
     error BountyEscrow_DeadlinePassed(uint64 deadline, uint256 timestamp);
     error BountyEscrow_DeadlineNotPassed(uint64 deadline, uint256 timestamp);
@@ -52,12 +53,14 @@ interface IBountyEscrow {
     /// Pays more into a bounty; anybody may.
     ///
     /// Requirements:
-    /// - The bounty must exist (BountyEscrow_UnknownBounty) and be open (BountyEscrow_DeadlinePassed).
+    /// - The bounty must exist (BountyEscrow_UnknownBounty) and be the one that the payer means, by `identityOf`
+    ///   (BountyEscrow_AnotherBounty): after a reorganisation its number may be another poster's.
+    /// - It must be open (BountyEscrow_DeadlinePassed).
     /// - `amount` must not be zero (BountyEscrow_ZeroAmount).
-    function fund(uint64 bounty, uint256 amount) external;
+    function fund(uint64 bounty, bytes32 identity, uint256 amount) external;
 
     /// The same with an EIP-2612 signature in favour of the ledger.
-    function fundWithPermit(uint64 bounty, uint256 amount, Permit calldata permit) external;
+    function fundWithPermit(uint64 bounty, bytes32 identity, uint256 amount, Permit calldata permit) external;
 
     /// Moves what is available into the poster's balance. Anybody may call it, any number of times: what pending batches
     /// give back later can be refunded later.
@@ -83,6 +86,10 @@ interface IBountyEscrow {
 
     /// @return the whole bounty; reverts where there is none (BountyEscrow_UnknownBounty)
     function get(uint64 bounty) external view returns (Bounty memory);
+
+    /// What a bounty is, whatever its number: who gets back what is left, and what is bought for how much.
+    /// @return keccak256(abi.encode(poster, terms)); reverts where there is none (BountyEscrow_UnknownBounty)
+    function identityOf(uint64 bounty) external view returns (bytes32);
 
     /// @return the number of bounties; ids run from 1 to it
     function count() external view returns (uint64);

@@ -16,6 +16,8 @@ interface ICheckpointRegistry {
         uint32 passOnPpm;
         bytes32 datasetRoot;
         bytes32 sharesRoot;
+        /// what `identityOf` answers
+        bytes32 identity;
     }
 
     event CheckpointRegistered(
@@ -24,7 +26,8 @@ interface ICheckpointRegistry {
         uint64 indexed parent,
         ContentId content,
         bytes32 datasetRoot,
-        Shares shares
+        Shares shares,
+        bytes32 identity
     );
 
     error CheckpointRegistry_UnknownCheckpoint(uint64 checkpoint);
@@ -52,6 +55,13 @@ interface ICheckpointRegistry {
         external
         view
         returns (bytes32 root, uint32 holders, uint32 passOnPpm, uint64 parent);
+
+    /// What a checkpoint is, whatever its number: equal only where everything that was registered of it is equal, and of its
+    /// parent, and so on to the base model. Who pays names it. Reverts where there is no such checkpoint
+    /// (CheckpointRegistry_UnknownCheckpoint).
+    /// @return keccak256(abi.encode(the parent's identity or zero, trainer, content, dataset root, root of the shares,
+    ///     holders, passOnPpm)). Not the list of shares, which the root fixes, nor the block.
+    function identityOf(uint64 checkpoint) external view returns (bytes32);
 
     /// @return the newest checkpoint of a trainer, zero where it has none
     function latestOf(address trainer) external view returns (uint64);

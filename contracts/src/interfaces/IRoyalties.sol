@@ -23,6 +23,7 @@ interface IRoyalties {
     event RoyaltyPassedOn(uint64 indexed checkpoint, uint64 indexed parent, uint256 amount);
 
     error Royalties_WrongDeployment(address linked);
+    error Royalties_AnotherCheckpoint(uint64 checkpoint, bytes32 identity, bytes32 named);
     error Royalties_ZeroAmount();
     error Royalties_BadShareProof(uint64 checkpoint, uint256 index, address account, uint32 share);
     error Royalties_NothingToCollect(uint64 checkpoint, uint256 index);
@@ -32,15 +33,17 @@ interface IRoyalties {
     /// Pays for the use of a checkpoint; anybody may, and it costs the same whatever the number of holders.
     ///
     /// Requirements:
-    /// - The checkpoint must exist (CheckpointRegistry_UnknownCheckpoint).
+    /// - The checkpoint must exist (CheckpointRegistry_UnknownCheckpoint) and be the one that the payer means, by
+    ///   ICheckpointRegistry.identityOf (Royalties_AnotherCheckpoint): after a reorganisation its number may be that of
+    ///   another one, or of one with another parent.
     /// - `amount` must not be zero (Royalties_ZeroAmount).
-    function pay(uint64 checkpoint, uint256 amount) external;
+    function pay(uint64 checkpoint, bytes32 identity, uint256 amount) external;
 
     /// The same with an EIP-2612 signature in favour of the ledger.
-    function payWithPermit(uint64 checkpoint, uint256 amount, Permit calldata permit) external;
+    function payWithPermit(uint64 checkpoint, bytes32 identity, uint256 amount, Permit calldata permit) external;
 
     /// Moves all that share `index` of a checkpoint has earned since it was collected last into the ledger balance of its
-    /// account. Anybody may call it.
+    /// account. Anybody may call it; the proof binds it to the registered list, so it needs no identity.
     ///
     /// Requirements:
     /// - The checkpoint must exist (CheckpointRegistry_UnknownCheckpoint).

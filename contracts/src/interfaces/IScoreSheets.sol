@@ -63,6 +63,7 @@ interface IScoreSheets {
     error ScoreSheets_NotPoster(uint64 bounty, address caller);
     error ScoreSheets_PotOpen(uint64 bounty);
     error ScoreSheets_NoPot(uint64 bounty);
+    error ScoreSheets_AnotherBounty(uint64 bounty, bytes32 identity, bytes32 named);
     error ScoreSheets_ZeroAmount();
     error ScoreSheets_InexactTransfer(uint256 expected, uint256 received);
     error ScoreSheets_DeadlineNotPassed(uint64 deadline, uint256 time);
@@ -92,9 +93,10 @@ interface IScoreSheets {
     /// Puts tokens into a bounty's pot; anybody may. They must be approved for this contract.
     ///
     /// Requirements:
+    /// - The bounty must be the one that the payer means, by IBountyEscrow.identityOf (ScoreSheets_AnotherBounty).
     /// - The pot must be open (ScoreSheets_NoPot) and the amount not zero (ScoreSheets_ZeroAmount).
     /// - Exactly `amount` must arrive (ScoreSheets_InexactTransfer).
-    function fund(uint64 bounty, uint256 amount) external;
+    function fund(uint64 bounty, bytes32 identity, uint256 amount) external;
 
     /// Gives the poster what is left in a pot.
     ///

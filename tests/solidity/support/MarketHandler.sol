@@ -120,8 +120,9 @@ contract MarketHandler is Picks {
         uint256 amount = 1 + _dice(seed, "amount") % 5e6;
         _provide(by, amount);
         uint256 before = token.balanceOf(by);
+        bytes32 identity = escrow.identityOf(bounty);
         vm.prank(by);
-        escrow.fund(bounty, amount);
+        escrow.fund(bounty, identity, amount);
         paidIn += before - token.balanceOf(by);
         ++done[Action.FundBounty];
     }

@@ -113,7 +113,7 @@ contract RoyaltyHandler is RoyaltyScenario {
         Holder memory one = holdersOf[id][index];
         MerkleProofs.SumNode[] memory proof = SmallTrees.sumProof(_leaves(id), index);
         bytes memory data;
-        uint256 what = (seed >> 128) % 6;
+        uint256 what = (seed >> 128) % 7;
         if (what == 0) {
             // Again, right after a collection.
             if (sound[id] && _due(id, index) != 0) this.collect(seed);
@@ -133,6 +133,13 @@ contract RoyaltyHandler is RoyaltyScenario {
             if (proof.length == 0) return;
             proof[0].units += 1;
             data = abi.encodeCall(IRoyalties.collect, (id, index, one.account, one.share, proof));
+        } else if (what == 5) {
+            // Money meant for another checkpoint.
+            uint64 meant = _any(seed >> 136);
+            bytes32 identity = checkpoints.identityOf(meant);
+            if (identity == checkpoints.identityOf(id)) return;
+            _arm(address(this), 1);
+            data = abi.encodeCall(IRoyalties.pay, (id, identity, 1));
         } else {
             // The whole list as one leaf.
             data = abi.encodeCall(

@@ -53,8 +53,9 @@ abstract contract RoyaltyScenario is Scenario {
 
     function _pay(address payer, uint64 checkpoint, uint256 amount) internal {
         _arm(payer, amount);
+        bytes32 identity = checkpoints.identityOf(checkpoint);
         vm.prank(payer);
-        royalties.pay(checkpoint, amount);
+        royalties.pay(checkpoint, identity, amount);
     }
 
     function _collect(uint64 checkpoint, uint256 index) internal returns (uint256) {

@@ -102,8 +102,9 @@ contract SheetHandler is SheetPicks {
 
     function _fundPot(uint64 bounty, address by, uint256 amount) private {
         token.mint(by, amount);
+        bytes32 identity = escrow.identityOf(bounty);
         vm.prank(by);
-        sheets.fund(bounty, amount);
+        sheets.fund(bounty, identity, amount);
         putIn += amount;
         _funded[bounty] += amount;
         ++done[SheetAction.FundPot];
@@ -437,9 +438,9 @@ contract SheetHandler is SheetPicks {
         IScoreSheets.Pot memory pot = sheets.potOf(bounty);
         IBountyEscrow.Bounty memory seen = escrow.get(bounty);
         if (by != seen.poster || pot.perTrace != 0) _refused(by, abi.encodeCall(IScoreSheets.openPot, (bounty, 1)));
-        if (pot.perTrace == 0) _refused(by, abi.encodeCall(IScoreSheets.fund, (bounty, 1)));
+        if (pot.perTrace == 0) _refused(by, abi.encodeCall(IScoreSheets.fund, (bounty, escrow.identityOf(bounty), 1)));
         // Nobody has so many tokens.
-        else _refused(by, abi.encodeCall(IScoreSheets.fund, (bounty, type(uint128).max / 2)));
+        else _refused(by, abi.encodeCall(IScoreSheets.fund, (bounty, escrow.identityOf(bounty), 1 << 127)));
         if (_now() <= seen.terms.deadline || seen.reserved != 0 || pot.open != 0) {
             _refused(by, abi.encodeCall(IScoreSheets.refund, (bounty)));
         }

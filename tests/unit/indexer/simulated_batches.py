@@ -176,6 +176,7 @@ class SimulatedBatches:
                 "passOnPpm": 0,
                 "list": content("shares"),
             },
+            "identity": keccak(f"identity {self.checkpoints}".encode()),
         }
         return [("checkpoints", "CheckpointRegistered", args)]
 

@@ -224,6 +224,7 @@ def test_checkpoints_name_their_parents(chain: Any, sim: ModuleType, look: Any) 
     chain.mine(chain.market.register_checkpoint(sim.account(7), parent=1))
     assert [row.parent for row in look().checkpoints(0, 10)] == [None, 1]
     assert look().checkpoint(2).block == chain.head().number
+    assert look().checkpoint(2).identity == "0x" + keccak(b"identity 2").hex()
 
 
 @pytest.mark.parametrize("seed", range(8))
