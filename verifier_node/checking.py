@@ -322,9 +322,12 @@ class BatchChecker:
         """Registered by the bounty's trainer before the batch was committed."""
         if not 0 < checkpoint <= self._reader.checkpoint_count():
             return False
-        known = self._reader.checkpoint(checkpoint)
-        committed = self._reader.batch_committed(batch.id).block
-        return known.trainer == bounty.terms.trainer and known.registered_block < committed
+        if self._reader.checkpoint(checkpoint).trainer != bounty.terms.trainer:
+            return False
+        # By events on both sides: a contract's block.number need not be the number of its block.
+        registered = self._reader.registration(checkpoint)
+        committed = self._reader.batch_committed(batch.id)
+        return (registered.block, registered.log_index) < (committed.block, committed.log_index)
 
 
 @contextlib.contextmanager
