@@ -121,6 +121,25 @@ def test_a_full_disk_is_room_that_is_not_there(store, published, tmp_path, monke
     assert _on_disk(node) == {str(published[1])}
 
 
+def test_killed_while_it_removes_files_it_leaves_no_checkpoint_that_lacks_some(
+    store, published, tmp_path, monkeypatch
+):
+    node = tmp_path / "node"
+    folder = _fetch(store, published[0], node)
+    monkeypatch.setattr(rooms.shutil, "rmtree", lambda *_, **__: None)
+    _fetch(store, published[1], node, int(1.5 * SIZE))
+    assert not folder.exists()
+    assert hold(folder) is None
+
+
+def test_what_is_removed_while_somebody_takes_it_up_is_not_believed(
+    store, published, tmp_path, monkeypatch
+):
+    folder = _fetch(store, published[0], tmp_path / "node")
+    monkeypatch.setattr(rooms.fcntl, "flock", lambda *_: folder.rename(tmp_path / "gone"))
+    assert hold(folder) is None
+
+
 HALF_WAY = """
 import sys, threading
 from pathlib import Path
