@@ -117,6 +117,8 @@ class Fetches:
             now = self._clock()
             one = self._wanted.setdefault(cid, _Wanted(owner, now))
             one.asked = now
+            if not one.running:  # the same content may be registered by several
+                one.owner = owner
             if one.failure is not None and now - one.ended > PAUSE_SECONDS:
                 one.failure = None
             # What can't be used is so for good: its bytes are what the CID names.

@@ -109,13 +109,14 @@ def test_what_has_come_and_can_t_be_used_is_found_by_the_check(checker, checks, 
     assert len(checks) == 2
 
 
-def test_other_duties_of_a_pass_go_on():
+def test_other_duties_of_a_pass_go_on(caplog):
     def one(ident):
         if ident < 3:
             raise OnItsWay("on its way")
         return Done(ident, Duty.REVEAL, "in time")
 
     assert [done.batch for done in attend("batch", [1, 2, 3], one)] == [3]
+    assert not caplog.records  # nothing has failed
 
 
 @pytest.mark.parametrize(("age", "waits"), [(0.0, False), (9.0, False), (11.0, True)])

@@ -123,6 +123,18 @@ def test_a_manifest_that_nobody_serves_is_looked_for_each_time_for_a_moment(worl
     assert world.store.waits == [20.0, 20.0]
 
 
+def test_files_have_all_their_time_once_the_manifest_is_there(world):
+    node = world.node()
+    publish = world.withhold(b"model.safetensors")
+    with pytest.raises(InVain):
+        node.folder(1)
+    publish()
+    world.withhold(b"weights")
+    with pytest.raises(InVain):
+        node.folder(1)
+    assert world.store.waits == [20.0, 20.0, FETCH_SECONDS]
+
+
 def test_a_command_of_a_person_waits_each_time(world):
     person = world.cache()
     world.withhold(b"model.safetensors")
@@ -198,6 +210,18 @@ def test_a_store_that_is_down_is_no_content_that_nobody_serves(world):
         node.folder(1)
 
 
+def test_a_nodes_own_trouble_is_told_once_and_then_it_tries_again(world):
+    start = Later()
+    node = world.node(start, room=Room(world.folder / "node", 3))
+    with pytest.raises(OnItsWay):
+        node.folder(1)
+    start.end()
+    with pytest.raises(NoRoom):
+        node.folder(1)
+    with pytest.raises(OnItsWay):
+        node.folder(1)
+
+
 def test_a_checkpoint_that_is_none_is_not_fetched_for_each_batch(world, time):
     cid = world.store.put(b"no manifest")
     world.known[1].content.digest, world.known[1].content.codec = cid.digest, cid.codec
@@ -247,6 +271,15 @@ def test_who_registers_many_does_not_keep_others_from_theirs(time):
             break
         start.end()
     assert begun == [*(f"liar-{n}" for n in range(9)), "again"]
+
+
+def test_who_registers_the_content_of_another_too_does_not_make_it_wait(time):
+    start = Later()
+    fetches = Fetches(20.0, at_once=4, of_one=1, clock=lambda: time.now, start=start)
+    _ids(fetches, start, [("own", "liar"), ("copied", "liar")])
+    assert len(start) == 1
+    _ids(fetches, start, [("copied", "honest")])
+    assert len(start) == 2
 
 
 def test_no_more_than_so_many_run_at_once(time):
@@ -320,11 +353,18 @@ def test_an_adapter_and_its_base_drive_each_other_out_by_no_turns(world, loads, 
     adapter = world.publish(b"a" * 4000, parent=2)
     monkeypatch.setattr(checkpoints, "is_adapter", lambda folder: folder.name == str(adapter))
     monkeypatch.setattr(checkpoints, "base_of", lambda folder: str(base))
-    node = world.node(room=Room(world.folder / "node", 6_000))
-    for _ in range(3):
+    start = Later()
+    node = world.node(start, room=Room(world.folder / "node", 6_000))
+    with pytest.raises(OnItsWay):
+        node.policy(3)
+    start.end()
+    for _ in range(2):
+        with pytest.raises(OnItsWay):
+            node.policy(3)
+        start.end()
+        assert _on_disk(world) == {str(adapter)}
         with pytest.raises(NoRoom):
             node.policy(3)
-        assert _on_disk(world) == {str(adapter)}
 
 
 def test_a_node_unloads_where_only_that_makes_room(world, loads):
