@@ -245,15 +245,16 @@ def fetch_checkpoint(
     with (
         writing(path),
         tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work,
-        contextlib.ExitStack() as held,
+        under_way(work),
     ):
-        held.enter_context(under_way(work))
         made = Path(work) / "checkpoint"
         made.mkdir()
         near = None
         if bases is not None and base is not None:
-            if (in_use := hold(Path(bases) / str(base))) is not None:
-                held.enter_context(in_use)
+            # Used now, so it goes last. Not held: where only its place makes room, the whole file
+            # is fetched.
+            if (used := hold(Path(bases) / str(base))) is not None:
+                used.release()
             near = _Near(store, Path(bases) / str(base), on_bytes)
         for file in files:
             left = max(0.0, deadline - clock())

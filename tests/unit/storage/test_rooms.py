@@ -109,19 +109,31 @@ def test_a_checkpoint_over_the_limit_names_both_sizes_and_costs_nobody_its_place
     assert _on_disk(node) == {str(published[0])}
 
 
-def test_what_a_checkpoint_is_made_from_stays_and_what_is_copied_counts(store, published, tmp_path):
+def test_what_a_checkpoint_is_made_from_goes_last_and_what_is_copied_counts(
+    store, published, tmp_path
+):
     base, other, *_ = published
     node = tmp_path / "node"
     folder = _fetch(store, base, node)
     (tmp_path / "child").mkdir()
     (tmp_path / "child" / "model.safetensors").write_bytes(b"a" * SIZE)
-    (tmp_path / "child" / "config.json").write_text("{}")
     child = put_checkpoint(store, tmp_path / "child", parent=folder)
     _used_at(folder, 1000)
     _fetch(store, other, node)
     room = Room(node, 3 * SIZE)
     fetch_checkpoint(store, child, node / str(child), timeout=0, bases=node, room=room)
     assert _on_disk(node) == {str(base), str(child)}
+
+
+def test_where_only_its_place_makes_room_what_it_was_made_from_goes(store, published, tmp_path):
+    folder = _fetch(store, published[0], tmp_path / "node")
+    (tmp_path / "child").mkdir()
+    (tmp_path / "child" / "config.json").write_text("{}")
+    (tmp_path / "child" / "model.safetensors").write_bytes(b"a" * SIZE)
+    child = put_checkpoint(store, tmp_path / "child", parent=folder)
+    node, room = tmp_path / "node", Room(tmp_path / "node", int(1.5 * SIZE))
+    fetch_checkpoint(store, child, node / str(child), timeout=0, bases=node, room=room)
+    assert _on_disk(node) == {str(child)}
 
 
 def test_a_full_disk_is_room_that_is_not_there(store, published, tmp_path, monkeypatch):
