@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -151,16 +152,21 @@ class Fetches:
         for cid in [cid for cid, one in self._wanted.items() if one.asked < since]:
             if not self._wanted[cid].running:  # nobody wants it any more
                 del self._wanted[cid]
-        running = [one.owner for one in self._wanted.values() if one.running]
-        begun = []
-        # What has been tried least comes first, then what was asked for first.
-        for cid, one in sorted(self._wanted.items(), key=lambda item: item[1].tries):
-            if one.attempt is None or one.running or running.count(one.owner) >= self._of_one:
-                continue
-            if len(running) >= self._at_once:
+        running = Counter(one.owner for one in self._wanted.values() if one.running)
+        waiting = {
+            cid: one
+            for cid, one in self._wanted.items()
+            if one.attempt is not None and not one.running
+        }
+        begun: list[Cid] = []
+        while waiting and running.total() < self._at_once:
+            # Who has least under way comes first, then what was tried least and asked for first.
+            cid = min(waiting, key=lambda cid: (running[waiting[cid].owner], waiting[cid].tries))
+            one = waiting.pop(cid)
+            if running[one.owner] >= self._of_one:
                 break
             one.running = True
-            running.append(one.owner)
+            running[one.owner] += 1
             begun.append(cid)
         return begun
 

@@ -273,6 +273,18 @@ def test_who_registers_many_does_not_keep_others_from_theirs(time):
     assert begun == [*(f"liar-{n}" for n in range(9)), "again"]
 
 
+def test_who_has_least_under_way_is_next(time):
+    start = Later()
+    fetches = Fetches(20.0, at_once=4, of_one=2, clock=lambda: time.now, start=start)
+    lies = [(f"{liar}-{n}", liar) for liar in ("one", "two") for n in range(9)]
+    _ids(fetches, start, lies)
+    assert len(start) == 4
+    begun = _ids(fetches, start, [("honest", "honest")])
+    start.end()
+    start.pop()()
+    assert begun == ["honest"]
+
+
 def test_who_registers_the_content_of_another_too_does_not_make_it_wait(time):
     start = Later()
     fetches = Fetches(20.0, at_once=4, of_one=1, clock=lambda: time.now, start=start)
