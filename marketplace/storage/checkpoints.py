@@ -223,7 +223,7 @@ def fetch_checkpoint(
     checkpoints, each under its CID: what they hold already is not fetched again. max_bytes: of all
     files together. room: where other checkpoints make room for it; None where nothing is limited.
     Raises StorageError (and its kinds) if content is missing, corrupt or too large, or there is no
-    room, CheckpointError if the manifest or a file can't be used.
+    room or no line for it, CheckpointError if the manifest or a file can't be used.
     """
     path = Path(folder).absolute()
     if is_fetched(path, cid):
@@ -246,6 +246,7 @@ def fetch_checkpoint(
         writing(path),
         tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work,
         under_way(work),
+        contextlib.nullcontext() if on_bytes is None else on_bytes.shared(),
     ):
         made = Path(work) / "checkpoint"
         made.mkdir()

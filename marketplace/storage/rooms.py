@@ -22,7 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from marketplace.protocol.errors import NoRoom
+from marketplace.protocol.errors import ContentUnavailable, NoRoom, StorageError
 from marketplace.storage.cid import Cid
 from marketplace.storage.store import StrPath
 
@@ -31,6 +31,9 @@ MANIFEST_NAME: Final = "manifest.json"
 
 STEP_BYTES: Final = 16 << 20
 """Room is made for so much at a time, as it comes: what is only announced drives nothing out."""
+
+FAIR_PART: Final = 128
+"""A download that gets a smaller part of the line than one in so many is slow by itself."""
 
 LEFT_SECONDS: Final = 60.0
 """A folder under way that is older and has no lock was left by a process that was killed."""
@@ -104,29 +107,26 @@ class Room:
         self._most = most_bytes
         self._now = now
         self._lock = threading.Lock()
+        self._carried = 0
 
-    def meter(self, cid: Cid, total: int) -> Callable[[int], None]:
-        """For one download of `total` bytes: called with the size of each piece that has come,
-        before it is written, makes room for it. Both raise NoRoom."""
+    def meter(self, cid: Cid, total: int) -> Meter:
+        """For one download of `total` bytes. Raises NoRoom where that is over the limit."""
         if total > self._most:
             raise NoRoom(
                 f"checkpoint {cid} has {total:,} bytes, and all checkpoints together may take "
                 f"{self._most:,} on this disk",
                 fix="allow more with --checkpoint-gb",
             )
-        left, ready = total, 0
+        return Meter(self, cid, total)
 
-        def take(size: int) -> None:
-            nonlocal left, ready
-            if size > ready:
-                ready = max(size, min(STEP_BYTES, left))
-                self._make(cid, ready)
-            ready -= size
-            left -= size
+    def carry(self, size: int) -> int:
+        """Counts bytes that came, of whatever checkpoint. Returns how many that makes."""
+        with self._lock:
+            self._carried += size
+            return self._carried
 
-        return take
-
-    def _make(self, cid: Cid, size: int) -> None:
+    def make(self, cid: Cid, size: int) -> None:
+        """Room for some more bytes of a checkpoint. Raises NoRoom."""
         with self._lock:  # of two threads each makes its own room
             used = _bytes_in(self._directory)
             found = chain(self._left_behind(), self._oldest_first())
@@ -154,6 +154,42 @@ class Room:
             with contextlib.suppress(OSError):  # another process removed it
                 ages.append((manifest.stat().st_mtime, manifest.parent))
         return (folder for _, folder in sorted(ages))
+
+
+class Meter:
+    """One download: called with the size of each piece that has come, before it is written, makes
+    room for it. Raises NoRoom."""
+
+    def __init__(self, room: Room, cid: Cid, total: int) -> None:
+        self._room, self._cid, self._total = room, cid, total
+        self._came = self._ready = 0
+        self._before = room.carry(0)
+
+    def __call__(self, size: int) -> None:
+        if size > self._ready:
+            self._ready = max(size, min(STEP_BYTES, self._total - self._came))
+            self._room.make(self._cid, self._ready)
+        self._ready -= size
+        self._came += size
+        self._room.carry(size)
+
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[None]:
+        """Around a download: that other ones took the line from it is no lack of content. A
+        ContentUnavailable becomes a StorageError where in the same time so much came of others
+        as this one lacked, and it got a fair part of the line."""
+        try:
+            yield
+        except ContentUnavailable as error:
+            others = self._room.carry(0) - self._before - self._came
+            # Who trickles gets far less than a part, however many there are.
+            if 0 < self._total - self._came <= others <= FAIR_PART * self._came:
+                raise StorageError(
+                    f"checkpoint {self._cid} shared the line: {self._came:,} bytes of it came, and "
+                    f"{others:,} of others",
+                    fix="let it try again",
+                ) from error
+            raise
 
 
 def _removed(folder: Path) -> bool:

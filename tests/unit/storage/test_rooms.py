@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from marketplace.protocol.errors import ContentUnavailable, NoRoom
+from marketplace.protocol.errors import ContentUnavailable, NoRoom, StorageError
 from marketplace.storage import rooms
 from marketplace.storage.checkpoints import fetch_checkpoint, put_checkpoint
 from marketplace.storage.embedded import EmbeddedStore
@@ -165,6 +165,48 @@ def test_what_is_removed_while_somebody_takes_it_up_is_not_believed(
     folder = _fetch(store, published[0], tmp_path / "node")
     monkeypatch.setattr(rooms.fcntl, "flock", lambda *_: folder.rename(tmp_path / "gone"))
     assert hold(folder) is None
+
+
+@pytest.mark.parametrize(
+    ("came", "others", "fair"),
+    [
+        (400, 3600, True),  # alone it would have come
+        (400, 3599, False),  # not even alone
+        (50, 6400, True),
+        (50, 6401, False),  # it trickles
+        (0, 10**6, False),  # nobody serves it
+        (4000, 10**4, False),  # it is whole
+    ],
+)
+def test_a_line_that_others_took_is_no_lack_of_content(published, tmp_path, came, others, fair):
+    room = Room(tmp_path, 10**9)
+    room.meter(published[0], 10**7)(10**7)  # before
+    one, other = room.meter(published[1], SIZE), room.meter(published[2], 10**7)
+
+    def download():
+        with one.shared():
+            one(came // 2)
+            other(others)
+            one(came - came // 2)
+            raise ContentUnavailable("too slow")
+
+    with pytest.raises(StorageError) as found:
+        download()
+    assert isinstance(found.value, ContentUnavailable) is not fair
+
+
+def test_who_fetches_beside_others_hears_of_its_line(published, tmp_path):
+    room = Room(tmp_path / "node", 10**9)
+
+    class Slow(EmbeddedStore):
+        def get_file(self, cid, path, *, timeout, max_bytes=None, on_bytes=None):
+            on_bytes(SIZE // 2)
+            room.meter(cid, SIZE)(SIZE // 2)
+            raise ContentUnavailable("too slow")
+
+    slow, folder = Slow(tmp_path / "store"), tmp_path / "node" / str(published[0])
+    with pytest.raises(StorageError, match=r"shared the line: 2,000 .* 2,000 of others"):
+        fetch_checkpoint(slow, published[0], folder, timeout=0, room=room)
 
 
 HALF_WAY = """
