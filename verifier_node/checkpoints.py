@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from marketplace.gym.policy import Policy
 
 
+TRIES = 3
+"""Another process may remove what has just been fetched, to make room: seldom twice."""
+
+
 class CheckpointCache:
     """Checkpoints by id. loaded: how many policies stay in memory.
 
@@ -133,7 +137,7 @@ class CheckpointCache:
         # By content, not by id: a reorg can give an id to another checkpoint.
         folder = self._directory / str(known.cid)
         attempt = partial(self._attempt, known.cid, folder, beside)
-        while True:
+        for _ in range(TRIES):
             found = hold(folder)
             if found is not None:
                 if is_fetched(folder, known.cid):
@@ -143,6 +147,10 @@ class CheckpointCache:
                 attempt(FETCH_SECONDS)
             else:
                 self._ask(self._fetches, known, folder, attempt)
+        raise StorageError(
+            f"{str(folder)!r} is removed as soon as it is fetched",
+            fix="give the home folder a local disk, or what is in use there more room",
+        )
 
     def _ask(self, fetches: Fetches, known: _Known, folder: Path, attempt: Attempt) -> None:
         if is_fetched(folder, known.cid):

@@ -20,6 +20,7 @@ from marketplace.protocol.errors import (
     ContentCorrupt,
     ContentTooLarge,
     ContentUnavailable,
+    StorageError,
     TracemarketError,
 )
 from marketplace.storage.cid import Cid
@@ -145,7 +146,10 @@ class Fetches:
         with self._lock:
             begun = self._turns()
         for cid in begun:
-            self._start(partial(self._run, cid))
+            try:
+                self._start(partial(self._run, cid))
+            except RuntimeError as error:  # this machine has no more threads
+                self._ended(cid, StorageError(f"{cid} can't be fetched: {error}"))
 
     def _turns(self) -> list[Cid]:
         since = self._clock() - PAUSE_SECONDS
@@ -180,15 +184,19 @@ class Fetches:
         # Whatever it is, the loop hears of it where it asks: a bug must not look like a wait.
         except Exception as error:
             failure = error
+        self._ended(cid, failure, began)
+        self._begin()
+
+    def _ended(self, cid: Cid, failure: Exception | None, began: float | None = None) -> None:
+        """began: when it did, None where it could not."""
         with self._lock:
-            now = self._clock()
+            one, now = self._wanted[cid], self._clock()
             one.running, one.attempt, one.tries = False, None, one.tries + 1
             one.failure, one.ended = failure, now
             if failure is None:
                 del self._wanted[cid]
-            elif isinstance(failure, OF_CONTENT) and now - began > self.look:
+            elif isinstance(failure, OF_CONTENT) and began is not None and now - began > self.look:
                 one.brief_until = now + PAUSE_SECONDS
-        self._begin()
 
 
 def inline(run: Callable[[], None]) -> None:

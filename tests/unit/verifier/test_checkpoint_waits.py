@@ -241,6 +241,23 @@ def test_a_bug_in_a_download_ends_no_node_silently(world, monkeypatch):
         world.node().folder(1)
 
 
+def test_a_machine_without_threads_is_the_nodes_own_trouble(world):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    node = world.node(start)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="can't start new thread"):
+            node.folder(1)
+
+
+@pytest.mark.parametrize("make", ["cache", "node"])
+def test_a_folder_that_does_not_stay_ends_no_loop_in_circles(world, monkeypatch, make):
+    monkeypatch.setattr(checkpoints, "hold", lambda _: None)
+    with pytest.raises(StorageError, match="removed as soon as it is fetched"):
+        getattr(world, make)().folder(1)
+
+
 def _ids(fetches, start, asked):
     """Which of these (cid, owner) are begun, in order."""
     begun = []
