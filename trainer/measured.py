@@ -16,7 +16,7 @@ from marketplace.gym.environment import Task
 from marketplace.protocol import strict_json
 from marketplace.protocol.errors import CheckpointError
 from marketplace.protocol.hashing import keccak
-from marketplace.storage.checkpoints import MANIFEST_NAME
+from marketplace.storage.rooms import MANIFEST_NAME
 from trainer.records import EVALUATION_NAME, MAX_LEVELS
 from trainer.state import write_atomically
 

@@ -31,9 +31,7 @@ from marketplace.protocol.errors import (
     ChainError,
     CheckerFailed,
     CheckpointError,
-    ContentCorrupt,
     ContentTooLarge,
-    ContentUnavailable,
     EnvironmentMismatch,
     InvalidValue,
     MalformedBatch,
@@ -47,6 +45,7 @@ from marketplace.storage.assets import fetch_assets
 from marketplace.storage.cid import RAW, Cid
 from marketplace.storage.store import ContentStore
 from verifier_node.earlier import EarlierSales, Lookback
+from verifier_node.fetching import OF_CONTENT, InVain, OnItsWay
 from verifier_node.judges import Item
 from verifier_node.panels import PanelResult, panel_of
 from verifier_node.sold import SoldIndex
@@ -55,6 +54,9 @@ log = logging.getLogger("tracemarket.verifier")
 
 REMEMBERED = 4
 """Findings kept: a batch may come before a committee, a watcher and juries of one node."""
+
+AWAITED = 1024
+"""Batches of which is known which checkpoint they wait for."""
 
 PAUSE_SECONDS = 60.0
 """Before earlier content that could not be had is looked for again; twice as long each time."""
@@ -75,18 +77,23 @@ class TooFewSheets(Exception):
     """A batch of a rubric environment can have no verdicts."""
 
 
+_Key = tuple[int, bytes, bytes | None]
+"""A batch, its root, and the randomness of its first draw."""
+
 ScorerFor = Callable[[EnvironmentSpec], ProvenanceScorer]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """check: the verdicts, None for an outcome of the whole batch. note: why, for the log.
-    complete: False where some earlier batch could not be had to compare texts with."""
+    complete: False where some earlier batch could not be had to compare texts with. age: seconds
+    since what is unavailable was last looked for."""
 
     attestation: Attestation
     check: BatchCheck | None
     note: str
     complete: bool = True
+    age: float = 0.0
 
 
 class BatchChecker:
@@ -122,25 +129,50 @@ class BatchChecker:
         self._not_before: dict[bytes, float] = {}
         self._pauses: dict[bytes, float] = {}
         self._rubrics: dict[bytes, RubricScoring | None] = {}
-        self._known: dict[tuple[int, bytes, bytes | None], Finding] = {}
+        self._known: dict[_Key, Finding] = {}
+        self._awaited: dict[_Key, Callable[[], None]] = {}
 
     def find(self, batch: Batch) -> Finding:
         """Judges a batch whose committee is drawn. What was found is remembered for a while;
         UNAVAILABLE is not, for content may come.
 
         Raises CheckerFailed or StorageError where this node or its own store fails, ChainError
-        where the chain does: then there is nothing to say yet.
+        where the chain does, OnItsWay where a checkpoint may still come: then there is nothing to
+        say yet.
         """
-        # The first draw decides which rows are re-scored, and a reorg can change it.
-        key = (batch.id, batch.root, self._reader.first_drawn_with(batch.id))
+        key = self._key(batch)
         if (known := self._known.get(key)) is not None:
             return known
-        finding = self._find(batch)
+        try:
+            with self._awaiting(key):
+                finding = self._find(batch)
+        except InVain as error:
+            return Finding(UNAVAILABLE, None, str(error), age=error.age)
         if finding.attestation != UNAVAILABLE and finding.complete:
             self._known[key] = finding
             while len(self._known) > REMEMBERED:
                 del self._known[next(iter(self._known))]
         return finding
+
+    def _key(self, batch: Batch) -> _Key:
+        # The first draw decides which rows are re-scored, and a reorg can change it.
+        return batch.id, batch.root, self._reader.first_drawn_with(batch.id)
+
+    @contextlib.contextmanager
+    def _awaiting(self, key: _Key) -> Iterator[None]:
+        """Around a check: while a checkpoint that stopped it has not come, no time goes into
+        checking all of the batch up to that point again. Raises OnItsWay, InVain."""
+        again = self._awaited.pop(key, None)
+        try:
+            if again is not None:
+                with contextlib.suppress(CheckpointError):  # for the check to find
+                    again()
+            yield
+        except (OnItsWay, InVain) as error:
+            self._awaited[key] = error.again
+            while len(self._awaited) > AWAITED:
+                del self._awaited[next(iter(self._awaited))]
+            raise
 
     def _find(self, batch: Batch) -> Finding:
         bounty = self._reader.bounty(batch.bounty)
@@ -162,6 +194,8 @@ class BatchChecker:
             return Finding(MALFORMED, None, str(error))
         except TooFewSheets as error:
             return Finding(NO_VERDICT, None, str(error))
+        except InVain:
+            raise
         except (CheckpointError, EnvironmentMismatch, SpecError, StorageError) as error:
             _raise_own(error)
             return Finding(UNAVAILABLE, None, str(error))
@@ -183,7 +217,7 @@ class BatchChecker:
 
     def to_grade(self, batch: Batch) -> ToGrade:
         """What a judge has to grade of a rubric environment's batch. Raises MalformedBatch,
-        StorageError and what `find` calls unavailable: then there is nothing to grade."""
+        StorageError and what `find` calls unavailable: then there is nothing to grade; OnItsWay."""
         bounty = self._reader.bounty(batch.bounty)
         spec = fetch_spec(self._store, bounty.terms.environment, self._fetch_seconds)
         if (rubric := spec.rubric) is None:
@@ -191,7 +225,8 @@ class BatchChecker:
         self._fetch_assets(spec)
         data = fetch_batch(self._reader, self._store, batch, self._fetch_seconds)
         earlier = self._before(batch, bounty, spec)
-        check, lines = self._check(batch, bounty, spec, data, earlier, judged=False)
+        with self._awaiting(self._key(batch)):
+            check, lines = self._check(batch, bounty, spec, data, earlier, judged=False)
         traces = ((place, decode_line(lines[place])) for place in for_jury(check))
         items = {place: Item(trace.prompt, trace.completion) for place, trace in traces}
         return ToGrade(rubric.rubric, batch.count, items)
@@ -322,9 +357,12 @@ class BatchChecker:
         """Registered by the bounty's trainer before the batch was committed."""
         if not 0 < checkpoint <= self._reader.checkpoint_count():
             return False
-        known = self._reader.checkpoint(checkpoint)
-        committed = self._reader.batch_committed(batch.id).block
-        return known.trainer == bounty.terms.trainer and known.registered_block < committed
+        if self._reader.checkpoint(checkpoint).trainer != bounty.terms.trainer:
+            return False
+        # By events on both sides: a contract's block.number need not be the number of its block.
+        registered = self._reader.registration(checkpoint)
+        committed = self._reader.batch_committed(batch.id)
+        return (registered.block, registered.log_index) < (committed.block, committed.log_index)
 
 
 @contextlib.contextmanager
@@ -342,8 +380,7 @@ def _own_index() -> Iterator[None]:
 def _raise_own(error: Exception) -> None:
     """Raises a StorageError that is this node's own (its disk is full, its daemon broken) and not
     about content that others had to provide: it is no finding."""
-    of_content = (ContentUnavailable, ContentCorrupt, ContentTooLarge)
-    if isinstance(error, StorageError) and not isinstance(error, of_content):
+    if isinstance(error, StorageError) and not isinstance(error, OF_CONTENT):
         raise error
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,28 +16,34 @@ from marketplace.chain.reads import MarketReader
 from marketplace.gym.checking import ProvenanceScorer
 from marketplace.gym.modules import base_of, is_adapter, is_router
 from marketplace.gym.spec import EnvironmentSpec
-from marketplace.protocol.errors import CheckpointError, ContentUnavailable
-from marketplace.storage.checkpoints import fetch_checkpoint
+from marketplace.protocol.errors import (
+    CheckpointError,
+    ContentUnavailable,
+    NoRoom,
+    StorageError,
+)
+from marketplace.storage.checkpoints import fetch_checkpoint, is_fetched
 from marketplace.storage.cid import Cid
+from marketplace.storage.rooms import Hold, Room, hold
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import ScorerFor
+from verifier_node.fetching import FETCH_SECONDS, Attempt, Fetches, InVain, OnItsWay
 
 if TYPE_CHECKING:
     from marketplace.gym.policy import Policy
 
-FETCH_SECONDS = 600.0
-"""For all of a checkpoint."""
 
-PAUSE_SECONDS = 600.0
-"""For how long a node with other work does not wait for what it has waited for in vain."""
+TRIES = 3
+"""Another process may remove what has just been fetched, to make room: seldom twice."""
 
 
 class CheckpointCache:
     """Checkpoints by id. loaded: how many policies stay in memory.
 
-    look: for a node that has votes to give meanwhile: how many seconds it may wait for a manifest
-    that nobody serves; files are waited for once in PAUSE_SECONDS. None waits FETCH_SECONDS
-    each time.
+    fetches: has what is missing fetched beside a loop with votes to give (see Fetches): what is
+    not there yet raises OnItsWay or InVain. None waits for it, FETCH_SECONDS each time.
+    room: how much of the disk all may take; None for no limit. What is loaded stays on disk, and
+    so does what `folder` and `base_folder` gave.
     """
 
     def __init__(
@@ -44,80 +53,154 @@ class CheckpointCache:
         directory: Path,
         *,
         loaded: int = 1,
-        look: float | None = None,
+        fetches: Fetches | None = None,
+        room: Room | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader
         self._store = store
         self._directory = directory
         self._loaded = loaded
-        self._look = look
+        self._fetches = fetches
+        self._room = room
         self._clock = clock
-        self._in_vain: dict[Cid, float] = {}
         self._policies: OrderedDict[Path, Policy] = OrderedDict()
+        self._holds: dict[Path, contextlib.ExitStack] = {}
+        self._given: dict[Path, Hold] = {}
 
     def folder(self, checkpoint: int) -> Path:
         """The checkpoint's files. Raises StorageError, CheckpointError, Reverted."""
-        return self._fetched(self._content(checkpoint))
+        return self._give(*self._held(self._known(checkpoint)))
 
     def base_folder(self, checkpoint: int) -> Path:
         """The files of the base that an adapter was made for.
 
         Raises as `folder`, and CheckpointError if that is none of the checkpoint's ancestors.
         """
-        base = Cid.parse(base_of(self.folder(checkpoint)))
+        return self._give(*self._held_base(checkpoint, self.folder(checkpoint)))
+
+    def policy(self, checkpoint: int) -> Policy:
+        """The checkpoint as a policy; an adapter merged into its base. Needs the extra [verify]."""
+        folder, own = self._held(self._known(checkpoint))
+        with contextlib.ExitStack() as holds:
+            holds.enter_context(own)
+            if is_router(folder):
+                raise CheckpointError(
+                    f"checkpoint {checkpoint} is a router, which writes nothing itself",
+                    fix="name the expert that wrote a trace",
+                )
+            # Looked at every time: the same adapter may be registered under other ancestors too,
+            # and whether it is loaded must not depend on what this node has seen before.
+            base = None
+            if is_adapter(folder):
+                base, of_base = self._held_base(checkpoint, folder)
+                holds.enter_context(of_base)
+            if folder not in self._policies:
+                self._unload(self._loaded - 1)
+                self._policies[folder] = _load(folder, base)
+                self._holds[folder] = holds.pop_all()
+        self._policies.move_to_end(folder)
+        return self._policies[folder]
+
+    def _give(self, folder: Path, held: Hold) -> Path:
+        """For whoever reads it as long as this cache lives."""
+        if (before := self._given.pop(folder, None)) is not None:
+            before.release()
+        self._given[folder] = held
+        return folder
+
+    def _unload(self, most: int) -> None:
+        while len(self._policies) > most:
+            folder, _ = self._policies.popitem(last=False)
+            self._holds.pop(folder).close()
+
+    def _known(self, checkpoint: int) -> _Known:
+        found = self._reader.checkpoint(checkpoint)
+        return _Known(Cid.from_chain(found.content.digest, found.content.codec), found.trainer)
+
+    def _held_base(self, checkpoint: int, folder: Path) -> tuple[Path, Hold]:
+        base = Cid.parse(base_of(folder))
         ancestor = self._reader.checkpoint(checkpoint).parent
         while ancestor:
-            if self._content(ancestor) == base:
-                return self._fetched(base)
+            known = self._known(ancestor)
+            if known.cid == base:
+                return self._held(known, beside=folder)
             ancestor = self._reader.checkpoint(ancestor).parent
         raise CheckpointError(
             f"checkpoint {checkpoint} is an adapter for {base}, which none of its ancestors is",
             fix="register it as a child of the checkpoint that it was trained on",
         )
 
-    def policy(self, checkpoint: int) -> Policy:
-        """The checkpoint as a policy; an adapter merged into its base. Needs the extra [verify]."""
-        folder = self.folder(checkpoint)
-        if is_router(folder):
-            raise CheckpointError(
-                f"checkpoint {checkpoint} is a router, which writes nothing itself",
-                fix="name the expert that wrote a trace",
-            )
-        # Looked at every time: the same adapter may be registered under other ancestors too, and
-        # whether it is loaded must not depend on what this node has seen before.
-        base = self.base_folder(checkpoint) if is_adapter(folder) else None
-        if folder not in self._policies:
-            while len(self._policies) >= self._loaded:
-                self._policies.popitem(last=False)
-            self._policies[folder] = _load(folder, base)
-        self._policies.move_to_end(folder)
-        return self._policies[folder]
-
-    def _content(self, checkpoint: int) -> Cid:
-        content = self._reader.checkpoint(checkpoint).content
-        return Cid.from_chain(content.digest, content.codec)
-
-    def _fetched(self, cid: Cid) -> Path:
+    def _held(self, known: _Known, *, beside: Path | None = None) -> tuple[Path, Hold]:
+        """A checkpoint's folder, fetched, and what keeps it on disk. beside: a folder that is of
+        no use without it, and stays while it is fetched."""
         # By content, not by id: a reorg can give an id to another checkpoint.
-        folder = self._directory / str(cid)
-        start = self._clock()
-        waited = start < self._in_vain.get(cid, 0.0)
+        folder = self._directory / str(known.cid)
+        attempt = partial(self._attempt, known.cid, folder, beside)
+        for _ in range(TRIES):
+            found = hold(folder)
+            if found is not None:
+                if is_fetched(folder, known.cid):
+                    return folder, found
+                found.release()  # the folder holds something else
+            if self._fetches is None:
+                attempt(FETCH_SECONDS)
+            else:
+                self._ask(self._fetches, known, folder, attempt)
+        raise StorageError(
+            f"{str(folder)!r} is removed as soon as it is fetched",
+            fix="give the home folder a local disk, or what is in use there more room",
+        )
+
+    def _ask(self, fetches: Fetches, known: _Known, folder: Path, attempt: Attempt) -> None:
+        if is_fetched(folder, known.cid):
+            return
         try:
-            return fetch_checkpoint(
+            fetches.ask(known.cid, known.owner, attempt)
+        except (OnItsWay, InVain) as error:
+            error.again = partial(self._ask, fetches, known, folder, attempt)
+            raise
+        except NoRoom:
+            self._unload(0)  # for the next try
+            raise
+
+    def _attempt(self, cid: Cid, folder: Path, beside: Path | None, timeout: float) -> None:
+        """One download, in any thread: it must not touch the reader or the policies."""
+        stays = hold(beside) if beside is not None else None
+        try:
+            fetch_checkpoint(
                 self._store,
                 cid,
                 folder,
-                timeout=0.0 if waited else FETCH_SECONDS,
-                look=self._look,
+                timeout=timeout,
+                look=None if self._fetches is None else self._fetches.look,
                 bases=self._directory,
+                room=self._room,
                 clock=self._clock,
             )
         except ContentUnavailable:
-            now = self._clock()
-            if self._look is not None and now - start > self._look:
-                self._in_vain[cid] = now + PAUSE_SECONDS
+            if self._fetches is not None:
+                _check_store(self._store, cid)
             raise
+        finally:
+            if stays is not None:
+                stays.release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A registered checkpoint's content, and who registered it."""
+
+    cid: Cid
+    owner: str
+
+
+def _check_store(store: ContentStore, cid: Cid) -> None:
+    """Raises StorageError where the store itself is down: then nobody failed to serve it."""
+    try:
+        store.has(cid)
+    except ContentUnavailable as error:
+        raise StorageError(error.message, fix=error.fix) from error
 
 
 def _load(folder: Path, base: Path | None) -> Policy:

@@ -192,7 +192,7 @@ class VerifierNode:
             if step is not Next.VOTE:
                 return step if isinstance(step, Done) else None
             finding = self._checker.find(batch)
-            if finding.attestation == UNAVAILABLE and self._voter.must_wait(round_):
+            if finding.attestation == UNAVAILABLE and self._voter.must_wait(round_, finding.age):
                 log.info("content_awaited batch=%d why=%s", batch.id, finding.note)
                 return None
             note = finding.note

@@ -131,7 +131,7 @@ class CourtDesk:
         note = "from the journal"
         if cast is None:
             finding = self._checker.find(self._client.batch(dispute.batch))
-            if finding.attestation == UNAVAILABLE and self._voter.must_wait(jury):
+            if finding.attestation == UNAVAILABLE and self._voter.must_wait(jury, finding.age):
                 log.info("content_awaited dispute=%d why=%s", dispute.id, finding.note)
                 return None
             note = finding.note

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from marketplace.chain.client import MarketClient
 from marketplace.protocol.errors import Reverted, TracemarketError
 from verifier_node.duties import Done
+from verifier_node.fetching import OnItsWay
 from verifier_node.journal import Journal
 
 log = logging.getLogger("tracemarket.verifier")
@@ -53,6 +54,9 @@ def attend(kind: str, ids: Iterable[int], one: Callable[[int], Done | None]) -> 
         except Reverted as error:
             # Somebody else made the call first, or the phase moved on: look again next time.
             log.info("call_refused %s=%d why=%s", kind, ident, error)
+            continue
+        except OnItsWay as error:
+            log.info("checkpoint_awaited %s=%d why=%s", kind, ident, error)
             continue
         except TracemarketError as error:
             log.error(

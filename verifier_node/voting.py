@@ -110,10 +110,14 @@ class Voter:
         """Whether a window is still the relay's."""
         return self._client.head().timestamp - begun < self._relay_share * window
 
-    def must_wait(self, round_: Round) -> bool:
-        """Whether it is too early to call content unavailable: it may still be published."""
+    def must_wait(self, round_: Round, age: float = 0.0) -> bool:
+        """Whether it is too early to call content unavailable: it may still be published.
+
+        age: seconds since it was last looked for. What comes before the patience is over must
+        have been found.
+        """
         assert round_.drawn_at is not None  # it is committing
-        waited = self._client.head().timestamp - round_.drawn_at
+        waited = self._client.head().timestamp - round_.drawn_at - age
         return waited < self._patience * self._client.parameters.commit_window
 
     def _question(self, round_: Round) -> Question:

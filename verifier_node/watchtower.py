@@ -25,6 +25,7 @@ from marketplace.chain.records import (
     OpeningStatus,
     Standing,
 )
+from marketplace.gym.checking import BatchCheck
 from marketplace.protocol.commitments import vote
 from marketplace.protocol.disputes import (
     Opened,
@@ -49,6 +50,7 @@ from marketplace.storage.store import ContentStore
 from verifier_node.checking import BatchChecker, Finding, fetch_lines
 from verifier_node.disputes import due, juror_vote, keep
 from verifier_node.duties import KEEPING, Done, Duty
+from verifier_node.fetching import OnItsWay
 from verifier_node.journal import Case, Journal, Stance
 from verifier_node.passes import attend, watch
 from verifier_node.published import Published, published
@@ -203,7 +205,7 @@ class Watchtower:
             finding = self._checker.find(batch)
             if finding.attestation != UNAVAILABLE or said == UNAVAILABLE:
                 made = plan(batch.id, said, finding, lambda: self._behind(batch, said))
-            elif said != MALFORMED and self._demand_withheld and self._half_over(batch):
+            elif said != MALFORMED and self._demand_withheld and self._half_over(batch, finding):
                 made = Plan(Stance.OPENING)
             else:
                 log.warning("attestation_unchecked batch=%d why=%s", batch.id, finding.note)
@@ -219,9 +221,10 @@ class Watchtower:
             log.warning("attestation_wrong batch=%d stance=left", batch.id)
         return Done(batch.id, Duty.CHALLENGE, f"attestation is wrong: {case.stance}")
 
-    def _half_over(self, batch: Batch) -> bool:
+    def _half_over(self, batch: Batch, finding: Finding) -> bool:
+        """Whether half of the challenge window was over when content was looked for in vain."""
         assert batch.attested_at is not None  # it is challengeable
-        waited = self._client.head().timestamp - batch.attested_at
+        waited = self._client.head().timestamp - batch.attested_at - finding.age
         return 2 * waited >= self._client.parameters.challenge_window
 
     def _behind(self, batch: Batch, said: Attestation) -> Published | None:
@@ -302,12 +305,23 @@ class Watchtower:
         batch = self._client.batch(case.batch)
         if case.verdicts is not None:
             own = leaf_tree(batch.id, read_leaves(case.verdicts, batch.count))
-        elif (check := self._checker.find(batch).check) is not None:  # the traces appeared
+        elif (check := self._found(batch, opening)) is not None:  # the traces appeared
             own = check.tree()
         right = turn(own, opening)
         self._client.ask(dispute.id, right)
         side = "right" if right else "left"
         return Done(case.batch, Duty.CHALLENGE, f"{side} of {opening.node.size}", dispute.id)
+
+    def _found(self, batch: Batch, opening: Opening) -> BatchCheck | None:
+        """The verdicts of a batch. None where it can't be judged, and where a checkpoint that it
+        names has not come when half of the time to move is over: not to move loses the bond."""
+        try:
+            return self._checker.find(batch).check
+        except OnItsWay:
+            left = opening.deadline - self._client.head().timestamp
+            if 2 * left > self._client.parameters.opening_window:
+                raise
+            return None
 
     def _appeal(self, dispute: Dispute) -> Done | None:
         """Appeals a decision that a new look at the content calls wrong. An appeal opens a jury,

@@ -15,8 +15,8 @@ from marketplace.cli.output import say
 from marketplace.gym.modules import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, is_router
 from marketplace.protocol.errors import CheckpointError, ConfigError, StorageError
 from marketplace.protocol.hashing import ZERO32
-from marketplace.storage.checkpoints import MANIFEST_NAME
 from marketplace.storage.cid import Cid
+from marketplace.storage.rooms import MANIFEST_NAME
 from marketplace.storage.store import ContentStore, reading
 from verifier_node.checking import fetch_spec
 from verifier_node.checkpoints import CheckpointCache

@@ -18,6 +18,8 @@ from marketplace.cli.judging import (
 from marketplace.cli.options import AsJson
 from marketplace.cli.output import emit_json, facts, say, table
 from marketplace.cli.watching import (
+    CHECKPOINT_GB,
+    CheckpointGb,
     DemandWithheld,
     Executor,
     ExecutorKind,
@@ -31,6 +33,7 @@ from marketplace.cli.watching import (
     Share,
     Workers,
     make_checker,
+    make_checkpoints,
     make_executor,
     make_watchtower,
     stop_signal,
@@ -203,6 +206,7 @@ def run(
     executor: Executor = ExecutorKind.LOCAL,
     ray_address: RayAddress = None,
     fetch_seconds: FetchSeconds = 20.0,
+    checkpoint_gb: CheckpointGb = CHECKPOINT_GB,
     collect_above: Annotated[
         str | None, typer.Option(help="withdraw fees to your address above so many tokens")
     ] = None,
@@ -228,7 +232,10 @@ def run(
     journal = Journal(context.folder("verifier", f"{client.address}.sqlite"))
     grader = make_judge(judge, judge_endpoint, judge_model, judge_key_env)
     with make_executor(executor, ray_address, workers, context.assets) as pool:
-        checker = make_checker(context, client, store, pool, fetch_seconds)
+        checkpoints = make_checkpoints(
+            context, client, store, fetch_seconds, checkpoint_gb, once=once
+        )
+        checker = make_checker(context, client, store, pool, fetch_seconds, checkpoints)
         tower = None
         if challenge:
             settings = Settings(max_bonds, max_appeals, share, demand_withheld, fetch_seconds)

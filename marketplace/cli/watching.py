@@ -19,11 +19,13 @@ from marketplace.cli.output import printable, say
 from marketplace.gym.jobs import CheckExecutor
 from marketplace.gym.pool import CheckPool
 from marketplace.gym.ray_pool import RayPool
+from marketplace.storage.rooms import Room
 from marketplace.storage.store import ContentStore
 from verifier_node.checking import BatchChecker
 from verifier_node.checkpoints import CheckpointCache, scorer_maker
 from verifier_node.daemon import follow
 from verifier_node.duties import Done
+from verifier_node.fetching import Fetches, inline
 from verifier_node.journal import Journal
 from verifier_node.sold import SoldIndex
 from verifier_node.watchtower import Watchtower
@@ -61,6 +63,16 @@ RayAddress = Annotated[
 FetchSeconds = Annotated[
     float, typer.Option(min=0.1, help="how long one look for content may take")
 ]
+CheckpointGb = Annotated[
+    float,
+    typer.Option(
+        min=0.001,
+        help="gigabytes (10^9 bytes) that fetched checkpoints may take on this disk; those not "
+        "used for longest go first",
+    ),
+]
+CHECKPOINT_GB = 150.0
+"""An adapter and its base, each as large as a checkpoint may be."""
 MaxBonds = Annotated[str, typer.Option(help="tokens of bonds at stake at once, at most")]
 MaxAppeals = Annotated[
     str,
@@ -104,6 +116,7 @@ def watch(
     executor: Executor = ExecutorKind.LOCAL,
     ray_address: RayAddress = None,
     fetch_seconds: FetchSeconds = 20.0,
+    checkpoint_gb: CheckpointGb = CHECKPOINT_GB,
 ) -> None:
     """Re-check attested batches, dispute what is wrong and appeal juries that say otherwise, with
     bonds of your own. Needs no stake. The journal in the home directory holds what it began: keep
@@ -112,7 +125,10 @@ def watch(
     client, store = context.client(), context.store()
     journal = Journal(context.folder("watch", f"{client.address}.sqlite"))
     with make_executor(executor, ray_address, workers, context.assets) as pool:
-        checker = make_checker(context, client, store, pool, fetch_seconds)
+        checkpoints = make_checkpoints(
+            context, client, store, fetch_seconds, checkpoint_gb, once=once
+        )
+        checker = make_checker(context, client, store, pool, fetch_seconds, checkpoints)
         settings = Settings(max_bonds, max_appeals, share, demand_withheld, fetch_seconds)
         tower = make_watchtower(client, store, journal, checker, settings)
         if once:
@@ -155,14 +171,30 @@ def make_watchtower(
     )
 
 
+def make_checkpoints(
+    context: Context,
+    client: MarketClient,
+    store: ContentStore,
+    fetch_seconds: float,
+    gigabytes: float,
+    *,
+    once: bool,
+) -> CheckpointCache:
+    """once: for one pass, which waits for what it needs; else it is fetched beside the passes."""
+    folder = context.folder("checkpoints")
+    fetches = Fetches(fetch_seconds, start=inline) if once else Fetches(fetch_seconds)
+    room = Room(folder, int(gigabytes * 10**9))
+    return CheckpointCache(client, store, folder, fetches=fetches, room=room)
+
+
 def make_checker(
     context: Context,
     client: MarketClient,
     store: ContentStore,
     pool: CheckExecutor,
     fetch_seconds: float,
+    checkpoints: CheckpointCache,
 ) -> BatchChecker:
-    checkpoints = CheckpointCache(client, store, context.folder("checkpoints"), look=fetch_seconds)
     chain_id, market = client.deployment.chain_id, client.deployment.address("market")
     return BatchChecker(
         client,

@@ -22,7 +22,8 @@ line returns for the branch.
     ├── StorageError                      4
     │   ├── ContentUnavailable                nobody served the CID in time
     │   ├── ContentCorrupt                    bytes do not hash to the CID
-    │   └── ContentTooLarge                   more bytes than the caller allows
+    │   ├── ContentTooLarge                   more bytes than the caller allows
+    │   └── NoRoom                            more than this machine keeps of its kind
     ├── ContentError                      5   content that somebody else made
     │   ├── MalformedTrace                    one line of a batch
     │   ├── MalformedBatch                    the batch file as a whole
@@ -138,6 +139,10 @@ class ContentCorrupt(StorageError):
 
 class ContentTooLarge(StorageError):
     """The content is larger than the caller allows."""
+
+
+class NoRoom(StorageError):
+    """There is more of something than this machine is told to keep: its own trouble."""
 
 
 # --- content and proofs ------------------------------------------------------------

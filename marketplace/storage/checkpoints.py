@@ -37,13 +37,19 @@ from marketplace.protocol.errors import (
 from marketplace.protocol.strict_json import check_depth
 from marketplace.storage import deltas
 from marketplace.storage.cid import Cid
-from marketplace.storage.store import ContentStore, StrPath, reading, write_verified, writing
+from marketplace.storage.rooms import MANIFEST_NAME, Room, hold, under_way
+from marketplace.storage.store import (
+    ContentStore,
+    OnBytes,
+    StrPath,
+    counted,
+    reading,
+    write_verified,
+    writing,
+)
 from marketplace.storage.unixfs import READ_BYTES, cid_of_bytes
 
 log = logging.getLogger(__name__)
-
-MANIFEST_NAME: Final = "manifest.json"
-"""Where a fetched folder keeps its manifest: the mark of a complete one."""
 
 MAX_MANIFEST_BYTES: Final = 262_144
 MAX_CHECKPOINT_BYTES: Final = 64 << 30
@@ -207,6 +213,7 @@ def fetch_checkpoint(
     look: float | None = None,
     bases: StrPath | None = None,
     max_bytes: int = MAX_CHECKPOINT_BYTES,
+    room: Room | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:
     """The checkpoint of a manifest CID as a local folder, which appears in one step, complete.
@@ -214,11 +221,12 @@ def fetch_checkpoint(
     A folder that already holds this checkpoint is left as it is, and no store is asked. timeout:
     seconds for all of it. look: of these, for the manifest. bases: a directory with fetched
     checkpoints, each under its CID: what they hold already is not fetched again. max_bytes: of all
-    files together. Raises StorageError (and its kinds) if content is missing, corrupt or too large,
-    CheckpointError if the manifest or a file can't be used.
+    files together. room: where other checkpoints make room for it; None where nothing is limited.
+    Raises StorageError (and its kinds) if content is missing, corrupt or too large, or there is no
+    room or no line for it, CheckpointError if the manifest or a file can't be used.
     """
     path = Path(folder).absolute()
-    if _is_fetched(path, cid):
+    if is_fetched(path, cid):
         return path
     deadline = clock() + timeout
     patience = timeout if look is None else min(look, timeout)
@@ -233,18 +241,33 @@ def fetch_checkpoint(
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path, time.time() - ABANDONED_SECONDS)
+    on_bytes = None if room is None else room.meter(cid, total)
     with (
         writing(path),
         tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work,
+        under_way(work),
+        contextlib.nullcontext() if on_bytes is None else on_bytes.shared(),
     ):
         made = Path(work) / "checkpoint"
         made.mkdir()
-        near = None if bases is None or base is None else _Near(store, Path(bases) / str(base))
+        near = None
+        if bases is not None and base is not None:
+            # Used now, so it goes last. Not held: where only its place makes room, the whole file
+            # is fetched.
+            if (used := hold(Path(bases) / str(base))) is not None:
+                used.release()
+            near = _Near(store, Path(bases) / str(base), on_bytes)
         for file in files:
             left = max(0.0, deadline - clock())
             if near is None or not near.has_made(file, made / file.name, left):
                 left = max(0.0, deadline - clock())
-                store.get_file(file.cid, made / file.name, timeout=left, max_bytes=file.size)
+                store.get_file(
+                    file.cid,
+                    made / file.name,
+                    timeout=left,
+                    max_bytes=file.size,
+                    on_bytes=on_bytes,
+                )
                 found = (made / file.name).stat().st_size
                 if found != file.size:
                     raise CheckpointError(
@@ -257,7 +280,7 @@ def fetch_checkpoint(
             made.rename(path)
         except OSError:
             # Another process was faster, or something else has the name.
-            if not _is_fetched(path, cid):
+            if not is_fetched(path, cid):
                 raise
             shutil.rmtree(made)
     return path
@@ -275,9 +298,10 @@ def _sweep(path: Path, before: float) -> None:
 class _Near:
     """Files of a checkpoint made from those of its base, which lies in a folder here."""
 
-    def __init__(self, store: ContentStore, folder: Path) -> None:
+    def __init__(self, store: ContentStore, folder: Path, on_bytes: OnBytes | None) -> None:
         self._store = store
         self._folder = folder
+        self._on_bytes = on_bytes
         self._waits = True
         try:
             manifest = read_manifest((folder / MANIFEST_NAME).read_bytes())
@@ -292,7 +316,8 @@ class _Near:
         source = self._folder / file.name
         try:
             if self._files[file.name] == file.cid:
-                write_verified(file.cid, _pieces(source), path, source=str(source))
+                pieces = counted(_pieces(source), self._on_bytes)
+                write_verified(file.cid, pieces, path, source=str(source))
                 return True
             delta = file.delta
             if delta is None or not deltas.available() or not self._waits:
@@ -313,8 +338,10 @@ class _Near:
     ) -> None:
         # Beside the made folder, not in it: a file may have any name.
         fetched = path.parent.parent / "delta"
-        self._store.get_file(delta.cid, fetched, timeout=timeout, max_bytes=delta.size)
-        pieces = deltas.rebuilt(source, fetched, file.size)
+        self._store.get_file(
+            delta.cid, fetched, timeout=timeout, max_bytes=delta.size, on_bytes=self._on_bytes
+        )
+        pieces = counted(deltas.rebuilt(source, fetched, file.size), self._on_bytes)
         write_verified(file.cid, pieces, path, source=f"the delta {delta.cid}", max_bytes=file.size)
 
 
@@ -336,7 +363,8 @@ def fetch_checkpoint_file(
     return None
 
 
-def _is_fetched(path: Path, cid: Cid) -> bool:
+def is_fetched(path: Path, cid: Cid) -> bool:
+    """Whether a folder holds this checkpoint. It appeared complete, so its manifest tells."""
     try:
         return cid_of_bytes((path / MANIFEST_NAME).read_bytes()) == cid
     except OSError:

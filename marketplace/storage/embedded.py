@@ -23,7 +23,9 @@ from marketplace.storage.cid import Cid
 from marketplace.storage.pending import SUFFIX, pending_file
 from marketplace.storage.store import (
     POLL_SECONDS,
+    OnBytes,
     StrPath,
+    counted,
     read_verified,
     reading,
     too_large,
@@ -86,11 +88,18 @@ class EmbeddedStore:
             return read_verified(cid, _pieces(source), source=source.name, max_bytes=max_bytes)
 
     def get_file(
-        self, cid: Cid, path: StrPath, *, timeout: float, max_bytes: int | None = None
+        self,
+        cid: Cid,
+        path: StrPath,
+        *,
+        timeout: float,
+        max_bytes: int | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> None:
         """See ContentStore. `path` gets a copy of its own, never a link into the store."""
         with self._open(cid, timeout, max_bytes) as source:
-            write_verified(cid, _pieces(source), path, source=source.name, max_bytes=max_bytes)
+            pieces = counted(_pieces(source), on_bytes)
+            write_verified(cid, pieces, path, source=source.name, max_bytes=max_bytes)
 
     def has(self, cid: Cid) -> bool:
         """See ContentStore."""

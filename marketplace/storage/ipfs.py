@@ -33,7 +33,15 @@ from ipfshttpclient.http_common import (  # type: ignore[import-untyped]
 
 from marketplace.protocol.errors import ConfigError, ContentUnavailable, StorageError
 from marketplace.storage.cid import Cid
-from marketplace.storage.store import POLL_SECONDS, StrPath, read_verified, reading, write_verified
+from marketplace.storage.store import (
+    POLL_SECONDS,
+    OnBytes,
+    StrPath,
+    counted,
+    read_verified,
+    reading,
+    write_verified,
+)
 from marketplace.storage.unixfs import CHUNK_BYTES, WIDTH, cid_of_bytes, cid_of_file
 
 # ipfshttpclient 0.7.0 passes urllib3 an option that did nothing even then.
@@ -111,11 +119,18 @@ class IpfsStore:
             return read_verified(cid, pieces, source=self._name, max_bytes=max_bytes)
 
     def get_file(
-        self, cid: Cid, path: StrPath, *, timeout: float, max_bytes: int | None = None
+        self,
+        cid: Cid,
+        path: StrPath,
+        *,
+        timeout: float,
+        max_bytes: int | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> None:
         """See ContentStore."""
         with contextlib.closing(self._cat(cid, timeout, max_bytes)) as pieces:
-            write_verified(cid, pieces, path, source=self._name, max_bytes=max_bytes)
+            counting = counted(pieces, on_bytes)
+            write_verified(cid, counting, path, source=self._name, max_bytes=max_bytes)
 
     def has(self, cid: Cid) -> bool:
         """See ContentStore. Raises ContentUnavailable if the daemon does not answer."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Final, Protocol
@@ -29,6 +29,9 @@ from marketplace.storage.pending import pending_file
 from marketplace.storage.unixfs import CHUNK_BYTES, UnixfsHasher
 
 StrPath = str | PathLike[str]
+
+OnBytes = Callable[[int], None]
+"""Called with the size of each piece before it is written; what it raises ends the reading."""
 
 POLL_SECONDS: Final = 0.2
 """Pause between two looks for content that is not there yet."""
@@ -63,7 +66,13 @@ class ContentStore(Protocol):
         ...
 
     def get_file(
-        self, cid: Cid, path: StrPath, *, timeout: float, max_bytes: int | None = None
+        self,
+        cid: Cid,
+        path: StrPath,
+        *,
+        timeout: float,
+        max_bytes: int | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> None:
         """Write the content to `path`, in constant memory.
 
@@ -121,6 +130,19 @@ def verified(
     found = hasher.finish()
     if found != cid:
         raise _corrupt(cid, source, f"{hasher.total:,} bytes whose address is {found}")
+
+
+def counted(pieces: Iterable[bytes], on_bytes: OnBytes | None) -> Iterable[bytes]:
+    """The pieces, each told before it is passed on."""
+    if on_bytes is None:
+        return pieces
+
+    def told() -> Iterator[bytes]:
+        for piece in pieces:
+            on_bytes(len(piece))
+            yield piece
+
+    return told()
 
 
 def read_verified(
