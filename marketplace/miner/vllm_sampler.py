@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field
@@ -126,17 +127,21 @@ class VllmSampler:
     ) -> Iterator[Rows]:
         """The completions of each prompt, in order, from the requests made for it."""
         pool = ThreadPoolExecutor(self._in_flight, thread_name_prefix="vllm")
+        over = Event()
         try:
             asked: list[list[Future[Rows]]] = [
-                [pool.submit(self._ask, body, rules) for body in some] for some in bodies
+                [pool.submit(self._ask, body, rules, over) for body in some] for some in bodies
             ]
             for some in asked:
                 yield tuple(row for one in some for row in one.result())
         finally:
+            # Else each of the others would try again to its last try before the error is told.
+            over.set()
             pool.shutdown(cancel_futures=True)
 
-    def _ask(self, body: Mapping[str, Any], rules: SamplingRules) -> Rows:
-        answer = parsed(self._endpoint.post("/completions", body), _Answer, "completions")
+    def _ask(self, body: Mapping[str, Any], rules: SamplingRules, over: Event) -> Rows:
+        response = self._endpoint.post("/completions", body, given_up=over.is_set)
+        answer = parsed(response, _Answer, "completions")
         if len(answer.choices) != body["n"]:
             raise SamplerError(
                 f"{self._endpoint.url} answered {body['n']} samples with {len(answer.choices)}",

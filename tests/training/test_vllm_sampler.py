@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 
 import pytest
-from served import completing
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from served import completing, serving
 from vllm_stand_in import vllm_like
 
 from marketplace.gym.endpoint import Endpoint
@@ -100,3 +103,22 @@ def test_too_few_samples_and_prompts_that_do_not_fit(policy, sampler):
         list(served.sample(PROMPTS, RULES, seed=1))
     with pytest.raises(SamplerError, match="do not fit"):
         list(served.sample(["1" * 200], RULES, seed=1))
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked_again(policy):
+    app, seen, first = FastAPI(), [], list(policy.codec.encode(PROMPTS[0]))
+
+    @app.post("/v1/completions")
+    async def completions(request: Request):
+        seen.append(await request.json())
+        if seen[-1]["prompt"] == first:
+            return {"choices": []}
+        await asyncio.sleep(0.5)  # until that was found to be of no use
+        return JSONResponse({}, status_code=503)
+
+    with serving(app) as url:
+        endpoint = Endpoint(url, "m", retries=3, wait=lambda seconds: None)
+        with pytest.raises(SamplerError, match="answered 4 samples with 0"):
+            list(VllmSampler(endpoint, policy, "m").sample(PROMPTS[:2], RULES, seed=1))
+        endpoint.close()
+    assert len(seen) == 2
