@@ -59,6 +59,9 @@ FAILED_NAME: Final = "failed"
 LOCK_NAME: Final = "lock"
 STEP_MARK: Final = "tracemarket-step "
 
+STARTER_VARIABLE: Final = "TRACEMARKET_STARTED_BY"
+"""Environment variable with the number of the process that started this one."""
+
 _LOCK_SECONDS: Final = 20.0
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
@@ -284,6 +287,9 @@ def tie_to_parent() -> None:
     the command nothing of it must go on writing. Linux only; elsewhere it ends by itself."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Gone already: loading torch, before this is called, takes seconds.
+    if os.environ.get(STARTER_VARIABLE, str(os.getppid())) != str(os.getppid()):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _tell(done: int, total: int, step: StepMetrics) -> None:

@@ -31,6 +31,7 @@ from trainer.devices import CPU, find_device, placed
 from trainer.distributed import (
     FAILED_NAME,
     METRICS_NAME,
+    STARTER_VARIABLE,
     STEP_MARK,
     WEIGHTS_NAME,
     Job,
@@ -181,7 +182,12 @@ def _run(
             *(sys.executable, "-m", "trainer.launching", "--standalone"),
             *("--nproc-per-node", str(processes), "-m", "trainer.distributed", str(path)),
         ],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), **hidden},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            STARTER_VARIABLE: str(os.getpid()),
+            **hidden,
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -259,4 +265,5 @@ if __name__ == "__main__":
     from torch.distributed.run import main
 
     tie_to_parent()
+    os.environ[STARTER_VARIABLE] = str(os.getpid())  # of the processes that it starts
     main(sys.argv[1:])

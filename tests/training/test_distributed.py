@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -19,7 +22,7 @@ from marketplace.protocol.errors import CheckpointError, ConfigError
 from marketplace.protocol.trace import Tier
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
-from trainer.distributed import Job, read_job, write_job
+from trainer.distributed import STARTER_VARIABLE, Job, read_job, write_job
 from trainer.grpo import train_turn
 from trainer.launching import Apart, check_processes, launch
 from trainer.sharded import load_sharded, save_sharded
@@ -190,6 +193,29 @@ def test_a_failing_process_is_named(job, tmp_path):
     (job.parent / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"ended with 1: process \d: .*no model\.saf"):
         launch(tmp_path, 2, threads=1)
+
+
+def test_nothing_goes_on_whose_command_was_killed_while_it_was_still_starting(tmp_path):
+    words = "import sys; from trainer.launching import launch; launch(sys.argv[1], 2)"
+    command = subprocess.Popen([sys.executable, "-c", words, str(tmp_path)])
+    started: list[psutil.Process] = []
+    deadline = time.monotonic() + 60
+    while not started and time.monotonic() < deadline:
+        time.sleep(0.02)
+        started = psutil.Process(command.pid).children()
+    command.kill()
+    command.wait()
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert started
+    assert not alive
+    assert not (tmp_path / "failed").exists()  # where processes say that there is no job
+
+
+def test_a_process_whose_starter_is_gone_ends(monkeypatch):
+    words = [sys.executable, "-c", "from trainer.distributed import *; tie_to_parent()"]
+    for starter, code in ((os.getpid(), 0), (1 << 30, -signal.SIGKILL)):
+        monkeypatch.setenv(STARTER_VARIABLE, str(starter))
+        assert subprocess.run(words).returncode == code
 
 
 def test_what_can_not_be_launched(job, tmp_path, monkeypatch):
