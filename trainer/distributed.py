@@ -15,7 +15,7 @@ FOLDER holds what `write_job` put there and gets, from the first process,
     state/      sharded checkpoints (trainer/sharded.py): a killed run started again goes on from
                 the last one, also with another number of processes
     weights/    the trained model, in one step, complete
-    metrics.json    written last: the turn is done
+    metrics.json    written last: the turn is done, and which one it was
     failed/     of a run that failed: what each process said
 
 The first process tells each step on its standard output, one line of JSON behind STEP_MARK.
@@ -46,7 +46,7 @@ from trainer.devices import placed, repeatable
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
 from trainer.measures import step_of
 from trainer.sharded import load_sharded, save_sharded
-from trainer.state import TrainState, write_atomically
+from trainer.state import TrainState, run_digest, write_atomically
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
 import torch.distributed as dist
@@ -273,7 +273,11 @@ def main(arguments: Sequence[str]) -> int:
             try:
                 metrics = train_job(folder, job, team, tell=_tell if team.rank == 0 else _silent)
                 if team.rank == 0:
-                    plain = {**metrics.summary(), "batch_tokens": metrics.batch_tokens}
+                    plain = {
+                        **metrics.summary(),
+                        "batch_tokens": metrics.batch_tokens,
+                        "run": run_digest(job.settings, job.groups),
+                    }
                     data = json.dumps(plain, indent=1, sort_keys=True) + "\n"
                     write_atomically(folder / METRICS_NAME, data.encode())
                 team.wait()

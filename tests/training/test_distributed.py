@@ -267,10 +267,27 @@ def test_traces_of_an_older_checkpoint_and_a_turn_that_is_done(job, make_policy,
         assert torch.equal(one, dict(together.model.named_parameters())[name])
 
 
+@pytest.mark.deep
+def test_what_another_job_left_in_the_folder_is_not_taken_for_this_one(job, make_policy, tmp_path):
+    """Traces that teach nothing, and more of them bought behind that."""
+    settings = SETTINGS.model_copy(update={"mean_tolerance": 4.0})
+    worthless = tuple(
+        replace(one, behaviour=tuple((-20.0,) * len(row) for row in one.completions))
+        for one in job.groups
+    )
+    apart = Apart(tmp_path / "apart", job.parent, 2, threads=1)
+    assert apart(make_policy(0), worthless, settings, temperature=0.9).tokens == 0
+    policy, alone = make_policy(0), make_policy(0)
+    turn = train_turn(alone, job.groups, settings, temperature=0.9)
+    metrics = apart(policy, job.groups, settings, temperature=0.9)
+    assert metrics.tokens == turn.tokens > 0
+    _close(policy, dict(alone.model.named_parameters()))
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_two_gpus_train_in_bf16(job, tmp_path):
     settings = SETTINGS.model_copy(update={"precision": "bf16", "recompute": True})
     write_job(tmp_path, Job(job.parent, job.groups, settings, 0.9))
     metrics = launch(tmp_path, 2)
-    assert metrics["optimizer_steps"] == 2
+    assert len(metrics.steps) == 2
     Policy.load(tmp_path / "weights")
