@@ -40,6 +40,7 @@ from typing import Any, Final, TypeVar
 from marketplace.gym.policy import Policy
 from marketplace.gym.team import Team
 from marketplace.protocol.errors import ConfigError, TracemarketError
+from marketplace.storage.pending import publish_folder
 from trainer.config import TrainSettings, parse_settings
 from trainer.data import TrainingGroup
 from trainer.devices import placed, repeatable
@@ -206,7 +207,7 @@ def save_whole(policy: Policy, folder: Path) -> None:
         policy.model.save_pretrained(part, state_dict=whole)
         policy.tokenizer.save_pretrained(part)
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before its metrics
-        part.rename(folder)
+        publish_folder(part, folder)
     policy.team.wait()
 
 

@@ -25,6 +25,7 @@ from typing import IO, Any, Final
 
 from marketplace.gym.policy import Policy
 from marketplace.protocol.errors import CheckpointError, ConfigError
+from marketplace.storage.pending import publish_folder
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
 from trainer.devices import CPU, find_device, placed
@@ -112,7 +113,7 @@ class Apart:
             older = placed(behaviour_of(checkpoint), CPU)
             older.model.save_pretrained(part)
             older.tokenizer.save_pretrained(part)
-            part.rename(place)
+            publish_folder(part, place)
         return place
 
 

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from marketplace.protocol.errors import CheckpointError
+from marketplace.storage.pending import sync
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
 
@@ -155,7 +156,9 @@ def record(
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """The whole file or the old one. CheckpointError, naming path and size, if it can't be had."""
+    """The whole file or the old one, and the whole one once this returns, also after a power cut.
+    CheckpointError, naming path and size, if it can't be had."""
+    # One name for what is pending: a kill leaves one file behind, not one for each kill.
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,6 +167,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
