@@ -47,6 +47,27 @@ def test_a_processor_needs_nothing_to_repeat_itself():
     assert device_record(CPU) == {}
 
 
+@pytest.mark.parametrize("warn_only", [False, True])
+@pytest.mark.parametrize("enabled", [False, True])
+def test_what_a_gpu_needs_is_taken_back(enabled, warn_only):
+    def flags():
+        return (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+        )
+
+    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+    try:
+        before = flags()
+        with pytest.raises(KeyboardInterrupt), repeatable(torch.device("cuda")):
+            assert flags() == (True, False, False)
+            raise KeyboardInterrupt
+        assert flags() == before
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_a_run_goes_on_where_it_was_begun(command, run, monkeypatch):  # noqa: F811
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     code, said = run([*command, "--out", "x", "--device", "cuda"])
