@@ -57,7 +57,7 @@ def load_sharded(policy: Policy, folder: str | Path) -> TrainState | None:
         about = json.loads((path / ABOUT_NAME).read_text("utf-8"))
         if about["v"] != _VERSION:
             raise ValueError(f"version {about['v']!r}, not {_VERSION}")
-        state = TrainState(about["run"], about["steps"], stopped=about["stopped"])
+        state = TrainState.of(about)
         trained = {n: one for n, one in policy.model.named_parameters() if one.requires_grad}
         state.weights = {name: torch.zeros_like(one.detach()) for name, one in trained.items()}
         state.optimizer = {
@@ -104,9 +104,7 @@ def _begin(part: Path) -> None:
 def _finish(state: TrainState, part: Path, place: Path) -> None:
     about = {
         "v": _VERSION,
-        "run": state.run,
-        "steps": state.steps,
-        "stopped": state.stopped,
+        **state.about(),
         "optimizer": {one: sorted(kept) for one, kept in state.optimizer.items()},
     }
     write_atomically(part / ABOUT_NAME, json.dumps(about, sort_keys=True).encode())
