@@ -268,7 +268,16 @@ class Miner:
         return lines
 
     def spool(self, bounty: Bounty, assignment: Assignment, lines: Sequence[bytes]) -> Entry:
-        """Packs the lines and writes them to the spool."""
+        """Packs the lines and writes them to the spool: from then on they are committed, if not by
+        this run by the next one's `resume`."""
+        entry, data = self.packed(bounty, assignment, lines)
+        self._spool.add(entry, data)
+        return entry
+
+    def packed(
+        self, bounty: Bounty, assignment: Assignment, lines: Sequence[bytes]
+    ) -> tuple[Entry, bytes]:
+        """The entry that the lines would have in the spool, and their file."""
         deployment = self._client.deployment
         data = batch_file.pack(lines)
         tree = batch_tree(
@@ -290,8 +299,7 @@ class Miner:
             traces=len(lines),
             cid=str(cid_of_bytes(data)),
         )
-        self._spool.add(entry, data)
-        return entry
+        return entry, data
 
     def commit_and_publish(self, entry: Entry) -> Mined:
         """The last two steps, from whatever point they had come to.

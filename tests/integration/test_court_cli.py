@@ -168,3 +168,28 @@ def test_an_audit_from_planting_to_opening(cli, court, accounts, tmp_path, pool,
     assert ("dispute leaf 1 " in err) == lazy
     (row,) = json.loads(cli("audit", "list", "--json")[1])
     assert (row["state"], row["planter"]) == (wanted, accounts.poster.address)
+
+
+def test_a_trap_that_was_not_planted_is_never_committed(
+    cli, court, accounts, tmp_path, pool, monkeypatch
+):
+    """Without the planting it is a plain lie, and the miner's bond pays for it."""
+    monkeypatch.setattr(audits, "sampler_for", lambda *_: (Arithmetic(), None))
+    loop = Loop(court, pool, tmp_path)
+    bounty = loop.open_bounty()
+    court.stake_verifiers(3)
+    client = court.client(accounts.miner)
+    client.request_assignment(bounty)
+    court.wait_for_randomness(client.assignment(bounty, client.address).point)
+
+    def killed(self, root):
+        raise KeyboardInterrupt
+
+    plant = ("audit", "plant", bounty, "--groups", 2, "--workers", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client), "plant_audit", killed)
+        assert cli(*plant, "--miner-keystore", "miner.json", key="poster").code != 0
+    cli("mine", bounty, "--model", "nowhere", key="miner")  # first finishes what was interrupted
+    assert court.reader.batch_count() == 0
+    code, out, err = cli(*plant, "--miner-keystore", "miner.json", key="poster")
+    assert (code, out) == (0, "1\n"), err
