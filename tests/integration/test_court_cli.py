@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,9 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cli_kit import command_line
 from loop_kit import COURTLY, Arithmetic, Loop, courtly_market, false_verdicts
 
+from marketplace.chain.client import MarketClient
 from marketplace.chain.records import BatchPhase
 from marketplace.cli import audits
 from marketplace.gym.pool import CheckPool
+from marketplace.protocol.errors import TransactionTimeout
 from marketplace.protocol.verdict import Reason, Verdict
 from marketplace.storage.embedded import EmbeddedStore
 
@@ -193,3 +196,17 @@ def test_a_trap_that_was_not_planted_is_never_committed(
     assert court.reader.batch_count() == 0
     code, out, err = cli(*plant, "--miner-keystore", "miner.json", key="poster")
     assert (code, out) == (0, "1\n"), err
+
+
+def test_the_salt_of_gold_is_told_before_it_is_needed(cli, court, accounts, monkeypatch):
+    """A receipt may not come in time though the planting counts."""
+    plant, sent = MarketClient.plant_gold, []
+
+    def late(self, commitment):
+        sent.append(plant(self, commitment))
+        raise TransactionTimeout("no receipt in time")
+
+    monkeypatch.setattr(MarketClient, "plant_gold", late)
+    ran = cli("jury", "plant", "0x" + "11" * 32, "4x", key="poster")
+    assert (ran.code, len(sent)) == (3, 1)
+    assert re.fullmatch(r"0x[0-9a-f]{64}\n", ran.out)
