@@ -29,6 +29,7 @@ from marketplace.gym.policy import Policy
 from marketplace.gym.spec import SamplingSpec
 from marketplace.protocol import strict_json
 from marketplace.protocol.errors import CheckpointError
+from marketplace.storage.pending import publish_folder
 from trainer.records import MAX_LEVELS, SAMPLING_NAME, TRAINING_NAME
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
@@ -72,30 +73,46 @@ def save_checkpoint(
     what was trained and evaluated. Raises CheckpointError if the folder exists already, a weight
     is not finite or the disk is full.
     """
-    path = Path(folder).absolute()
-    if path.exists():
-        raise CheckpointError(f"{str(path)!r} exists already", fix="save to a new folder")
+    path = new_path(folder)
     for name, weights in policy.model.named_parameters():
         if not bool(weights.isfinite().all()):
             raise CheckpointError(
                 f"weight {name} is not finite", fix="lower learning_rate and train again"
             )
+    with whole_folder(path) as made:
+        (_halved(policy.model) if half else policy.model).save_pretrained(made)
+        policy.tokenizer.save_pretrained(made)
+        for name in ("config.json", "tokenizer_config.json"):
+            _forget_origin(made / name)
+        write_records(made, sampling, record)
+    return path
+
+
+def new_path(folder: str | Path) -> Path:
+    """Where a module is to be saved, absolute. CheckpointError where something is already."""
+    path = Path(folder).absolute()
+    if path.exists():
+        raise CheckpointError(f"{str(path)!r} exists already", fix="save to a new folder")
+    return path
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which then appears as `path` in one step, complete and on disk.
+
+    Raises CheckpointError where it can't be written, also by what fills it."""
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with (
         _writing(path),
         tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work,
     ):
-        made = Path(work) / "checkpoint"
-        (_halved(policy.model) if half else policy.model).save_pretrained(made)
-        policy.tokenizer.save_pretrained(made)
-        for name in ("config.json", "tokenizer_config.json"):
-            _forget_origin(made / name)
-        write_records(made, sampling, record)
+        made = Path(work) / "module"
+        made.mkdir()
+        yield made
         for file in made.iterdir():
             file.chmod(0o644)  # safetensors writes its file for the owner only
-        made.rename(path)
-    return path
+        publish_folder(made, path)
 
 
 def _halved(model: PreTrainedModel) -> PreTrainedModel:

@@ -16,7 +16,6 @@ once, and what is registered is the result.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,7 +30,7 @@ from marketplace.gym.policy import Policy
 from marketplace.gym.routing import fit_router, write_router
 from marketplace.protocol.errors import CheckpointError, ConfigError
 from marketplace.protocol.seeds import PPM
-from trainer.checkpoint import TrainingRecord, write_records
+from trainer.checkpoint import TrainingRecord, new_path, whole_folder, write_records
 from trainer.experts import NAME, Start, adapt, write_adapter
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
@@ -177,20 +176,12 @@ def route_experts(
     router = fit_router(
         Policy.load(base.folder), {one.checkpoint: prompts[one.checkpoint] for one in experts}
     )
-    path = folder.absolute()
-    if path.exists():
-        raise CheckpointError(f"{str(path)!r} exists already", fix="save to a new folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = new_path(folder)
     counts = [len(prompts[one.checkpoint]) for one in experts]
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work:
-        made = Path(work) / "router"
-        made.mkdir()
+    with whole_folder(path) as made:
         write_router(router, made)
         write_base(made, base.cid)
         write_records(made, None, _record(base, experts, settings, dataset, prompts=counts))
-        for file in made.iterdir():
-            file.chmod(0o644)  # safetensors writes its file for the owner only
-        made.rename(path)
     return path
 
 

@@ -15,7 +15,7 @@ FOLDER holds what `write_job` put there and gets, from the first process,
     state/      sharded checkpoints (trainer/sharded.py): a killed run started again goes on from
                 the last one, also with another number of processes
     weights/    the trained model, in one step, complete
-    metrics.json    written last: the turn is done
+    metrics.json    written last: the turn is done, and which one it was
     failed/     of a run that failed: what each process said
 
 The first process tells each step on its standard output, one line of JSON behind STEP_MARK.
@@ -40,13 +40,14 @@ from typing import Any, Final, TypeVar
 from marketplace.gym.policy import Policy
 from marketplace.gym.team import Team
 from marketplace.protocol.errors import ConfigError, TracemarketError
+from marketplace.storage.pending import publish_folder
 from trainer.config import TrainSettings, parse_settings
 from trainer.data import TrainingGroup
 from trainer.devices import placed, repeatable
 from trainer.grpo import StepMetrics, TurnMetrics, train_turn
 from trainer.measures import step_of
 from trainer.sharded import load_sharded, save_sharded
-from trainer.state import TrainState, write_atomically
+from trainer.state import TrainState, run_digest, write_atomically
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
 import torch.distributed as dist
@@ -58,6 +59,9 @@ STATE_NAME: Final = "state"
 FAILED_NAME: Final = "failed"
 LOCK_NAME: Final = "lock"
 STEP_MARK: Final = "tracemarket-step "
+
+STARTER_VARIABLE: Final = "TRACEMARKET_STARTED_BY"
+"""Environment variable with the number of the process that started this one."""
 
 _LOCK_SECONDS: Final = 20.0
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
@@ -203,7 +207,7 @@ def save_whole(policy: Policy, folder: Path) -> None:
         policy.model.save_pretrained(part, state_dict=whole)
         policy.tokenizer.save_pretrained(part)
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed before its metrics
-        part.rename(folder)
+        publish_folder(part, folder)
     policy.team.wait()
 
 
@@ -270,7 +274,11 @@ def main(arguments: Sequence[str]) -> int:
             try:
                 metrics = train_job(folder, job, team, tell=_tell if team.rank == 0 else _silent)
                 if team.rank == 0:
-                    plain = {**metrics.summary(), "batch_tokens": metrics.batch_tokens}
+                    plain = {
+                        **metrics.summary(),
+                        "batch_tokens": metrics.batch_tokens,
+                        "run": run_digest(job.settings, job.groups),
+                    }
                     data = json.dumps(plain, indent=1, sort_keys=True) + "\n"
                     write_atomically(folder / METRICS_NAME, data.encode())
                 team.wait()
@@ -284,6 +292,9 @@ def tie_to_parent() -> None:
     the command nothing of it must go on writing. Linux only; elsewhere it ends by itself."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Gone already: loading torch, before this is called, takes seconds.
+    if os.environ.get(STARTER_VARIABLE, str(os.getppid())) != str(os.getppid()):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _tell(done: int, total: int, step: StepMetrics) -> None:

@@ -8,7 +8,6 @@ trained on: the base, or the expert's own previous turn.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,7 +28,7 @@ from marketplace.gym.modules import ADAPTER_CONFIG, ADAPTER_WEIGHTS, write_base
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec, SamplingSpec
 from marketplace.protocol.errors import CheckpointError, ConfigError
-from trainer.checkpoint import TrainingRecord, write_json, write_records
+from trainer.checkpoint import TrainingRecord, new_path, whole_folder, write_json, write_records
 from trainer.config import TrainSettings
 from trainer.data import AttestedBatch
 from trainer.grpo import StepMetrics
@@ -146,26 +145,18 @@ def write_adapter(
     base: str,
 ) -> Path:
     """An adapter folder from its tensors, by PEFT's names. Raises as save_adapter."""
-    path = Path(folder).absolute()
-    if path.exists():
-        raise CheckpointError(f"{str(path)!r} exists already", fix="save to a new folder")
+    path = new_path(folder)
     for name, weights in tensors.items():
         if not bool(weights.isfinite().all()):
             raise CheckpointError(
                 f"weight {name} is not finite", fix="lower learning_rate and train again"
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work:
-        made = Path(work) / "adapter"
-        made.mkdir()
+    with whole_folder(path) as made:
         whole = {name: one.detach().cpu().contiguous() for name, one in sorted(tensors.items())}
         save_file(whole, made / ADAPTER_WEIGHTS, {"format": "pt"})
         write_json(made / ADAPTER_CONFIG, shape_record(shape))
         write_base(made, base)
         write_records(made, sampling, record)
-        for file in made.iterdir():
-            file.chmod(0o644)  # safetensors writes its file for the owner only
-        made.rename(path)
     return path
 
 

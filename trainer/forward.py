@@ -36,11 +36,18 @@ def training_forward(
         if recompute:
             stack.enter_context(_recomputed(model))
         device = next(model.parameters()).device.type
-        if precision == "bf16" or (precision == "auto" and bf16_gains(device)):
+        if resolved(precision, device) == "bf16":
             stack.enter_context(torch.autocast(device, torch.bfloat16))
             if device == "cuda" and takes_flex(model):
                 stack.enter_context(attention_set(model.config.get_text_config(), FLEX))
         yield
+
+
+def resolved(precision: Precision, device: str) -> Precision:
+    """The precision, as it is on a kind of device if it is "auto"."""
+    if precision != "auto":
+        return precision
+    return "bf16" if bf16_gains(device) else "fp32"
 
 
 def whole_norm(norm: torch.Tensor) -> float:

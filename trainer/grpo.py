@@ -28,7 +28,7 @@ from trainer.advantages import is_solved, priced
 from trainer.caps import capped
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
-from trainer.forward import training_forward, whole_norm
+from trainer.forward import resolved, training_forward, whole_norm
 from trainer.loss import Tokens, effective_share
 from trainer.measures import (
     StepMetrics,
@@ -88,6 +88,10 @@ def train_turn(
     )
     per_epoch = max(1, round(len(groups) / settings.groups_per_step)) if groups else 0
     resume(state, run, named, optimizer)
+    # Once for a turn, and by one process for all: "auto" measures, and may measure otherwise.
+    found = policy.team.gather(resolved(settings.precision, policy.device.type))
+    state.precision = state.precision or found[0]
+    settings = settings.model_copy(update={"precision": state.precision})
     steps = [step_of(one) for one in state.steps]
     for minibatch in islice(_minibatches(groups, per_epoch, settings), len(steps), None):
         if state.stopped:

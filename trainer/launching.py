@@ -25,21 +25,24 @@ from typing import IO, Any, Final
 
 from marketplace.gym.policy import Policy
 from marketplace.protocol.errors import CheckpointError, ConfigError
+from marketplace.storage.pending import publish_folder
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
 from trainer.devices import CPU, find_device, placed
 from trainer.distributed import (
     FAILED_NAME,
     METRICS_NAME,
+    STARTER_VARIABLE,
     STEP_MARK,
     WEIGHTS_NAME,
     Job,
+    read_job,
     tie_to_parent,
     write_job,
 )
 from trainer.grpo import StepMetrics, TurnMetrics
 from trainer.measures import step_of
-from trainer.state import TrainState
+from trainer.state import TrainState, run_digest
 from trainer.verify import PolicyOf
 
 import torch  # isort: skip  (after the policy, which sets how its threads wait)
@@ -110,7 +113,7 @@ class Apart:
             older = placed(behaviour_of(checkpoint), CPU)
             older.model.save_pretrained(part)
             older.tokenizer.save_pretrained(part)
-            part.rename(place)
+            publish_folder(part, place)
         return place
 
 
@@ -155,13 +158,15 @@ def launch(
     threads: of each process; by default the cores are divided. device: one GPU for each process,
     or processors only. on_step: called with (steps done,
     steps in all, metrics), also for steps of an earlier run that the saved state holds. The
-    weights are then in folder/weights. A job that is done is not run again. Raises ConfigError
+    weights are then in folder/weights. A job that is done is not run again; what another job left
+    in the folder is not taken for it. Raises ConfigError
     (check_processes); CheckpointError if a process fails, with what it said; the same call goes
     on from the last saved state.
     """
     path = Path(folder)
     check_processes(processes, device)
-    if not (path / METRICS_NAME).exists():
+    if not _is_done(path):
+        (path / METRICS_NAME).unlink(missing_ok=True)
         shutil.rmtree(path / FAILED_NAME, ignore_errors=True)
         _run(path, processes, _threads(processes, threads), on_step, find_device(device))
     elif on_step is not None:
@@ -169,6 +174,13 @@ def launch(
         for number, step in enumerate(done, 1):
             on_step(number, len(done), step)
     return _metrics(path)
+
+
+def _is_done(path: Path) -> bool:
+    if not (path / METRICS_NAME).exists():
+        return False
+    job = read_job(path)
+    return bool(_plain(path).get("run") == run_digest(job.settings, job.groups))
 
 
 def _run(
@@ -181,7 +193,12 @@ def _run(
             *(sys.executable, "-m", "trainer.launching", "--standalone"),
             *("--nproc-per-node", str(processes), "-m", "trainer.distributed", str(path)),
         ],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), **hidden},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            STARTER_VARIABLE: str(os.getpid()),
+            **hidden,
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -231,9 +248,23 @@ def _failure(path: Path, said: Sequence[str]) -> tuple[str, str | None]:
     return f"process {first['rank']}: {first['message']}", first["fix"]
 
 
-def _metrics(path: Path) -> TurnMetrics:
+def _plain(path: Path) -> dict[str, Any]:
     try:
-        plain = json.loads((path / METRICS_NAME).read_text("utf-8"))
+        return dict(json.loads((path / METRICS_NAME).read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{str(path / METRICS_NAME)!r} can't be read: {error}",
+        fix="delete it to train the turn again",
+    )
+
+
+def _metrics(path: Path) -> TurnMetrics:
+    plain = _plain(path)
+    try:
         return TurnMetrics(
             tuple(map(step_of, plain["steps"])),
             plain["groups"],
@@ -243,11 +274,8 @@ def _metrics(path: Path) -> TurnMetrics:
             plain["stopped_early"],
             {int(batch): tokens for batch, tokens in plain["batch_tokens"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{str(path / METRICS_NAME)!r} can't be read: {error}",
-            fix="delete it to train the turn again",
-        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _threads(processes: int, threads: int | None) -> int:
@@ -259,4 +287,5 @@ if __name__ == "__main__":
     from torch.distributed.run import main
 
     tie_to_parent()
+    os.environ[STARTER_VARIABLE] = str(os.getpid())  # of the processes that it starts
     main(sys.argv[1:])

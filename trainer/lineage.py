@@ -103,18 +103,22 @@ def read_step(
     return Step(found, cid, training, sampling, evaluation, tuple(sorted(bounties)))
 
 
-def settled_blocks(reader: MarketReader) -> Mapping[int, int]:
-    """Batch -> the block in which it was settled; one pass over the chain."""
+Place = tuple[int, int]
+"""Of an event on the chain: its block, and its number there."""
+
+
+def settled_blocks(reader: MarketReader) -> Mapping[int, Place]:
+    """Batch -> where it was settled; one pass over the chain."""
     head = reader.head().number
     events = reader.events(reader.deployment.block, head, names=["BatchSettled"])
-    return {event.args["batch"]: event.block for event in events}
+    return {event.args["batch"]: (event.block, event.log_index) for event in events}
 
 
 def verify_step(
     reader: MarketReader,
     store: ContentStore,
     step: Step,
-    settled: Mapping[int, int],
+    settled: Mapping[int, Place],
     *,
     timeout: float,
 ) -> list[Batch]:
@@ -130,7 +134,9 @@ def verify_step(
                 "what is in it"
             )
         return []
-    if (step.training.parent or 0) != registered.parent and registered.dataset_root != ZERO32:
+    # A base model may have been another market's child.
+    is_base = registered.dataset_root == ZERO32 and not registered.parent
+    if (step.training.parent or 0) != registered.parent and not is_base:
         raise ProofFailed(
             f"{where} is registered as a child of {registered.parent}, its own record says "
             f"{step.training.parent}"
@@ -147,7 +153,8 @@ def verify_step(
     except ProofFailed as error:
         raise ProofFailed(f"{where}: {error.message}") from None
     # By events on both sides: a contract's block.number need not be the number of its block.
-    at = reader.registration(registered.id).block
+    event = reader.registration(registered.id)
+    at = (event.block, event.log_index)
     batches = [_attested_entry(reader, where, at, one, settled) for one in step.entries]
     if found != registered.dataset_root:
         first = step.entries[0].batch if step.entries else 0
@@ -162,11 +169,11 @@ def verify_step(
 def _attested_entry(
     reader: MarketReader,
     where: str,
-    registered: int,
+    registered: Place,
     entry: BatchEntry,
-    settled: Mapping[int, int],
+    settled: Mapping[int, Place],
 ) -> Batch:
-    """The batch of an entry. registered: block in which the checkpoint was."""
+    """The batch of an entry. registered: where the checkpoint was."""
     if entry.batch > reader.batch_count():
         raise ProofFailed(f"{where} names batch {entry.batch}, which does not exist")
     batch = reader.batch(entry.batch)
@@ -178,8 +185,8 @@ def _attested_entry(
         )
     if settled[entry.batch] > registered:
         raise ProofFailed(
-            f"{where} was registered in block {registered}, before batch "
-            f"{entry.batch} was settled in block {settled[entry.batch]}"
+            f"{where} was registered in block {registered[0]}, before batch "
+            f"{entry.batch} was settled in block {settled[entry.batch][0]}"
         )
     if final in (UNAVAILABLE, MALFORMED):
         raise ProofFailed(f"{where} names batch {entry.batch}, which has no verdicts")

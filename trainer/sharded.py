@@ -10,7 +10,6 @@ A kill at any point leaves the state of the last step whose save was over.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch.distributed.checkpoint as dcp
 from marketplace.gym.policy import Policy
 from marketplace.gym.team import Team
 from marketplace.protocol.errors import CheckpointError
+from marketplace.storage.pending import publish_folder
 from trainer.state import TrainState, write_atomically
 
 ABOUT_NAME: Final = "state.json"
@@ -57,7 +57,7 @@ def load_sharded(policy: Policy, folder: str | Path) -> TrainState | None:
         about = json.loads((path / ABOUT_NAME).read_text("utf-8"))
         if about["v"] != _VERSION:
             raise ValueError(f"version {about['v']!r}, not {_VERSION}")
-        state = TrainState(about["run"], about["steps"], stopped=about["stopped"])
+        state = TrainState.of(about)
         trained = {n: one for n, one in policy.model.named_parameters() if one.requires_grad}
         state.weights = {name: torch.zeros_like(one.detach()) for name, one in trained.items()}
         state.optimizer = {
@@ -104,16 +104,12 @@ def _begin(part: Path) -> None:
 def _finish(state: TrainState, part: Path, place: Path) -> None:
     about = {
         "v": _VERSION,
-        "run": state.run,
-        "steps": state.steps,
-        "stopped": state.stopped,
+        **state.about(),
         "optimizer": {one: sorted(kept) for one, kept in state.optimizer.items()},
     }
     write_atomically(part / ABOUT_NAME, json.dumps(about, sort_keys=True).encode())
-    _sync(part)
     shutil.rmtree(place, ignore_errors=True)
-    part.rename(place)
-    _sync(place.parent, deep=False)
+    publish_folder(part, place)
     for old in place.parent.glob(f"{_PREFIX}*"):
         if old != place:
             shutil.rmtree(old, ignore_errors=True)
@@ -124,13 +120,3 @@ def _tensors(state: TrainState) -> dict[str, Any]:
     for name, kept in state.optimizer.items():
         tensors |= {f"optimizer/{name}/{key}": one for key, one in kept.items()}
     return {name: one.detach() for name, one in tensors.items()}
-
-
-def _sync(folder: Path, *, deep: bool = True) -> None:
-    """The folder's names, and all that is in it, onto the disk."""
-    for path in (*(folder.iterdir() if deep else ()), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

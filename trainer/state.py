@@ -19,13 +19,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from marketplace.protocol.errors import CheckpointError
+from marketplace.storage.pending import sync
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
 
@@ -40,7 +41,7 @@ class TrainState:
     run: what it belongs to, `run_digest` of settings and groups. steps: metrics of each step
     done, as plain data. weights: trained parameters by name. optimizer: AdamW's per parameter
     name. Both hold the live tensors of the run: save_state copies them out. stopped: epochs'
-    stop rule has struck.
+    stop rule has struck. precision: of the steps, once it is known what "auto" is; "" before.
     """
 
     run: str = ""
@@ -48,6 +49,24 @@ class TrainState:
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     optimizer: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     stopped: bool = False
+    precision: str = ""
+
+    def about(self) -> dict[str, Any]:
+        """What is no tensor, as plain data."""
+        return {
+            "run": self.run,
+            "steps": self.steps,
+            "stopped": self.stopped,
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> Self:
+        """The state, without its tensors. Those of before a precision was noted have none.
+
+        Raises KeyError."""
+        noted = about.get("precision", "")
+        return cls(about["run"], about["steps"], stopped=about["stopped"], precision=noted)
 
 
 def run_digest(settings: TrainSettings, groups: Iterable[TrainingGroup]) -> str:
@@ -64,7 +83,7 @@ def save_state(state: TrainState, folder: str | Path) -> Path:
     tensors = {f"weight/{name}": one for name, one in state.weights.items()}
     for name, kept in state.optimizer.items():
         tensors |= {f"optimizer/{name}/{key}": one for key, one in kept.items()}
-    about = {"v": _VERSION, "run": state.run, "steps": state.steps, "stopped": state.stopped}
+    about = {"v": _VERSION, **state.about()}
     data = save(
         {name: one.detach().cpu().contiguous() for name, one in tensors.items()},
         {"state": json.dumps(about, sort_keys=True)},
@@ -78,14 +97,12 @@ def load_state(folder: str | Path) -> TrainState | None:
     path = Path(folder) / STATE_NAME
     if not path.exists():
         return None
-    state = TrainState()
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["state"])
             if about["v"] != _VERSION:
                 raise ValueError(f"version {about['v']!r}, not {_VERSION}")
-            state.run, state.steps = about["run"], about["steps"]
-            state.stopped = about["stopped"]
+            state = TrainState.of(about)
             for name in file.keys():  # noqa: SIM118  (not a mapping)
                 kind, _, rest = name.partition("/")
                 if kind == "weight":
@@ -155,7 +172,9 @@ def record(
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """The whole file or the old one. CheckpointError, naming path and size, if it can't be had."""
+    """The whole file or the old one, and the whole one once this returns, also after a power cut.
+    CheckpointError, naming path and size, if it can't be had."""
+    # One name for what is pending: a kill leaves one file behind, not one for each kill.
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,6 +183,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        sync(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from marketplace.chain.client import MarketClient
 from marketplace.chain.delivering import BeaconKeeper
 from marketplace.chain.errors import ContractError
 from marketplace.chain.records import Batch, BatchPhase, Round, RoundPhase, Seat, SeatState
-from marketplace.protocol.errors import ChainError
+from marketplace.protocol.errors import ChainError, StorageError
 from marketplace.protocol.sheets import NO_VERDICT, abstention
 from marketplace.protocol.verdict import UNAVAILABLE, encode_verdicts
 from marketplace.storage.store import ContentStore
@@ -223,10 +223,11 @@ class VerifierNode:
 
 
 def follow(run_once: Callable[[], list[Done]], stop: Signal, poll: float) -> None:
-    """Passes until `stop` is set, `poll` seconds apart; the chain's failures are waited out."""
+    """Passes until `stop` is set, `poll` seconds apart; the chain's failures and a full disk are
+    waited out."""
     while not stop.is_set():
         try:
             run_once()
-        except ChainError as error:
+        except (ChainError, StorageError) as error:
             log.error("pass_failed error=%s why=%s", type(error).__name__, error)
         stop.wait(poll)

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from marketplace.protocol.errors import ConfigError, JournalConflict
+from marketplace.protocol.errors import ConfigError, JournalConflict, StorageError
 from marketplace.protocol.verdict import Attestation
 from verifier_node.transaction import transaction
 
@@ -202,7 +204,7 @@ class Journal:
     def record(self, question: Question, vote: Vote) -> None:
         """Writes the vote to disk before it returns. The same vote again is fine; another one
         for the same question raises JournalConflict."""
-        with transaction(self._db):
+        with self._writing():
             known = self.find(question)
             if known is not None and known != vote:
                 raise JournalConflict(
@@ -235,7 +237,7 @@ class Journal:
     def record_sheet(self, key: SheetKey, sheet: Sheet) -> None:
         """Writes a score sheet to disk before it returns; another one for the same batch raises
         JournalConflict: a judge may not grade twice and choose."""
-        with transaction(self._db):
+        with self._writing():
             known = self.find_sheet(key)
             if known is not None and known != sheet:
                 raise JournalConflict(
@@ -263,7 +265,7 @@ class Journal:
 
     def keep_case(self, court: str, watcher: str, case: Case) -> None:
         """Writes a case to disk before it returns, in place of what was known of it."""
-        with transaction(self._db):
+        with self._writing():
             self._db.execute(
                 "INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -305,7 +307,7 @@ class Journal:
 
     def advance(self, market: str, block: int, opened: list[int]) -> None:
         """Adds opened batches and moves the cursor, in one transaction."""
-        with transaction(self._db):
+        with self._writing():
             self._db.executemany(
                 "INSERT OR IGNORE INTO watched VALUES (?, ?)", [(market, batch) for batch in opened]
             )
@@ -313,7 +315,19 @@ class Journal:
 
     def forget(self, market: str, batch: int) -> None:
         """Stops watching a batch that is settled or void."""
-        self._db.execute("DELETE FROM watched WHERE market = ? AND batch = ?", (market, batch))
+        with self._writing():
+            self._db.execute("DELETE FROM watched WHERE market = ? AND batch = ?", (market, batch))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction. StorageError, and nothing is changed, where the disk does not take it."""
+        try:
+            with transaction(self._db):
+                yield
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                f"{self._path} can't be written: {error}", fix="free disk space: votes wait for it"
+            ) from error
 
 
 def _key(question: Question) -> tuple[int, str, int, bytes, str]:

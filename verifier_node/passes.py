@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from marketplace.chain.client import MarketClient
-from marketplace.protocol.errors import Reverted, TracemarketError
+from marketplace.protocol.errors import Reverted, StorageError, TracemarketError
 from verifier_node.duties import Done
 from verifier_node.fetching import OnItsWay
 from verifier_node.journal import Journal
@@ -40,8 +40,12 @@ def watch(
             opened.add(event.args[field])
         else:
             opened.discard(event.args[field])
-    journal.advance(key, head, sorted(opened))
-    return journal.watched(key)
+    try:
+        journal.advance(key, head, sorted(opened))
+    except StorageError as error:
+        # The disk is full: the same blocks are read again next time, and reveals need no disk.
+        log.error("journal_failed why=%s", error)
+    return sorted({*journal.watched(key), *opened})
 
 
 def attend(kind: str, ids: Iterable[int], one: Callable[[int], Done | None]) -> list[Done]:

@@ -14,6 +14,16 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        db.execute("ROLLBACK")
+        _give_up(db)
         raise
-    db.execute("COMMIT")
+    try:
+        db.execute("COMMIT")
+    except BaseException:
+        _give_up(db)  # else no later transaction could begin
+        raise
+
+
+def _give_up(db: sqlite3.Connection) -> None:
+    # Where the disk is full SQLite has done it by itself, and would say only that.
+    if db.in_transaction:
+        db.execute("ROLLBACK")

@@ -5,8 +5,6 @@ The file is JSON and made to be shared: whoever has it and a node can use the ma
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from eth_utils.address import is_address, to_checksum_address
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from marketplace.chain.artifacts import BLOCKHASH, DRAND, market_contracts
+from marketplace.chain.files import write_file
 from marketplace.chain.parameters import Parameters
 from marketplace.chain.records import Token
 from marketplace.protocol.beacons import BeaconNetwork
@@ -64,17 +63,8 @@ def save_deployment(deployment: Deployment, path: Path) -> None:
     content = _DeploymentFile.model_validate(
         {"format": FORMAT, "randomness": deployment.randomness, **asdict(deployment)}
     )
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("x", encoding="utf-8") as file:
-                file.write(content.model_dump_json(indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_file(path, content.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise ConfigError(
             f"the deployment file {path} can't be written: {error.strerror or error}"

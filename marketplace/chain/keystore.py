@@ -17,6 +17,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
+from marketplace.chain.files import write_file
 from marketplace.protocol.errors import ConfigError, InvalidValue, KeystoreError, WrongPassword
 
 PASSWORD_VARIABLE: Final = "TRACEMARKET_PASSWORD"
@@ -115,20 +116,8 @@ def password(
 
 
 def _write_new(path: Path, content: str) -> None:
-    # A hard link fails where the name exists, so nothing is ever overwritten, and the content
-    # is on disk before the name is.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_file(path, content, mode=0o600, replaces=False)
     except FileExistsError:
         raise _exists(path) from None
     except OSError as error:

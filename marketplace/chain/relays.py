@@ -5,7 +5,6 @@ Version 1 of the API, which all relays serve: GET {url}/{chain hash}/public/{rou
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 import httpx
 
+from marketplace.protocol import strict_json
 from marketplace.protocol.beacons import EVMNET, SCHEME, BeaconNetwork, check_beacon
 from marketplace.protocol.errors import (
     BeaconError,
@@ -27,6 +27,8 @@ NETWORKS: Final = {network.name: network for network in (EVMNET,)}
 _NOT_YET: Final = frozenset({404, 425})
 """How relays answer for a round of the future."""
 _MOST_BYTES: Final = 65_536
+_LEVELS: Final = 4
+"""Beacons have one level of JSON, chain info two."""
 
 
 class Relays:
@@ -119,7 +121,7 @@ def load_network(name: str) -> BeaconNetwork:
             fix=f"use one of {', '.join(NETWORKS)}, or a file with the network's chain info",
         )
     try:
-        info = json.loads(path.read_text("utf-8"))
+        info = strict_json.loads(path.read_text("utf-8"), depth=_LEVELS)
         scheme = info["schemeID"]
         network = BeaconNetwork(
             name=info.get("metadata", {}).get("beaconID") or path.stem,
@@ -140,7 +142,7 @@ def load_network(name: str) -> BeaconNetwork:
 
 def _signature(body: bytes, round: int) -> bytes:
     try:
-        answer: Any = json.loads(body)
+        answer: Any = strict_json.loads(body.decode("utf-8"), depth=_LEVELS)
         got, text = answer["round"], answer["signature"]
         if got != round:
             raise BeaconInvalid(f"it answered with round {got!r}")

@@ -116,21 +116,22 @@ def plant(
         lines, place = set_trap(lines, honest.verdicts)
         told = check_batch(lines, spec=spec, terms=terms, pool=pool)
     assert told.verdicts[place].reason is Reason.FALSE_CLAIM
-    entry = miner.spool(found, assignment, lines)
+    root = miner.packed(found, assignment, lines)[0].root
     planted = Planted(
         chain_id=deployment.chain_id,
         audits=deployment.address("audits"),
         planter=planter.address,
         miner=client.address,
         bounty=bounty,
-        batch_root=entry.root,
+        batch_root=root,
         salt="0x" + secrets.token_bytes(32).hex(),
         verdict=LeafVerdict.of(place, told.verdicts[place]).as_tuple(),
     )
     kept = Plantings(context.folder("plantings")).add(planted)
     planter.plant_audit(planted.root)
     time.sleep(1.0)  # it counts only if it is a second older than the batch
-    mined = miner.commit_and_publish(entry)
+    # Spooled only now: what is spooled is committed some day, and unplanted it is a plain lie.
+    mined = miner.commit_and_publish(miner.spool(found, assignment, lines))
     print(mined.batch)
     say(f"batch {mined.batch} is planted at trace {place}; {kept} opens it: keep it secret")
 

@@ -189,8 +189,9 @@ def plant(
         parse_grades(grades),
         salt,
     )
+    # Before it is sent: it counts also where this command ends without a receipt.
+    print("0x" + salt.hex(), flush=True)
     client.plant_gold(commitment)
-    print("0x" + salt.hex())
 
 
 @app.command("open")

@@ -163,7 +163,7 @@ class Served:
     bounty: Bounty
 
     def sampler(self, policy: Policy, model: str) -> Sampler:
-        """Judges what it gets by the environment's own tolerance, as the verifiers will."""
+        """Judges what it gets by the environment's own tolerance, as strictly as any verifier."""
         from marketplace.gym.endpoint import Endpoint
         from marketplace.gym.provenance import ReplayTolerance
         from marketplace.miner.vllm_sampler import VllmSampler

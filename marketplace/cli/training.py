@@ -21,6 +21,7 @@ from marketplace.protocol.errors import ConfigError
 from marketplace.storage.assets import fetch_assets
 from marketplace.storage.checkpoints import put_checkpoint
 from marketplace.storage.cid import Cid
+from marketplace.storage.pending import publish_folder
 from marketplace.storage.unixfs import cid_of_bytes
 
 if TYPE_CHECKING:
@@ -450,7 +451,7 @@ def _move(made: Path, out: Path) -> None:
         part = out.with_name(f".{out.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(made, part)
-        os.rename(part, out)
+        publish_folder(part, out)
         shutil.rmtree(made)
 
 

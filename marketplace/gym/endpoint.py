@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,9 @@ from marketplace.protocol.errors import ConfigError, SamplerError
 _RETRIED: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _LONGEST_PAUSE: Final = 30.0
 
+MAX_ANSWER_BYTES: Final = 256 << 20
+"""Of one answer, unpacked: far over a large group's tokens with their log-probabilities."""
+
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
@@ -22,8 +26,9 @@ class Endpoint:
     """One model behind an HTTP address. url: the address, without a slash at its end.
 
     api_key_env: name of the environment variable that holds the key; None for no key. The key
-    goes into the request's header and nowhere else. timeout: seconds for one request. retries:
-    further tries after a failure that may pass. wait: sleeps so many seconds.
+    goes into the request's header and nowhere else. timeout: seconds for one request, to the end
+    of its answer. retries: further tries after a failure that may pass. wait: sleeps so many
+    seconds. The server may send anything.
 
     Raises ConfigError if the variable is not set or base_url is no HTTP address.
     """
@@ -37,12 +42,13 @@ class Endpoint:
         timeout: float = 120.0,
         retries: int = 3,
         wait: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.model = model
         self.url = base_url.rstrip("/")
-        self._retries = retries
-        self._wait = wait
+        self._timeout, self._retries = timeout, retries
+        self._wait, self._clock = wait, clock
         headers = {}
         if api_key_env is not None:
             if not environ.get(api_key_env):
@@ -72,18 +78,20 @@ class Endpoint:
         body: Mapping[str, Any],
         *,
         is_told: Callable[[httpx.Response], bool] = lambda _: False,
+        given_up: Callable[[], bool] = lambda: False,
     ) -> httpx.Response:
         """The response of success, or one that is_told says the caller wants to hear of.
 
-        Raises SamplerError for every other refusal, and after the last try.
+        given_up: whether nobody waits for it any more; asked before each further try. Raises
+        SamplerError for every other refusal, and after the last try.
         """
         url = self.url + path
         reason = ""
         for attempt in range(self._retries + 1):
             pause = min(2.0**attempt, _LONGEST_PAUSE)
             try:
-                response = self._client.post(url, json=body)
-            except httpx.TransportError as error:
+                response = self._answer(url, body)
+            except httpx.RequestError as error:
                 reason = f"{type(error).__name__}: {error}"
             else:
                 if response.is_success or is_told(response):
@@ -95,11 +103,33 @@ class Endpoint:
                         fix="check the model's name, the key and the request's limits",
                     )
                 pause = _retry_after(response, pause)
-            if attempt < self._retries:
-                self._wait(pause)
+            if attempt == self._retries or given_up():
+                break
+            self._wait(pause)
         raise SamplerError(
-            f"{url} failed {self._retries + 1} times, the last time with {reason}",
+            f"{url} failed {attempt + 1} times, the last time with {reason}",
             fix="start the server, or raise timeout if the model is slow",
+        )
+
+    def _answer(self, url: str, body: Mapping[str, Any]) -> httpx.Response:
+        """Of one try, read to its end within what one answer may take. httpx.RequestError."""
+        deadline = self._clock() + self._timeout
+        content = bytearray()
+        with self._client.stream("POST", url, json=body) as response:
+            for part in response.iter_bytes():
+                content += part
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise SamplerError(
+                        f"{url} answered with more than {MAX_ANSWER_BYTES:,} bytes",
+                        fix="check that the address is an OpenAI-compatible endpoint",
+                    )
+                if self._clock() > deadline:
+                    raise httpx.ReadTimeout(f"no whole answer within {self._timeout:g} s")
+        # Without the headers that say how to read it: it is unpacked, and its text is UTF-8 (of
+        # Python's codecs, which a server may name, some give no text).
+        told = {k: v for k, v in response.headers.items() if k == "retry-after"}
+        return httpx.Response(
+            response.status_code, headers=told, content=bytes(content), request=response.request
         )
 
 
@@ -118,6 +148,7 @@ def parsed(response: httpx.Response, kind: type[Parsed], what: str) -> Parsed:
 def _retry_after(response: httpx.Response, default: float) -> float:
     """Seconds that the server asks for, within reason."""
     try:
-        return min(max(float(response.headers["Retry-After"]), 0.0), _LONGEST_PAUSE)
+        asked = float(response.headers["Retry-After"])
     except (KeyError, ValueError):
         return default
+    return default if math.isnan(asked) else min(max(asked, 0.0), _LONGEST_PAUSE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marketplace.chain.client import MarketClient
@@ -268,7 +268,16 @@ class Miner:
         return lines
 
     def spool(self, bounty: Bounty, assignment: Assignment, lines: Sequence[bytes]) -> Entry:
-        """Packs the lines and writes them to the spool."""
+        """Packs the lines and writes them to the spool: from then on they are committed, if not by
+        this run by the next one's `resume`."""
+        entry, data = self.packed(bounty, assignment, lines)
+        self._spool.add(entry, data)
+        return entry
+
+    def packed(
+        self, bounty: Bounty, assignment: Assignment, lines: Sequence[bytes]
+    ) -> tuple[Entry, bytes]:
+        """The entry that the lines would have in the spool, and their file."""
         deployment = self._client.deployment
         data = batch_file.pack(lines)
         tree = batch_tree(
@@ -290,11 +299,13 @@ class Miner:
             traces=len(lines),
             cid=str(cid_of_bytes(data)),
         )
-        self._spool.add(entry, data)
-        return entry
+        return entry, data
 
     def commit_and_publish(self, entry: Entry) -> Mined:
-        """The last two steps, from whatever point they had come to."""
+        """The last two steps, from whatever point they had come to.
+
+        ConfigError, and nothing is committed, where the spool has lost the content."""
+        data = self._spool.data(entry)
         if entry.batch is None:
             batch, _ = self._client.commit_batch(
                 entry.bounty,
@@ -304,9 +315,13 @@ class Miner:
                 seed=bytes.fromhex(entry.seed[2:]),
                 content=Cid.parse(entry.cid),
             )
-            entry = self._spool.committed(entry, batch)
+            try:
+                entry = self._spool.committed(entry, batch)
+            except OSError as error:  # the chain says it too: what counts now is to publish
+                _log.warning("commit_not_noted batch=%d reason=%s", batch, error)
+                entry = replace(entry, batch=batch)
         assert entry.batch is not None
-        self._store.put(self._spool.data(entry))
+        self._store.put(data)
         self._spool.published(entry)
         size = self._client.bounty(entry.bounty).terms.group_size
         return Mined(
@@ -325,6 +340,7 @@ class Miner:
         A batch that can never be committed any more (its tasks are taken, the bounty is over) is
         set aside in the spool. One that can't be committed now (too few free verifiers, too little
         left in the bounty) stays there for the next time, as do those that answer later tasks.
+        One whose content is lost is set aside too, unless it is committed already (ConfigError).
         """
         deployment = self._client.deployment
         finished = []
@@ -335,6 +351,13 @@ class Miner:
             if entry.bounty in waiting:
                 continue
             known = entry if entry.batch is not None else self._find_commit(entry)
+            lost = self._is_lost(known)
+            if lost and known.batch is None:
+                self._spool.set_aside(known)
+                continue
+            if lost and self._store.has(Cid.parse(known.cid)):
+                self._spool.published(known)  # by another process
+                continue
             try:
                 finished.append(self.commit_and_publish(known))
             except Reverted as error:
@@ -349,6 +372,14 @@ class Miner:
                 else:
                     finished.append(self.commit_and_publish(known))
         return finished
+
+    def _is_lost(self, entry: Entry) -> bool:
+        try:
+            self._spool.data(entry)
+        except ConfigError as error:
+            _log.warning("batch_lost root=%s reason=%s", entry.root, error)
+            return True
+        return False
 
     def _find_commit(self, entry: Entry) -> Entry:
         """The entry with its batch id, where the commit was included before a crash."""

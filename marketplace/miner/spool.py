@@ -8,6 +8,7 @@ can't be committed any more is moved aside, not thrown away.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -71,12 +72,28 @@ class Spool:
     def set_aside(self, entry: Entry) -> Path:
         """Keeps a batch that can't be committed any more out of the way. Returns where."""
         kept = self._aside / self._file(entry).name
-        self._file(entry).replace(kept)
+        # The note first: without its file it would be found again and committed for nothing.
         self._note(entry).replace(self._aside / self._note(entry).name)
+        with suppress(FileNotFoundError):
+            self._file(entry).replace(kept)
         return kept
 
     def data(self, entry: Entry) -> bytes:
-        return self._file(entry).read_bytes()
+        """The batch file. ConfigError where it is not what was sampled."""
+        path = self._file(entry)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        if str(cid_of_bytes(data)) != entry.cid:
+            what = f"{entry.traces} traces for bounty {entry.bounty}"
+            if entry.batch is not None:
+                what = f"batch {entry.batch} is committed and not published: its {what}"
+            raise ConfigError(
+                f"{what} should be in {path}, which is damaged or gone",
+                fix=f"put the whole file back there, or give it up: move {self._note(entry)} away",
+            )
+        return data
 
     def entries(self, chain_id: int, market: str, miner: str) -> list[Entry]:
         """What is on its way for one miner on one market, oldest task first."""

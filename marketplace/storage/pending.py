@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete and on disk."""
+"""Files and folders that appear under their name only when they are complete and on disk."""
 
 from __future__ import annotations
 
@@ -34,12 +34,29 @@ class PendingFile:
         self.file.flush()
         os.fsync(self.file.fileno())
         self.path.replace(destination)
-        # The rename itself is an entry of the directory, and is synced with it.
-        directory = os.open(destination.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(destination.parent)
+
+
+def publish_folder(made: Path, destination: Path) -> None:
+    """Give a whole folder its name, in one step, once all that is in it is on disk.
+
+    `destination` must not be there, or an empty folder, and on the same file system. OSError.
+    """
+    for one in made.rglob("*"):
+        sync(one)
+    sync(made)
+    made.rename(destination)
+    sync(destination.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file's bytes or a folder's names onto the disk: what was renamed into a folder is
+    an entry of it, and is there after a power cut once the folder was synced."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

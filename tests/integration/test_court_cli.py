@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,9 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cli_kit import command_line
 from loop_kit import COURTLY, Arithmetic, Loop, courtly_market, false_verdicts
 
+from marketplace.chain.client import MarketClient
 from marketplace.chain.records import BatchPhase
 from marketplace.cli import audits
 from marketplace.gym.pool import CheckPool
+from marketplace.protocol.errors import TransactionTimeout
 from marketplace.protocol.verdict import Reason, Verdict
 from marketplace.storage.embedded import EmbeddedStore
 
@@ -168,3 +171,42 @@ def test_an_audit_from_planting_to_opening(cli, court, accounts, tmp_path, pool,
     assert ("dispute leaf 1 " in err) == lazy
     (row,) = json.loads(cli("audit", "list", "--json")[1])
     assert (row["state"], row["planter"]) == (wanted, accounts.poster.address)
+
+
+def test_a_trap_that_was_not_planted_is_never_committed(
+    cli, court, accounts, tmp_path, pool, monkeypatch
+):
+    """Without the planting it is a plain lie, and the miner's bond pays for it."""
+    monkeypatch.setattr(audits, "sampler_for", lambda *_: (Arithmetic(), None))
+    loop = Loop(court, pool, tmp_path)
+    bounty = loop.open_bounty()
+    court.stake_verifiers(3)
+    client = court.client(accounts.miner)
+    client.request_assignment(bounty)
+    court.wait_for_randomness(client.assignment(bounty, client.address).point)
+
+    def killed(self, root):
+        raise KeyboardInterrupt
+
+    plant = ("audit", "plant", bounty, "--groups", 2, "--workers", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client), "plant_audit", killed)
+        assert cli(*plant, "--miner-keystore", "miner.json", key="poster").code != 0
+    cli("mine", bounty, "--model", "nowhere", key="miner")  # first finishes what was interrupted
+    assert court.reader.batch_count() == 0
+    code, out, err = cli(*plant, "--miner-keystore", "miner.json", key="poster")
+    assert (code, out) == (0, "1\n"), err
+
+
+def test_the_salt_of_gold_is_told_before_it_is_needed(cli, court, accounts, monkeypatch):
+    """A receipt may not come in time though the planting counts."""
+    plant, sent = MarketClient.plant_gold, []
+
+    def late(self, commitment):
+        sent.append(plant(self, commitment))
+        raise TransactionTimeout("no receipt in time")
+
+    monkeypatch.setattr(MarketClient, "plant_gold", late)
+    ran = cli("jury", "plant", "0x" + "11" * 32, "4x", key="poster")
+    assert (ran.code, len(sent)) == (3, 1)
+    assert re.fullmatch(r"0x[0-9a-f]{64}\n", ran.out)

@@ -29,6 +29,9 @@ GOOD = RECORDED[1].hex()
         (json.dumps({"round": 1, "signature": GOOD[:-2]}).encode(), "63 bytes"),
         (json.dumps({"round": 1, "signature": 7}).encode(), "its answer is no beacon"),
         (json.dumps({"round": 1, "signature": "ab" * 64}).encode(), "no point of the curve"),
+        (b"[" * 60_000, "its answer is no beacon"),
+        (b'{"round": 1, "signature": "00", "signature": "%s"}' % GOOD.encode(), "no beacon"),
+        (json.dumps({"round": 1, "signature": GOOD}).encode("utf-16"), "its answer is no beacon"),
         (b" " * 70_000, "more than 65536 bytes"),
     ],
 )
@@ -78,5 +81,8 @@ def test_networks_by_name_and_from_a_file(tmp_path: Path) -> None:
         file.write_text(json.dumps(info | change))
         with pytest.raises(ConfigError, match=said):
             load_network(str(file))
+    file.write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match=r"no chain info of a drand network: .*nests too deeply"):
+        load_network(str(file))
     with pytest.raises(ConfigError, match="no drand network 'quicknet', and no such file"):
         load_network("quicknet")

@@ -289,6 +289,7 @@ def test_lies_about_a_dataset_are_refused(refinery, market, accounts, owner):
     refused(true, "lead to the dataset root", root=b"\x05" * 32)
     refused(true, f"names batch {first}, but is registered without a dataset", root=ZERO32)
     refused(true, "child of 2, its own record says 1", parent=2)
+    refused([], "child of 2, its own record says 1", parent=2, root=ZERO32)
     refused(true, "no sampling rules", sampling=None)
     refused(true, "other sampling rules", sampling={"temperature": 0.5})
     refused([], "lead to the dataset root 0x0000")
@@ -307,6 +308,29 @@ def test_lies_about_a_dataset_are_refused(refinery, market, accounts, owner):
     step = read_step(market.reader, refinery.store, early, timeout=0)
     settled = settled_blocks(market.reader)
     with pytest.raises(ProofFailed, match=f"before batch {pending} was settled in block"):
+        verify_step(market.reader, refinery.store, step, settled, timeout=0)
+
+
+def test_a_batch_settled_later_in_the_same_block_is_refused(
+    refinery, market, accounts, owner, monkeypatch
+):
+    base = refinery.base(owner)
+    batch = refinery.batch(accounts.miner, 6)
+    child = refinery.child(accounts.trainer, base, refinery.entries([batch], [1]))
+    (settlement,) = market.reader.events(0, market.reader.head().number, names=["BatchSettled"])
+    step = read_step(market.reader, refinery.store, child, timeout=0)
+    settled = settled_blocks(market.reader)
+    registration = replace(
+        market.reader.registration(child),
+        block=settlement.block,
+        log_index=settlement.log_index + 1,
+    )
+    kind = type(market.reader)
+    monkeypatch.setattr(kind, "registration", lambda *_: registration)
+    assert verify_step(market.reader, refinery.store, step, settled, timeout=0)
+    before = replace(registration, log_index=settlement.log_index - 1)
+    monkeypatch.setattr(kind, "registration", lambda *_: before)
+    with pytest.raises(ProofFailed, match=f"before batch {batch} was settled in block"):
         verify_step(market.reader, refinery.store, step, settled, timeout=0)
 
 

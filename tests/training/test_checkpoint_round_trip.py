@@ -222,7 +222,7 @@ def test_brackets_without_end_are_no_adapter(tmp_path):
 @pytest.mark.parametrize("kind", [OSError, SafetensorError])
 def test_a_full_disk_leaves_no_checkpoint(policy, tmp_path, monkeypatch, kind):
     def full(self, folder):
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "model.safetensors").write_bytes(b"half")
         raise kind(28, "No space left on device")
 

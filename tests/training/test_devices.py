@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,27 @@ def test_a_processor_needs_nothing_to_repeat_itself():
     with repeatable(CPU):
         assert not torch.are_deterministic_algorithms_enabled()
     assert device_record(CPU) == {}
+
+
+@pytest.mark.parametrize("warn_only", [False, True])
+@pytest.mark.parametrize("enabled", [False, True])
+def test_what_a_gpu_needs_is_taken_back(enabled, warn_only):
+    def flags():
+        return (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+        )
+
+    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+    try:
+        before = flags()
+        with suppress(KeyboardInterrupt), repeatable(torch.device("cuda")):
+            assert flags() == (True, False, False)
+            raise KeyboardInterrupt
+        assert flags() == before
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_a_run_goes_on_where_it_was_begun(command, run, monkeypatch):  # noqa: F811

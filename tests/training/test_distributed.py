@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -19,7 +22,7 @@ from marketplace.protocol.errors import CheckpointError, ConfigError
 from marketplace.protocol.trace import Tier
 from trainer.config import TrainSettings
 from trainer.data import TrainingGroup
-from trainer.distributed import Job, read_job, write_job
+from trainer.distributed import STARTER_VARIABLE, Job, read_job, write_job
 from trainer.grpo import train_turn
 from trainer.launching import Apart, check_processes, launch
 from trainer.sharded import load_sharded, save_sharded
@@ -192,6 +195,29 @@ def test_a_failing_process_is_named(job, tmp_path):
         launch(tmp_path, 2, threads=1)
 
 
+def test_nothing_goes_on_whose_command_was_killed_while_it_was_still_starting(tmp_path):
+    words = "import sys; from trainer.launching import launch; launch(sys.argv[1], 2)"
+    command = subprocess.Popen([sys.executable, "-c", words, str(tmp_path)])
+    started: list[psutil.Process] = []
+    deadline = time.monotonic() + 60
+    while not started and time.monotonic() < deadline:
+        time.sleep(0.02)
+        started = psutil.Process(command.pid).children()
+    command.kill()
+    command.wait()
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert started
+    assert not alive
+    assert not (tmp_path / "failed").exists()  # where processes say that there is no job
+
+
+def test_a_process_whose_starter_is_gone_ends(monkeypatch):
+    words = [sys.executable, "-c", "from trainer.distributed import *; tie_to_parent()"]
+    for starter, code in ((os.getpid(), 0), (1 << 30, -signal.SIGKILL)):
+        monkeypatch.setenv(STARTER_VARIABLE, str(starter))
+        assert subprocess.run(words).returncode == code
+
+
 def test_what_can_not_be_launched(job, tmp_path, monkeypatch):
     write_job(tmp_path, job)
     with pytest.raises(ConfigError, match="0 processes"):
@@ -241,10 +267,27 @@ def test_traces_of_an_older_checkpoint_and_a_turn_that_is_done(job, make_policy,
         assert torch.equal(one, dict(together.model.named_parameters())[name])
 
 
+@pytest.mark.deep
+def test_what_another_job_left_in_the_folder_is_not_taken_for_this_one(job, make_policy, tmp_path):
+    """Traces that teach nothing, and more of them bought behind that."""
+    settings = SETTINGS.model_copy(update={"mean_tolerance": 4.0})
+    worthless = tuple(
+        replace(one, behaviour=tuple((-20.0,) * len(row) for row in one.completions))
+        for one in job.groups
+    )
+    apart = Apart(tmp_path / "apart", job.parent, 2, threads=1)
+    assert apart(make_policy(0), worthless, settings, temperature=0.9).tokens == 0
+    policy, alone = make_policy(0), make_policy(0)
+    turn = train_turn(alone, job.groups, settings, temperature=0.9)
+    metrics = apart(policy, job.groups, settings, temperature=0.9)
+    assert metrics.tokens == turn.tokens > 0
+    _close(policy, dict(alone.model.named_parameters()))
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_two_gpus_train_in_bf16(job, tmp_path):
     settings = SETTINGS.model_copy(update={"precision": "bf16", "recompute": True})
     write_job(tmp_path, Job(job.parent, job.groups, settings, 0.9))
     metrics = launch(tmp_path, 2)
-    assert metrics["optimizer_steps"] == 2
+    assert len(metrics.steps) == 2
     Policy.load(tmp_path / "weights")

@@ -36,7 +36,7 @@ def _groups(policy, count=6):
     return found
 
 
-def _killed_after(policy, folder, at):
+def _killed_after(policy, folder, at, settings=SETTINGS):
     state = TrainState()
 
     def on_step(done, total, metrics):
@@ -45,7 +45,7 @@ def _killed_after(policy, folder, at):
             raise Killed
 
     with pytest.raises(Killed):
-        train_turn(policy, _groups(policy), SETTINGS, temperature=1.0, on_step=on_step, state=state)
+        train_turn(policy, _groups(policy), settings, temperature=1.0, on_step=on_step, state=state)
 
 
 @pytest.mark.parametrize("at", [1, 4])
@@ -65,6 +65,20 @@ def test_interrupted_turn_ends_in_the_same_weights(make_policy, tmp_path: Path, 
     )
     assert seen == [(done, 6) for done in range(at + 1, 7)]
     assert metrics.summary() == expected.summary()
+    for name, one in whole.model.state_dict().items():
+        assert torch.equal(one, again.model.state_dict()[name]), name
+
+
+def test_a_turn_ends_in_the_precision_that_it_was_begun_in(make_policy, tmp_path, monkeypatch):
+    """What "auto" takes is measured, and a busy machine measures something else each time."""
+    auto = SETTINGS.model_copy(update={"precision": "auto"})
+    half = SETTINGS.model_copy(update={"precision": "bf16"})
+    whole, killed, again = make_policy(3), make_policy(3), make_policy(3)
+    train_turn(whole, _groups(whole), half, temperature=1.0)
+    measured = iter([True, False, False, False, False, False])
+    monkeypatch.setattr("trainer.forward.bf16_gains", lambda device: next(measured))
+    _killed_after(killed, tmp_path, 2, auto)
+    train_turn(again, _groups(again), auto, temperature=1.0, state=load_state(tmp_path))
     for name, one in whole.model.state_dict().items():
         assert torch.equal(one, again.model.state_dict()[name]), name
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
-from served import completing
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from served import completing, serving
 from vllm_stand_in import vllm_like
 
 from marketplace.gym.endpoint import Endpoint
 from marketplace.gym.packing import TokenGroup
 from marketplace.gym.policy import completion_logprobs
+from marketplace.gym.provenance import ReplayTolerance
+from marketplace.gym.replay import SeededGroup, replay
 from marketplace.miner.sampler import ReplayableSampler, SamplingRules, TransformersSampler
 from marketplace.miner.vllm_sampler import VllmSampler
 from marketplace.protocol.errors import InvalidValue, SamplerError
@@ -25,10 +31,10 @@ RULES = SamplingRules(group_size=4, temperature=0.8, max_tokens=12, stop=tuple("
 def sampler(policy):
     """Makes samplers on servers with the given answers; closed after the test."""
 
-    def make(answer):
+    def make(answer, **options):
         endpoint = Endpoint(opened.enter_context(completing(answer)), "m", retries=0)
         opened.callback(endpoint.close)
-        return VllmSampler(endpoint, policy, "checkpoint-1")
+        return VllmSampler(endpoint, policy, "checkpoint-1", **options)
 
     with ExitStack() as opened:
         yield make
@@ -100,3 +106,56 @@ def test_too_few_samples_and_prompts_that_do_not_fit(policy, sampler):
         list(served.sample(PROMPTS, RULES, seed=1))
     with pytest.raises(SamplerError, match="do not fit"):
         list(served.sample(["1" * 200], RULES, seed=1))
+
+
+def test_what_another_verifiers_pass_would_refuse_is_not_taken(policy, sampler):
+    """Rounding is another in passes of another shape, and a refusal there is paid for."""
+    rules = replace(RULES, stop=())
+    prompts = [f"{one} + {other} = " for one in range(4) for other in range(4)]
+    seeds = [keccak(prompt.encode()) for prompt in prompts]
+    groups = []
+    for prompt, seed, group in zip(
+        prompts,
+        seeds,
+        TransformersSampler(policy, "m").replay(prompts, rules, seeds=seeds),
+        strict=True,
+    ):
+        rows = tuple((*one.tokens[:-1], 65) for one in group)  # a last token of the server's own
+        tokens = TokenGroup(policy.codec.encode(prompt), rows)
+        groups.append(SeededGroup(tokens, seed, (0, 1, 2, 3)))
+    together = replay(policy, groups, rules.temperature)
+    found = []
+    for group, verified in zip(groups, together, strict=True):
+        (alone,) = replay(policy, [group], rules.temperature)
+        ours, theirs = (max(max(one.margins) for one in some) for some in (alone, verified))
+        found.append((theirs - ours, (ours + theirs) / 2, group))
+    gap, margin, group = max(found, key=lambda one: one[0])
+    assert 0 < gap < 1e-4
+    served = sampler(
+        lambda body: {
+            "choices": [{"token_ids": group.tokens.completions[body["vllm_xargs"]["noise_sample"]]}]
+        },
+        tolerance=ReplayTolerance(margin=margin),
+    )
+    prompt = prompts[groups.index(group)]
+    with pytest.raises(SamplerError, match="did not pick"):
+        list(served.replay([prompt], rules, seeds=[group.seed]))
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked_again(policy):
+    app, seen, first = FastAPI(), [], list(policy.codec.encode(PROMPTS[0]))
+
+    @app.post("/v1/completions")
+    async def completions(request: Request):
+        seen.append(await request.json())
+        if seen[-1]["prompt"] == first:
+            return {"choices": []}
+        await asyncio.sleep(0.5)  # until that was found to be of no use
+        return JSONResponse({}, status_code=503)
+
+    with serving(app) as url:
+        endpoint = Endpoint(url, "m", retries=3, wait=lambda seconds: None)
+        with pytest.raises(SamplerError, match="answered 4 samples with 0"):
+            list(VllmSampler(endpoint, policy, "m").sample(PROMPTS[:2], RULES, seed=1))
+        endpoint.close()
+    assert len(seen) == 2

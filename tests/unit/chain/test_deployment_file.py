@@ -69,7 +69,7 @@ def test_a_failed_write_keeps_the_old_file(file, monkeypatch) -> None:
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("marketplace.chain.deployment.os.fsync", full)
+    monkeypatch.setattr("marketplace.chain.files.os.fsync", full)
     with pytest.raises(ConfigError, match="No space left"):
         save_deployment(replace(DEPLOYMENT, block=99), file)
     assert load_deployment(file) == DEPLOYMENT

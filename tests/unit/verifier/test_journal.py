@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 import stat
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from marketplace.protocol.errors import ConfigError, JournalConflict
+from marketplace.protocol.errors import ConfigError, JournalConflict, StorageError
 from marketplace.protocol.verdict import Attestation
 from verifier_node.journal import Case, Journal, Question, Sheet, SheetKey, Stance, Vote
+from verifier_node.passes import watch
 
 QUESTION = Question(31337, "0x" + "11" * 20, 7, b"s" * 32, "0x" + "22" * 20)
 VOTE = Vote(Attestation(b"r" * 32, 5, 1), b"x" * 32, "bafkexample")
@@ -151,3 +155,48 @@ def test_a_sheet_is_recorded_once(path: Path) -> None:
     assert again.find_sheet(KEY) == SHEET
     # The same batch number with other content is another question.
     assert again.find_sheet(replace(KEY, root=b"q" * 32)) is None
+
+
+@pytest.fixture
+def full(path: Path) -> Iterator[Journal]:
+    """A journal with a vote, whose disk is full from then on."""
+    journal = Journal(path)
+    journal.record(QUESTION, VOTE)
+    journal.advance("market", 10, [3])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, before[1]))
+    yield journal
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_an_error_that_was_expected(full: Journal) -> None:
+    other = replace(QUESTION, round=8)
+    case = Case(7, b"r" * 32, 0, Stance.AGREED)
+    for write in (
+        lambda: full.record(other, VOTE),
+        lambda: full.record_sheet(KEY, SHEET),
+        lambda: full.keep_case("court", "watcher", case),
+        lambda: full.advance("market", 11, [4]),
+        lambda: full.forget("market", 3),
+    ):
+        with pytest.raises(StorageError, match=r"journal\.sqlite can't be written: ") as caught:
+            write()
+        assert "no transaction" not in str(caught.value)
+    assert full.find(QUESTION) == VOTE  # what is to be revealed can be
+    assert full.find(other) is None
+
+
+def test_what_is_open_is_attended_though_the_disk_is_full(full: Journal) -> None:
+    """A reveal needs no disk, and each that is missed is paid for."""
+    events = [
+        SimpleNamespace(name="Opened", args={"batch": 4}),
+        SimpleNamespace(name="Closed", args={"batch": 2}),
+    ]
+    client = SimpleNamespace(
+        head=lambda: SimpleNamespace(number=20),
+        deployment=SimpleNamespace(block=1),
+        events=lambda *_, **__: events,
+    )
+    found = watch(client, full, "market", begins="Opened", ends=["Closed"], field="batch")
+    assert found == [3, 4]
+    assert full.cursor("market") == 10
