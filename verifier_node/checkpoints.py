@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marketplace.chain.reads import MarketReader
+from marketplace.chain.records import Checkpoint
 from marketplace.gym.checking import ProvenanceScorer
 from marketplace.gym.modules import base_of, is_adapter, is_router
 from marketplace.gym.spec import EnvironmentSpec
@@ -60,6 +61,12 @@ class CheckpointCache:
         """The checkpoint's files. Raises StorageError, CheckpointError, Reverted."""
         return self._fetched(self._content(checkpoint))
 
+    def files(self, one: Checkpoint) -> Path:
+        """The files of a checkpoint as it was read, whatever has its number now.
+
+        Raises StorageError, CheckpointError."""
+        return self._fetched(_cid(one))
+
     def base_folder(self, checkpoint: int) -> Path:
         """The files of the base that an adapter was made for.
 
@@ -95,8 +102,7 @@ class CheckpointCache:
         return self._policies[folder]
 
     def _content(self, checkpoint: int) -> Cid:
-        content = self._reader.checkpoint(checkpoint).content
-        return Cid.from_chain(content.digest, content.codec)
+        return _cid(self._reader.checkpoint(checkpoint))
 
     def _fetched(self, cid: Cid) -> Path:
         # By content, not by id: a reorg can give an id to another checkpoint.
@@ -144,3 +150,7 @@ def scorer_maker(checkpoints: CheckpointCache) -> ScorerFor | None:
         )
 
     return make
+
+
+def _cid(one: Checkpoint) -> Cid:
+    return Cid.from_chain(one.content.digest, one.content.codec)

@@ -384,19 +384,21 @@ class MarketClient(SheetSigner):
 
     def register_checkpoint(
         self,
-        parent: int,
+        parent: Checkpoint | None,
         content: ContentAddress,
         dataset_root: bytes,
         shares: CheckpointShares | None = None,
     ) -> tuple[int, Sent]:
-        """parent: a checkpoint, 0 for a base model. shares: who gets its royalties; None for the
-        signer alone. Returns the new id."""
+        """parent: as it was read, None for a base model: ContractError where its number has become
+        another one's. shares: who gets the royalties; None for the signer alone. Returns the new
+        id."""
         chosen = shares or sole_shares(self.address)
         sent = self._send(
             "register_checkpoint",
             "checkpoints",
             "register",
-            uint(parent, 64, "parent"),
+            uint(parent.id if parent else 0, 64, "parent"),
+            bytes32(parent.identity if parent else ZERO32, "parent's identity"),
             _content(content),
             bytes32(dataset_root, "dataset root"),
             (

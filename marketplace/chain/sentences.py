@@ -404,6 +404,10 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "there is no checkpoint {checkpoint}",
         "list the checkpoints",
     ),
+    "CheckpointRegistry_AnotherParent": (
+        "checkpoint {parent} is {identity:hex}, not {named:hex}, which is to be the parent",
+        "look at it again: a chain that is reorganised gives numbers to others",
+    ),
     "CheckpointRegistry_InvalidContent": (
         "the content {digest:hex} with codec {codec} is no raw or dag-pb CID",
         "publish the weights first",
