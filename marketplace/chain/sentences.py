@@ -308,6 +308,14 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "dispute {dispute} is {phase:DisputePhase}",
         "look at the dispute: each call has its phase",
     ),
+    "Court_AnotherAttestation": (
+        "batch {batch} and its attestation are {identity:hex}, not {named:hex}, which you mean",
+        "look at it again: a chain that is reorganised gives numbers to others",
+    ),
+    "Court_AnotherDecision": (
+        "what dispute {dispute} decided is {identity:hex}, not {named:hex}, which you mean",
+        "look at it again: a chain that is reorganised gives numbers to others",
+    ),
     "Court_NotAttested": (
         "batch {batch} has no attestation that could still fall",
         "look at the batch",

@@ -15,15 +15,23 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).parent))
 
 from cli_kit import command_line
+from court_kit import LIE, TRUTH, open_case
 
 from marketplace.chain.client import MarketClient, Payment
 from marketplace.chain.errors import ContractError
-from marketplace.chain.records import Checkpoint, CheckpointShares, ContentId, Sent
+from marketplace.chain.records import (
+    Checkpoint,
+    CheckpointShares,
+    ContentId,
+    DisputePhase,
+    Sent,
+)
 from marketplace.cli.market_traces import MarketTrader
 from marketplace.gym.spec import builtin_spec, environment_id, spec_bytes
 from marketplace.protocol.errors import ConfigError
 from marketplace.protocol.hashing import ZERO32
 from marketplace.protocol.shares import derive_shares
+from marketplace.protocol.verdict import MALFORMED
 from marketplace.storage.embedded import EmbeddedStore
 from trainer.recipe import BountyPolicy
 from trainer.run import RunFolder
@@ -240,6 +248,68 @@ def test_a_pots_money_reaches_no_other_pot(market, accounts) -> None:
     assert helper.token_balance(helper.address) == tokens
     helper.fund_pot(other, 5 * TUSD)
     assert market.reader.pot(other.id).available == 5 * TUSD
+
+
+def test_a_bond_stands_behind_no_other_batch(market, accounts) -> None:
+    """Challenger and appellant are sure of the batch that they looked at, not of another one that
+    gets its number, its attestation and the number of its dispute."""
+    case = open_case(market, accounts)
+    reader, watcher = case.reader, case.challenger
+    bounty = reader.batch(case.batch).bounty
+    watcher.approve(100 * TUSD)
+    fork = market.anvil.block_number()
+    case.batch = case.kit.commit_batch(bounty, traces=8, root=b"\x01" * 32)
+    case.attest([MALFORMED] * 3)
+    meant = reader.batch(case.batch)
+    number, sent = watcher.dispute_outcome(meant)
+    again = sent_again(market, sent, fork)
+
+    assert case.kit.commit_batch(bounty, traces=8, root=b"\x02" * 32) == meant.id
+    case.attest([MALFORMED] * 3)
+    other = reader.batch(meant.id)
+    assert other.attestation == meant.attestation
+    tokens = watcher.token_balance(watcher.address)
+    assert again() == 0  # mined, and refused
+    for demand in (watcher.dispute_outcome, watcher.demand_opening):
+        with pytest.raises(ContractError) as refused:
+            demand(meant)
+        assert refused.value.name == "Court_AnotherAttestation"
+        for identity in (meant.identity, other.identity):
+            assert "0x" + identity.hex() in refused.value.message
+    assert reader.dispute_count() == 0
+    assert watcher.token_balance(watcher.address) == tokens
+
+    # The same dispute about the other batch; its jury says what it would say of the first.
+    assert watcher.dispute_outcome(other)[0] == number
+    case.judge(number, MALFORMED)
+    decided = reader.dispute(number)
+    tokens = watcher.token_balance(watcher.address)
+    with pytest.raises(ContractError) as refused:
+        watcher.appeal(decided, meant)
+    assert refused.value.name == "Court_AnotherDecision"
+    for batch in (meant, other):
+        assert "0x" + decided.decision(batch).hex() in refused.value.message
+    assert watcher.token_balance(watcher.address) == tokens
+    watcher.appeal(decided, other)
+    assert reader.dispute(number).phase is DisputePhase.IN_JURY
+
+
+def test_a_demand_stands_behind_no_other_verdicts(market, accounts) -> None:
+    """The committee votes once more after a reorg, and this time rightly."""
+    case = open_case(market, accounts)
+    reader, watcher = case.reader, case.challenger
+    watcher.approve(100 * TUSD)
+    fork = market.anvil.block_number()
+    case.attest([case.tree(LIE).attestation] * 3)
+    meant = reader.batch(case.batch)
+    again = sent_again(market, watcher.demand_opening(meant)[1], fork)
+    case.attest([case.tree(TRUTH).attestation] * 3)
+    tokens = watcher.token_balance(watcher.address)
+    assert again() == 0
+    with pytest.raises(ContractError, match=f"not 0x{meant.identity.hex()}, which you mean"):
+        watcher.demand_opening(meant)
+    assert reader.dispute_count() == 0
+    assert watcher.token_balance(watcher.address) == tokens
 
 
 def test_the_command_pays_for_what_it_looked_at(
