@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from marketplace.chain.client import MarketClient
-from marketplace.chain.records import BatchPhase, CheckpointShares
+from marketplace.chain.records import BatchPhase, Checkpoint, CheckpointShares
 from marketplace.gym.policy import Policy
 from marketplace.gym.spec import EnvironmentSpec
 from marketplace.protocol.errors import CheckpointError, ConfigError
@@ -178,7 +178,7 @@ def publish(
     store: ContentStore,
     folder: Path,
     *,
-    parent: int,
+    parent: Checkpoint | None,
     root: bytes,
     parent_folder: Path | None = None,
     stored: Cid | None = None,
@@ -188,18 +188,21 @@ def publish(
     """Puts a checkpoint folder into the store and registers it, with the shares in its royalties
     that follow from the dataset. Returns its id and CID.
 
-    parent_folder: the parent as it was fetched; whoever has it too need only fetch what changed
-    since. stored: the folder's CID where it is in the store already. pass_on_ppm: what the parent
-    gets of the royalties; nothing where there is no parent. Content first: whoever sees the
-    registration can fetch it. Raises CheckpointError where the folder's record does not lead to
-    `root`, names another parent, or batches that are not settled as it says.
+    parent: as it was read before it was fetched, None for a base model: ContractError where its
+    number has become another one's since. parent_folder: its files; whoever has them too need only
+    fetch what changed since. stored: the folder's CID where it is in the store already.
+    pass_on_ppm: what the parent gets of the royalties; nothing where there is no parent. Content
+    first: whoever sees the registration can fetch it. Raises CheckpointError where the folder's
+    record does not lead to `root`, names another parent, or batches that are not settled as it
+    says.
     """
     contributions = []
     if root != ZERO32:
         record = parse_training((folder / TRAINING_NAME).read_bytes(), str(folder))
-        if (record.parent or 0) != parent:
+        if record.parent != (parent.id if parent else None):
             raise CheckpointError(
-                f"{TRAINING_NAME} in {folder} names parent {record.parent}, not {parent}",
+                f"{TRAINING_NAME} in {folder} names parent {record.parent}, not "
+                f"{parent.id if parent else None}",
                 fix="register it as the child of what it was trained from",
             )
         entries, deployment = record.dataset.batches, client.deployment

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marketplace.chain.reads import MarketReader
+from marketplace.chain.records import Checkpoint
 from marketplace.gym.checking import ProvenanceScorer
 from marketplace.gym.modules import base_of, is_adapter, is_router
 from marketplace.gym.spec import EnvironmentSpec
@@ -72,6 +73,12 @@ class CheckpointCache:
         """The checkpoint's files. Raises StorageError, CheckpointError, Reverted."""
         return self._give(*self._held(self._known(checkpoint)))
 
+    def files(self, one: Checkpoint) -> Path:
+        """The files of a checkpoint as it was read, whatever has its number now.
+
+        Raises StorageError, CheckpointError."""
+        return self._give(*self._held(_Known.of(one)))
+
     def base_folder(self, checkpoint: int) -> Path:
         """The files of the base that an adapter was made for.
 
@@ -115,8 +122,7 @@ class CheckpointCache:
             self._holds.pop(folder).close()
 
     def _known(self, checkpoint: int) -> _Known:
-        found = self._reader.checkpoint(checkpoint)
-        return _Known(Cid.from_chain(found.content.digest, found.content.codec), found.trainer)
+        return _Known.of(self._reader.checkpoint(checkpoint))
 
     def _held_base(self, checkpoint: int, folder: Path) -> tuple[Path, Hold]:
         base = Cid.parse(base_of(folder))
@@ -193,6 +199,10 @@ class _Known:
 
     cid: Cid
     owner: str
+
+    @classmethod
+    def of(cls, one: Checkpoint) -> _Known:
+        return cls(Cid.from_chain(one.content.digest, one.content.codec), one.trainer)
 
 
 def _check_store(store: ContentStore, cid: Cid) -> None:

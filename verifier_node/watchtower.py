@@ -265,9 +265,9 @@ class Watchtower:
 
     def _dispute(self, case: Case, batch: Batch, said: Attestation) -> int | None:
         if case.stance is Stance.OUTCOME:
-            return self._client.dispute_outcome(batch.id)[0]
+            return self._client.dispute_outcome(batch)[0]
         if case.stance is Stance.OPENING:
-            return self._client.demand_opening(batch.id)[0]
+            return self._client.demand_opening(batch)[0]
         known = self._behind(batch, said)
         if known is None:
             log.info("file_awaited batch=%d why=the verdict file is gone", batch.id)
@@ -337,13 +337,14 @@ class Watchtower:
                 *(dispute.id, money(bond), money(at_stake), money(self._max_appeals)),
             )
             return None
-        finding = self._checker.find(self._client.batch(dispute.batch))
+        batch = self._client.batch(dispute.batch)
+        finding = self._checker.find(batch)
         if not worth_appealing(dispute, finding):
             log.warning("dispute_losing dispute=%d why=%s", dispute.id, finding.note)
             if finding.attestation != UNAVAILABLE:  # else it may still come
                 self._accepted.add(decision)
             return None
-        self._client.appeal(dispute.id)
+        self._client.appeal(dispute, batch)
         detail = f"jury {dispute.jury} appealed: it says {dispute.standing.name.lower()}"
         return Done(dispute.batch, Duty.CHALLENGE, detail, dispute.id)
 

@@ -13,11 +13,16 @@ contract CheckpointRegistry is ICheckpointRegistry {
     mapping(address trainer => uint64) public latestOf;
     uint64 public count;
 
-    function register(uint64 parent, ContentId calldata content, bytes32 datasetRoot, Shares calldata shares)
-        external
-        returns (uint64 checkpoint)
-    {
+    function register(
+        uint64 parent,
+        bytes32 parentIdentity,
+        ContentId calldata content,
+        bytes32 datasetRoot,
+        Shares calldata shares
+    ) external returns (uint64 checkpoint) {
         require(parent <= count, CheckpointRegistry_UnknownCheckpoint(parent));
+        bytes32 found = _checkpoints[parent].identity;
+        require(found == parentIdentity, CheckpointRegistry_AnotherParent(parent, found, parentIdentity));
         _requireContent(content);
         require(
             shares.root != 0 && shares.holders != 0,
@@ -28,7 +33,7 @@ contract CheckpointRegistry is ICheckpointRegistry {
         _requireContent(shares.list);
         bytes32 identity = keccak256(
             abi.encode(
-                _checkpoints[parent].identity,
+                parentIdentity,
                 msg.sender,
                 content,
                 datasetRoot,

@@ -92,8 +92,8 @@ contract Court is ICourt {
         ledger.collect(msg.sender, _disputes[id].bond);
     }
 
-    function disputeOutcome(uint64 batch) external returns (uint64 id) {
-        IBatchMarket.Batch memory seen = market.get(batch);
+    function disputeOutcome(uint64 batch, bytes32 identity) external returns (uint64 id) {
+        IBatchMarket.Batch memory seen = _requireSame(batch, identity);
         bytes32 root = seen.attestation.verdictRoot;
         require(Outcomes.wholeBatch(root), Court_NoOutcome(root));
         id = _begin(batch, seen, root == Outcomes.MALFORMED ? Kind.Malformed : Kind.Unavailable, 0);
@@ -102,8 +102,8 @@ contract Court is ICourt {
         ledger.collect(msg.sender, _disputes[id].bond);
     }
 
-    function demandOpening(uint64 batch) external returns (uint64 id) {
-        IBatchMarket.Batch memory seen = market.get(batch);
+    function demandOpening(uint64 batch, bytes32 identity) external returns (uint64 id) {
+        IBatchMarket.Batch memory seen = _requireSame(batch, identity);
         _requireVerdicts(seen.attestation);
         id = _begin(batch, seen, Kind.Opening, 0);
         openings.start(id, batch, msg.sender, seen.attestation, seen.count);
@@ -191,9 +191,11 @@ contract Court is ICourt {
         }
     }
 
-    function appeal(uint64 id) external {
+    function appeal(uint64 id, bytes32 named) external {
         _requirePhase(id, Phase.Appealable);
         Dispute storage dispute = _disputes[id];
+        bytes32 identity = _decisionOf(dispute);
+        require(identity == named, Court_AnotherDecision(id, identity, named));
         uint256 bond = uint256(dispute.bond) << dispute.juries;
         _appeals[id].push(Appeal(msg.sender, dispute.standing, bond.toUint88()));
         emit Appealed(id, msg.sender, dispute.standing, bond);
@@ -450,6 +452,30 @@ contract Court is ICourt {
     function _requireVerdicts(Attestation memory attestation) private pure {
         bytes32 root = attestation.verdictRoot;
         require(!Outcomes.wholeBatch(root), Court_WholeBatch(root));
+    }
+
+    /// @return seen the batch, if it is the one that the caller means, with the attestation that it means
+    function _requireSame(uint64 batch, bytes32 named) private view returns (IBatchMarket.Batch memory seen) {
+        seen = market.get(batch);
+        bytes32 identity = keccak256(abi.encode(seen.root, seen.count, seen.attestation));
+        require(identity == named, Court_AnotherAttestation(batch, identity, named));
+    }
+
+    function _decisionOf(Dispute storage dispute) private view returns (bytes32) {
+        IBatchMarket.Batch memory seen = market.get(dispute.batch);
+        return keccak256(
+            abi.encode(
+                seen.root,
+                seen.count,
+                dispute.kind,
+                dispute.index,
+                dispute.vote,
+                dispute.rivalVote,
+                dispute.juries,
+                dispute.standing,
+                dispute.standingVote
+            )
+        );
     }
 
     function _requirePhase(uint64 id, Phase expected) private view {

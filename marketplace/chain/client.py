@@ -18,6 +18,7 @@ from eth_utils.address import to_checksum_address
 from marketplace.chain.paying import Payment
 from marketplace.chain.records import (
     ZERO_ADDRESS,
+    Batch,
     Bounty,
     BountyTerms,
     Checkpoint,
@@ -25,6 +26,7 @@ from marketplace.chain.records import (
     Collection,
     ContentAddress,
     ContentId,
+    Dispute,
     Sent,
 )
 from marketplace.chain.sheet_calls import SheetSigner
@@ -280,14 +282,18 @@ class MarketClient(SheetSigner):
             [bytes32(node, "trace proof") for node in trace_proof],
         )
 
-    def dispute_outcome(self, batch: int, *, payment: Payment | None = None) -> tuple[int, Sent]:
-        """Dispute "malformed" or "unavailable", with a bond. Returns the dispute."""
-        return self._dispute("dispute_outcome", "disputeOutcome", batch, payment)
+    def dispute_outcome(self, batch: Batch, *, payment: Payment | None = None) -> tuple[int, Sent]:
+        """Dispute "malformed" or "unavailable", with a bond. batch: as it was read:
+        ContractError where its number or its attestation has become another one. Returns the
+        dispute."""
+        name = "disputeOutcome"
+        return self._dispute("dispute_outcome", name, batch.id, payment, batch.identity)
 
-    def demand_opening(self, batch: int, *, payment: Payment | None = None) -> tuple[int, Sent]:
+    def demand_opening(self, batch: Batch, *, payment: Payment | None = None) -> tuple[int, Sent]:
         """Demand, with a bond, that a withheld verdict tree be opened to a verdict of the
-        signer's choice. Returns the dispute."""
-        return self._dispute("demand_opening", "demandOpening", batch, payment)
+        signer's choice. batch: as for dispute_outcome. Returns the dispute."""
+        name = "demandOpening"
+        return self._dispute("demand_opening", name, batch.id, payment, batch.identity)
 
     def _dispute(
         self, action: str, function: str, batch: int, payment: Payment | None, *args: Any
@@ -336,11 +342,14 @@ class MarketClient(SheetSigner):
             leader = self.leading_attestation(jury)
         return self._send("tally_jury", "court", "tallyJury", ident, _attested(leader))
 
-    def appeal(self, dispute: int, *, payment: Payment | None = None) -> Sent:
-        """Appeal a decision with twice the bond before it (see appeal_bond)."""
-        ident = uint(dispute, 64, "dispute")
+    def appeal(self, dispute: Dispute, batch: Batch, *, payment: Payment | None = None) -> Sent:
+        """Appeal a decision with twice the bond before it (see appeal_bond). dispute, batch: the
+        disputed one, both as they were read: ContractError where the number has become another
+        one's, or the decision another one."""
+        ident = uint(dispute.id, 64, "dispute")
         bond = self.appeal_bond(ident)
-        return self._send_bonded("appeal", bond, payment, "court", "appeal", ident)
+        args = (ident, dispute.decision(batch))
+        return self._send_bonded("appeal", bond, payment, "court", "appeal", *args)
 
     def close_dispute(self, dispute: int) -> Sent:
         """End a decided dispute: its decision is carried out and everybody paid."""
@@ -384,19 +393,21 @@ class MarketClient(SheetSigner):
 
     def register_checkpoint(
         self,
-        parent: int,
+        parent: Checkpoint | None,
         content: ContentAddress,
         dataset_root: bytes,
         shares: CheckpointShares | None = None,
     ) -> tuple[int, Sent]:
-        """parent: a checkpoint, 0 for a base model. shares: who gets its royalties; None for the
-        signer alone. Returns the new id."""
+        """parent: as it was read, None for a base model: ContractError where its number has become
+        another one's. shares: who gets the royalties; None for the signer alone. Returns the new
+        id."""
         chosen = shares or sole_shares(self.address)
         sent = self._send(
             "register_checkpoint",
             "checkpoints",
             "register",
-            uint(parent, 64, "parent"),
+            uint(parent.id if parent else 0, 64, "parent"),
+            bytes32(parent.identity if parent else ZERO32, "parent's identity"),
             _content(content),
             bytes32(dataset_root, "dataset root"),
             (

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from marketplace.chain.amounts import format_amount, parse_amount
 from marketplace.protocol.disputes import Children, LeafVerdict, Subtree
 from marketplace.protocol.errors import InvalidValue
-from marketplace.protocol.hashing import abi_hash, bytes32, uint
+from marketplace.protocol.hashing import ZERO32, abi_hash, bytes32, uint
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier
 from marketplace.protocol.verdict import Attestation, SumNode
@@ -26,6 +26,12 @@ _BOUNTY_TYPES: Final = (
     *("bytes32", "address", "uint64", "uint16", "uint8", "uint8", "uint96", "uint96"),
 )
 """The poster, then BountyTerms."""
+
+_DECISION_TYPES: Final = (
+    *("bytes32", "uint32", "uint8", "uint32", "bytes32", "bytes32"),
+    *("uint8", "uint8", "bytes32"),
+)
+"""The batch's root and count, then what is told of the Dispute."""
 
 
 class BatchPhase(IntEnum):
@@ -252,6 +258,14 @@ class Batch:
     disputes: int = 0
     overturned: int = 0
 
+    @property
+    def identity(self) -> bytes:
+        """The batch and what it is attested to be, which a bond against that names (ICourt): its
+        number may be another batch's after a reorg. The root holds bounty, miner and content."""
+        said = self.attestation or Attestation(ZERO32, 0, 0)
+        fields = (self.root, self.count, said.root, said.units, said.faults)
+        return abi_hash(("bytes32", "uint32", "bytes32", "uint32", "uint32"), fields)
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -340,6 +354,16 @@ class Dispute:
     vote: bytes | None
     rival_vote: bytes | None
     standing_vote: bytes | None
+
+    def decision(self, batch: Batch) -> bytes:
+        """What was disputed and what the last jury said of it, which an appeal names (ICourt).
+        batch: the disputed one, as it was read."""
+        fields = (
+            *(batch.root, batch.count, int(self.kind), self.index),
+            *(self.vote or ZERO32, self.rival_vote or ZERO32),
+            *(self.juries, int(self.standing), self.standing_vote or ZERO32),
+        )
+        return abi_hash(_DECISION_TYPES, fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -308,6 +308,14 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
         "dispute {dispute} is {phase:DisputePhase}",
         "look at the dispute: each call has its phase",
     ),
+    "Court_AnotherAttestation": (
+        "batch {batch} and its attestation are {identity:hex}, not {named:hex}, which you mean",
+        "look at it again: a chain that is reorganised gives numbers to others",
+    ),
+    "Court_AnotherDecision": (
+        "what dispute {dispute} decided is {identity:hex}, not {named:hex}, which you mean",
+        "look at it again: a chain that is reorganised gives numbers to others",
+    ),
     "Court_NotAttested": (
         "batch {batch} has no attestation that could still fall",
         "look at the batch",
@@ -403,6 +411,10 @@ SENTENCES: Final[dict[str, tuple[str, str | None]]] = {
     "CheckpointRegistry_UnknownCheckpoint": (
         "there is no checkpoint {checkpoint}",
         "list the checkpoints",
+    ),
+    "CheckpointRegistry_AnotherParent": (
+        "checkpoint {parent} is {identity:hex}, not {named:hex}, which is to be the parent",
+        "look at it again: a chain that is reorganised gives numbers to others",
     ),
     "CheckpointRegistry_InvalidContent": (
         "the content {digest:hex} with codec {codec} is no raw or dag-pb CID",

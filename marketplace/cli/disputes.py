@@ -83,7 +83,7 @@ def outcome(ctx: typer.Context, batch: BatchId) -> None:
             fix=f"dispute one of them: `tracemarket dispute leaf {batch} INDEX`",
         )
     _say_bond(client, client.dispute_bond(batch))
-    dispute, _ = client.dispute_outcome(batch)
+    dispute, _ = client.dispute_outcome(found)
     print(dispute)
 
 
@@ -93,9 +93,10 @@ def open_tree(ctx: typer.Context, batch: BatchId) -> None:
     to a jury. `tracemarket watch` with the same key makes your moves; a move you do not make in
     time loses the bond."""
     client = of(ctx).client()
-    _verdicts_of(client.batch(batch))
+    found = client.batch(batch)
+    _verdicts_of(found)
     _say_bond(client, client.dispute_bond(batch))
-    dispute, _ = client.demand_opening(batch)
+    dispute, _ = client.demand_opening(found)
     print(dispute)
     say(
         "the committee must answer within "
@@ -128,8 +129,9 @@ def appeal(ctx: typer.Context, dispute: DisputeId) -> None:
     remains."""
     client = of(ctx).client()
     found = client.dispute(dispute)
+    batch = client.batch(found.batch)
     _say_bond(client, client.appeal_bond(dispute))
-    client.appeal(dispute)
+    client.appeal(found, batch)
     say(f"appealed: a larger jury is drawn against '{_STANDINGS[found.standing]}'")
 
 

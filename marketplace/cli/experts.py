@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from marketplace.chain.client import MarketClient
 from marketplace.chain.reads import MarketReader
+from marketplace.chain.records import Checkpoint
 from marketplace.cli.context import Context, of
 from marketplace.cli.mining import routed_sampler
 from marketplace.cli.options import AsJson
@@ -81,8 +82,9 @@ def expert(
         )
     spec = fetch_spec(store, environments.pop(), timeout)
     cache = _cache(context, client)
-    folder = cache.folder(parent)
-    start = Start(folder, _cid(client, parent))
+    registered = client.checkpoint(parent)
+    folder = cache.files(registered)
+    start = Start(folder, _cid_of(registered))
     if is_adapter(folder):
         start = Start(cache.base_folder(parent), base_of(folder), folder)
     with progress("training", None) as advance:
@@ -103,7 +105,7 @@ def expert(
     if not register:
         print(out)
         return
-    checkpoint, cid = publish(client, store, out, parent=parent, root=trained.dataset_root)
+    checkpoint, cid = publish(client, store, out, parent=registered, root=trained.dataset_root)
     print(checkpoint)
     say(f"checkpoint {checkpoint} (child of {parent}) is {cid}")
 
@@ -149,7 +151,7 @@ def compose(
             fix="the methods are linear, mixture, ties, dare and route",
         ) from None
     cache = _cache(context, reader)
-    base, experts = _members(reader, cache, expert)
+    base, registered, experts = _members(reader, cache, expert)
     dataset, root = union(reader, experts)
     if chosen.method == "route":
         fitted = {
@@ -168,7 +170,7 @@ def compose(
         print(out)
         return
     assert isinstance(reader, MarketClient)
-    checkpoint, cid = publish(reader, context.store(), out, parent=base.checkpoint, root=root)
+    checkpoint, cid = publish(reader, context.store(), out, parent=registered, root=root)
     print(checkpoint)
     say(f"checkpoint {checkpoint} (child of {base.checkpoint}) is {cid}")
 
@@ -194,7 +196,7 @@ def compare(
     cache = CheckpointCache(
         reader, context.store(), context.folder("checkpoints"), loaded=len(expert) + 1
     )
-    base, experts = _members(reader, cache, expert)
+    base, _, experts = _members(reader, cache, expert)
     built = by_name([(one.checkpoint, _environment_of(context, reader, one)) for one in experts])
     exams = [
         Exam(name, heldout_tasks(environment, tasks), environment.score)
@@ -311,24 +313,26 @@ def _batches(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _members(
     reader: MarketReader, cache: CheckpointCache, ids: Sequence[int]
-) -> tuple[Base, list[Expert]]:
+) -> tuple[Base, Checkpoint, list[Expert]]:
+    """The experts' base, as it was fetched and as it is registered, and they."""
     from trainer.compose import Base, Expert
 
     experts = []
     for one in ids:
-        folder = cache.folder(one)
+        registered = reader.checkpoint(one)
+        folder = cache.files(registered)
         if not is_adapter(folder):
             raise CheckpointError(
                 f"checkpoint {one} is no adapter",
                 fix="name experts made by `tracemarket model expert`",
             )
-        experts.append(Expert(one, _cid(reader, one), folder))
+        experts.append(Expert(one, _cid_of(registered), folder))
     cid = base_of(experts[0].folder)
     folder = cache.base_folder(ids[0])
-    ancestor = reader.checkpoint(ids[0]).parent
-    while _cid(reader, ancestor) != cid:
-        ancestor = reader.checkpoint(ancestor).parent
-    return Base(ancestor, cid, folder), experts
+    ancestor = reader.checkpoint(reader.checkpoint(ids[0]).parent)
+    while _cid_of(ancestor) != cid:
+        ancestor = reader.checkpoint(ancestor.parent)
+    return Base(ancestor.id, cid, folder), ancestor, experts
 
 
 def _environment_of(context: Context, reader: MarketReader, one: Expert) -> Environment:
@@ -351,9 +355,8 @@ def _environment_of(context: Context, reader: MarketReader, one: Expert) -> Envi
     return Environment(spec, context.assets)
 
 
-def _cid(reader: MarketReader, checkpoint: int) -> str:
-    content = reader.checkpoint(checkpoint).content
-    return str(Cid.from_chain(content.digest, content.codec))
+def _cid_of(one: Checkpoint) -> str:
+    return str(Cid.from_chain(one.content.digest, one.content.codec))
 
 
 def _cache(context: Context, reader: MarketReader) -> CheckpointCache:

@@ -19,7 +19,7 @@ from typing import Any
 from marketplace.chain.client import MarketClient
 from marketplace.chain.errors import show_time
 from marketplace.chain.reads import MarketReader
-from marketplace.chain.records import Batch, BountyTerms
+from marketplace.chain.records import Batch, BountyTerms, Checkpoint
 from marketplace.cli.demo.money import settlements
 from marketplace.cli.output import progress, say
 from marketplace.cli.own_bounties import OwnBounties
@@ -46,6 +46,7 @@ from trainer.turn import Trained, publish
 from verifier_node.checkpoints import CheckpointCache
 
 NOTE_NAME = "market.json"
+IDENTITIES_NAME = "identities.json"
 GONE = "in a batch whose content can't be had or proven"
 ROLLED_BACK = "in a batch that was rolled back on before"
 
@@ -81,10 +82,10 @@ class MarketTrader:
     """A trainer.run.Trader on a market.
 
     environments: id and spec by the recipe's names. bounties: to train on; empty: one is opened
-    for each turn, by the policy. cache: of checkpoints. lost: file that keeps, over all runs, what
-    was rolled back on. register: publish and register results.
-    split, pass_on_ppm: of the royalties of what is registered. timeout: seconds for each
-    download. poll: seconds between two looks at the chain.
+    for each turn, by the policy. base: what the run began with, as it was read. cache: of
+    checkpoints. lost: file that keeps, over all runs, what was rolled back on. register: publish
+    and register results. split, pass_on_ppm: of the royalties of what is registered. timeout:
+    seconds for each download. poll: seconds between two looks at the chain.
     """
 
     client: MarketClient
@@ -93,6 +94,7 @@ class MarketTrader:
     environments: Mapping[str, tuple[bytes, EnvironmentSpec]]
     policy: BountyPolicy
     bounties: tuple[int, ...]
+    base: Checkpoint
     cache: CheckpointCache
     lost: Path
     register: bool
@@ -169,25 +171,51 @@ class MarketTrader:
             return trained.parent
         # An adapter is small as it is; of whole weights others fetch what changed.
         whole = not is_adapter(trained.folder)
-        parent_folder = self.cache.folder(trained.parent) if whole else None
+        parent = self._parent(trained.parent)
+        parent_folder = self.cache.files(parent) if whole else None
         cid = put_checkpoint(self.store, trained.folder, parent=parent_folder)
         newest = self.client.latest_checkpoint(self.client.address)
         if newest is not None:
             content = self.client.checkpoint(newest).content
             if Cid.from_chain(content.digest, content.codec) == cid:
-                return newest
+                return self._keep(newest)
         number, _ = publish(
             self.client,
             self.store,
             trained.folder,
-            parent=trained.parent,
+            parent=parent,
             root=trained.dataset_root,
             stored=cid,
             split=self.split,
             pass_on_ppm=self.pass_on_ppm,
         )
         say(f"checkpoint {number} (child of {trained.parent}) is {cid}")
+        return self._keep(number)
+
+    def _keep(self, number: int) -> int:
+        """Remembers what the number of a checkpoint that this run has just made stands for, over
+        its processes: the next turn is a child of that, whatever has the number then."""
+        kept = self._identities()
+        kept[str(number)] = self.client.checkpoint(number).identity.hex()
+        _write(self.folder.path / IDENTITIES_NAME, kept)
         return number
+
+    def _identities(self) -> dict[str, str]:
+        path = self.folder.path / IDENTITIES_NAME
+        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+
+    def _parent(self, number: int) -> Checkpoint:
+        """The run's checkpoint with this number. ConfigError where it has become another one's."""
+        if number == self.base.id:
+            return self.base
+        found = self.client.checkpoint(number)
+        if found.identity.hex() != (kept := self._identities().get(str(number))):
+            raise ConfigError(
+                f"checkpoint {number} is 0x{found.identity.hex()}, not 0x{kept}, which this run "
+                "made and trained on; a reorg of the chain gave its number to another one",
+                fix="remove the run's folder to start again from your newest checkpoint",
+            )
+        return found
 
     def rolled_back(self, plan: Plan, trained: Trained) -> None:
         """Remembers batches of named bounties that made the parent worse: trained on by the same

@@ -28,7 +28,7 @@ def register(
 
     context = of(ctx)
     Policy.load(folder)  # what can't be loaded must not be sampled from
-    checkpoint, cid = publish(context.client(), context.store(), folder, parent=0, root=ZERO32)
+    checkpoint, cid = publish(context.client(), context.store(), folder, parent=None, root=ZERO32)
     print(checkpoint)
     say(f"checkpoint {checkpoint} is {cid}")
 

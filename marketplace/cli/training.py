@@ -235,6 +235,7 @@ class _Run:
                 f"{client.address} has no checkpoint",
                 fix="register a base model first: `tracemarket model register FOLDER`",
             )
+        base = client.checkpoint(parent)
         cache = CheckpointCache(client, store, context.folder("checkpoints"))
         trader = MarketTrader(
             client=client,
@@ -243,6 +244,7 @@ class _Run:
             environments=ids,
             policy=self._recipe.bounty,
             bounties=bounties,
+            base=base,
             cache=cache,
             lost=context.folder("rolled-back.json"),
             register=register,
@@ -252,7 +254,7 @@ class _Run:
         )
         deployment = client.deployment
         identity = {
-            "base": {"checkpoint": parent},
+            "base": {"checkpoint": parent, "identity": "0x" + base.identity.hex()},
             "market": {
                 "chain_id": deployment.chain_id,
                 "address": deployment.address("market"),
@@ -261,9 +263,8 @@ class _Run:
                 "register": register,
             },
         }
-        content = client.checkpoint(parent).content
-        cid = str(Cid.from_chain(content.digest, content.codec))
-        self._run(trader, cache.folder(parent), cid, parent, identity, found)
+        cid = str(Cid.from_chain(base.content.digest, base.content.codec))
+        self._run(trader, cache.files(base), cid, parent, identity, found)
         trader.close()
 
     def _run(

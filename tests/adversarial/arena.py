@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from eth_abi.abi import decode
+from eth_abi.abi import decode, encode
 from eth_utils.address import to_checksum_address
 
 from marketplace.chain.anvil import AnvilNode
@@ -247,6 +247,21 @@ class Arena:
             int(receipt["blockNumber"], 16),
             self._events(receipt["logs"]),
         )
+
+    def attested(self, batch: int) -> bytes:
+        """What a bond against a batch's attestation names (ICourt.disputeOutcome)."""
+        seen = self.view("market", "get", batch)
+        types = ("bytes32", "uint32", "(bytes32,uint32,uint32)")
+        return keccak(encode(types, (seen[3], seen[2], tuple(seen[10]))))
+
+    def decision(self, dispute: int) -> bytes:
+        """What an appeal names (ICourt.appeal)."""
+        seen = self.view("court", "get", dispute)
+        batch = self.view("market", "get", seen[1])
+        types = ("bytes32", "uint32", *("uint8", "uint32", "bytes32", "bytes32"))
+        types += ("uint8", "uint8", "bytes32")
+        disputed = (seen[7], seen[2], seen[14], seen[15], seen[6], seen[8], seen[16])
+        return keccak(encode(types, (batch[3], batch[2], *disputed)))
 
     def refusal(self, who: str, contract: str, function: str, *args: Any) -> str | None:
         """The error that a call meets; None where it went through."""

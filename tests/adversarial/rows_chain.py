@@ -62,7 +62,7 @@ def dear_close(arena: Arena, trial: int) -> Outcome:
     ident = dispute(arena, LIAR, one, 0, attested_true=True)
     seats = len(jury(arena, ident, one.juror(0), one.juror(0)))
     for _ in range(2):
-        arena.send(LIAR, "court", "appeal", ident)
+        arena.send(LIAR, "court", "appeal", ident, arena.decision(ident))
         seats += len(jury(arena, ident, one.juror(0), one.juror(0)))
     arena.pass_time(arena.p.appeal_window + 1)
     gas = arena.send("keeper", "court", "close", ident).gas

@@ -262,7 +262,7 @@ def published_late(arena: Arena, trial: int) -> Outcome:
     before = find(arena, work).attestation
     arena.attest(work.batch, before, before)
     arena.store.put(work.data)
-    done = arena.send(LIAR, "court", "disputeOutcome", work.batch)
+    done = arena.send(LIAR, "court", "disputeOutcome", work.batch, arena.attested(work.batch))
     dispute = done.event("DisputeOpened")["dispute"]
     jury = arena.view("court", "get", dispute)[3]
     sound = Attestation(_keccak(b"tracemarket.outcome.sound"), 0, 0)

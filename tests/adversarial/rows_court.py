@@ -74,7 +74,7 @@ def _appeal_to_the_end(arena: Arena, ident: int, one: Case, who: str) -> int:
             return appeals
         if arena.view("court", "phaseOf", ident) != 3:
             return appeals
-        arena.send(who, "court", "appeal", ident)
+        arena.send(who, "court", "appeal", ident, arena.decision(ident))
         appeals += 1
 
 
@@ -165,7 +165,7 @@ def opening_abandoned(arena: Arena, trial: int) -> Outcome:
     more: the side that does not move loses."""
     one = _attested(arena)
     victim, liar = arena.watch(VICTIM), arena.watch(LIAR)
-    done = arena.send(LIAR, "court", "demandOpening", one.batch)
+    done = arena.send(LIAR, "court", "demandOpening", one.batch, arena.attested(one.batch))
     ident = done.event("DisputeOpened")["dispute"]
     path, rights = path_to(one.truth, 9)
     for step in range(trial % 4 + 1):

@@ -93,7 +93,8 @@ def bribed_majority_withheld(arena: Arena, trial: int) -> Outcome:
     """The signers publish no verdict file, so nobody can name a leaf. A watcher demands the opening
     of the tree; in even trials they never answer, in odd ones they fall silent on the way down."""
     told = Bribed(arena)
-    done = arena.send(WATCHER, "court", "demandOpening", told.case.batch)
+    batch = told.case.batch
+    done = arena.send(WATCHER, "court", "demandOpening", batch, arena.attested(batch))
     ident = done.event("DisputeOpened")["dispute"]
     if trial % 2:
         path, rights = path_to(told.case.lie, 5)
@@ -113,7 +114,8 @@ def bribed_majority_opened(arena: Arena, trial: int) -> Outcome:
     """As above, but the signers answer each move: the game ends on one verdict, and the jury
     decides it."""
     told = Bribed(arena)
-    done = arena.send(WATCHER, "court", "demandOpening", told.case.batch)
+    batch = told.case.batch
+    done = arena.send(WATCHER, "court", "demandOpening", batch, arena.attested(batch))
     ident = done.event("DisputeOpened")["dispute"]
     index = trial * 131 % told.case.count
     path, rights = path_to(told.case.lie, index)
@@ -189,7 +191,7 @@ def all_stake(arena: Arena, trial: int) -> Outcome:
     arena.attest(one.batch, lie, lie)
     ident = dispute(arena, WATCHER, one, 0)
     jury(arena, ident, leaf, leaf)
-    arena.send(WATCHER, "court", "appeal", ident)
+    arena.send(WATCHER, "court", "appeal", ident, arena.decision(ident))
     jury(arena, ident, leaf, leaf)
     close(arena, ident)
     arena.settle(one.batch)
@@ -299,7 +301,7 @@ def false_malformed(arena: Arena, trial: int) -> Outcome:
 
 
 def _outcome_dispute(arena: Arena, one: Case) -> int:
-    done = arena.send(VICTIM, "court", "disputeOutcome", one.batch)
+    done = arena.send(VICTIM, "court", "disputeOutcome", one.batch, arena.attested(one.batch))
     return int(done.event("DisputeOpened")["dispute"])
 
 

@@ -114,7 +114,7 @@ class Refinery:
     def base(self, owner: LocalAccount) -> int:
         folder = write_folder(self.folder / f"base-{owner.address}", None)
         client = self.market.client(owner)
-        return publish(client, self.store, folder, parent=0, root=ZERO32)[0]
+        return publish(client, self.store, folder, parent=None, root=ZERO32)[0]
 
     def child(
         self,
@@ -129,7 +129,12 @@ class Refinery:
         client = self.market.client(trainer)
         root = self.root(entries)
         return publish(
-            client, self.store, folder, parent=parent, root=root, pass_on_ppm=pass_on_ppm
+            client,
+            self.store,
+            folder,
+            parent=client.checkpoint(parent),
+            root=root,
+            pass_on_ppm=pass_on_ppm,
         )[0]
 
 
@@ -138,4 +143,5 @@ def registered(refinery, accounts, parent, record, *, root, sampling="the spec's
     client = refinery.market.client(accounts.trainer)
     number = refinery.market.reader.checkpoint_count() + 1
     folder = write_folder(refinery.folder / f"lie-{number}", record, sampling)
-    return client.register_checkpoint(parent, put_checkpoint(refinery.store, folder), root)[0]
+    cid = put_checkpoint(refinery.store, folder)
+    return client.register_checkpoint(client.checkpoint(parent), cid, root)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from marketplace.chain.client import Payment
@@ -377,12 +379,12 @@ def test_checkpoints_and_their_parents(market, accounts) -> None:
     trainer = market.client(accounts.trainer)
     assert trainer.latest_checkpoint(trainer.address) is None
     content = ContentId(b"\x33" * 32, 0x70)
-    base, _ = trainer.register_checkpoint(0, content, bytes(32))
-    child, sent = trainer.register_checkpoint(base, content, b"\x44" * 32)
+    base, _ = trainer.register_checkpoint(None, content, bytes(32))
+    child, sent = trainer.register_checkpoint(trainer.checkpoint(base), content, b"\x44" * 32)
     assert trainer.checkpoint_count() == child == base + 1
     assert trainer.latest_checkpoint(trainer.address) == child
     read = trainer.checkpoint(child)
     assert (read.parent, read.content, read.dataset_root) == (base, content, b"\x44" * 32)
     assert (read.trainer, read.registered_block) == (trainer.address, sent.block)
     with pytest.raises(ContractError, match="no checkpoint 9"):
-        trainer.register_checkpoint(9, content, bytes(32))
+        trainer.register_checkpoint(replace(read, id=9), content, bytes(32))

@@ -141,14 +141,14 @@ def test_a_frivolous_dispute_costs_its_bond_and_an_unheard_appeal_nothing(case, 
     truth = case.tree(TRUTH).attestation
     case.attest([truth] * 3)
     with pytest.raises(ContractError, match="is no outcome"):
-        challenger.dispute_outcome(case.batch)
+        challenger.dispute_outcome(reader.batch(case.batch))
     with pytest.raises(ConfigError, match="permit"):
-        challenger.demand_opening(case.batch, payment=Payment.PERMIT)
+        challenger.demand_opening(reader.batch(case.batch), payment=Payment.PERMIT)
     dispute = case.dispute_leaf(TRUTH, 0)
     bond = reader.dispute_bond(case.batch)
     case.judge(dispute, case.juror(0, RIGHT))
     assert reader.dispute(dispute).standing is Standing.STANDS
-    challenger.appeal(dispute)
+    challenger.appeal(reader.dispute(dispute), reader.batch(case.batch))
     assert reader.appeals(dispute) == (Appeal(challenger.address, Standing.STANDS, 2 * bond),)
     # Nobody is left for the larger jury: the draw is scheduled again, and the decision stays.
     jury = reader.dispute(dispute).jury
@@ -215,7 +215,7 @@ def test_a_withheld_tree_is_opened_move_by_move(case) -> None:
     reader, challenger = case.reader, case.challenger
     tree = case.tree(LIE)
     case.attest([tree.attestation] * 3)
-    dispute, _ = challenger.demand_opening(case.batch)
+    dispute, _ = challenger.demand_opening(reader.batch(case.batch))
     assert reader.dispute(dispute).kind is Kind.OPENING
     while (opening := reader.opening(dispute)).node.size > 1:
         assert opening.status is OpeningStatus.ASKED
@@ -245,7 +245,7 @@ def test_a_withheld_tree_is_opened_move_by_move(case) -> None:
 
 def test_a_tree_that_nobody_opens_falls(case) -> None:
     case.attest([case.tree(LIE).attestation] * 3)
-    dispute, _ = case.challenger.demand_opening(case.batch)
+    dispute, _ = case.challenger.demand_opening(case.reader.batch(case.batch))
     assert case.reader.opening(dispute + 1) is None
     case.kit.pass_time(PRESET.opening_window + 1)
     assert case.reader.opening(dispute).status is OpeningStatus.REFUSED
@@ -290,7 +290,7 @@ def test_an_outcome_that_is_unfounded_falls(case, outcome, slashed) -> None:
     case.attest([outcome] * 3)
     with pytest.raises(ContractError, match="speaks of the whole batch"):
         case.dispute_leaf(LIE, 5)
-    dispute, _ = case.challenger.dispute_outcome(case.batch)
+    dispute, _ = case.challenger.dispute_outcome(case.reader.batch(case.batch))
     assert case.reader.dispute(dispute).vote == commitments.vote(outcome)
     case.judge(dispute, SOUND)
     paid = case.close(dispute)

@@ -338,7 +338,7 @@ def test_honest_members_defend_what_they_signed(loop, court, accounts):
     loop.drive(nodes, mined.batch, until=OPEN)
     griefer = court.client(accounts.stranger)
     before = of(court, accounts.stranger)
-    griefer.demand_opening(mined.batch)
+    griefer.demand_opening(griefer.batch(mined.batch))
     for _ in range(4):  # root, then eight, four, two
         for node in nodes:
             node.run_once()

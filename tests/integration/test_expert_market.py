@@ -95,7 +95,9 @@ def test_experts_from_traces_to_a_composed_module(
     start = Start(cache.folder(base), str(_cid(market, base)), cache.folder(first))
     trained = train_expert(start, first, [opened], SPEC, TrainSettings(), folder)
     trainer = market.client(accounts.trainer)
-    second, _ = publish(trainer, loop.store, folder, parent=first, root=trained.dataset_root)
+    second, _ = publish(
+        trainer, loop.store, folder, parent=trainer.checkpoint(first), root=trained.dataset_root
+    )
     assert cache.base_folder(second) == cache.folder(base)
 
     # Whole weights in bf16, twice: who has the first one gets the second by its delta.
@@ -118,7 +120,7 @@ def test_experts_from_traces_to_a_composed_module(
             trainer,
             loop.store,
             made.folder,
-            parent=above,
+            parent=trainer.checkpoint(above),
             root=made.dataset_root,
             parent_folder=cache.folder(above),
         )
@@ -163,7 +165,7 @@ def test_experts_from_traces_to_a_composed_module(
     (tmp_path / "first" / "training.json").write_text(json.dumps(record))
     # Our own `publish` refuses that; a liar registers without it.
     told = put_checkpoint(loop.store, tmp_path / "first")
-    lie, _ = trainer.register_checkpoint(base, told, registered.dataset_root)
+    lie, _ = trainer.register_checkpoint(trainer.checkpoint(base), told, registered.dataset_root)
     code, _, err = cli(
         "compose", "--method", "ties", "--expert", lie, "--expert", second, "--out", "x"
     )
@@ -189,7 +191,8 @@ def test_adapters_that_no_node_loads(loop, market, accounts, policy, tmp_path): 
             base=start.cid,
         )
         change(folder)
-        return publish(trainer, loop.store, folder, parent=parent, root=ZERO32)[0]
+        above = trainer.checkpoint(parent)
+        return publish(trainer, loop.store, folder, parent=above, root=ZERO32)[0]
 
     good = registered("good", base)
     cache.policy(good)
@@ -200,7 +203,7 @@ def test_adapters_that_no_node_loads(loop, market, accounts, policy, tmp_path): 
     policy.model.save_pretrained(tmp_path / "twin")
     policy.tokenizer.save_pretrained(tmp_path / "twin")
     (tmp_path / "twin" / "notes.txt").write_text("another")
-    twin, cid = publish(trainer, loop.store, tmp_path / "twin", parent=0, root=ZERO32)
+    twin, cid = publish(trainer, loop.store, tmp_path / "twin", parent=None, root=ZERO32)
     for parent, change in ((twin, lambda _: None), (base, lambda path: write_base(path, str(cid)))):
         wrong = registered(f"wrong-{parent}", parent, change)
         with pytest.raises(CheckpointError, match=f"{wrong} is an adapter for .* none of its"):

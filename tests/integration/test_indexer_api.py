@@ -102,7 +102,8 @@ def test_every_answer_through_the_lives_of_batches_equals_the_contracts(
     trainer = market.client(accounts.trainer)
     for parent in (0, 1):
         trainer.register_checkpoint(
-            parent=parent, content=ContentId(sha256(b"weights").digest(), 0x70),
+            parent=reader.checkpoint(parent) if parent else None,
+            content=ContentId(sha256(b"weights").digest(), 0x70),
             dataset_root=bytes([parent]) * 32,
         )  # fmt: skip
     check()

@@ -142,13 +142,13 @@ def test_an_appeal_a_withheld_tree_and_a_stalled_jury_equal_the_contracts(court:
     tree = court.tree(TRUTH)
     court.attest([tree.attestation] * 3)
     frivolous = court.dispute_leaf(TRUTH, 5)
-    opening, _ = court.challenger.demand_opening(court.batch)
+    opening, _ = court.challenger.demand_opening(reader.batch(court.batch))
     court.check()
     node = reader.opening(opening).node
     reader.answer(opening, disputes.children_of(tree, node.first, node.size))
     court.check()
     court.judge(frivolous, WRONG, RIGHT)
-    court.challenger.appeal(frivolous)
+    court.challenger.appeal(reader.dispute(frivolous), reader.batch(court.batch))
     court.check()
     court.kit.pass_time(301)  # the challenger does not go on
     court.check()

@@ -57,7 +57,8 @@ def world(market, accounts, tmp_path):
         folder = tmp_path / "parent"
         folder.mkdir()
         (folder / "model.safetensors").write_bytes(b"weights")
-        parent, _ = trainer.register_checkpoint(0, put_checkpoint(loop.store, folder), ZERO32)
+        cid = put_checkpoint(loop.store, folder)
+        parent, _ = trainer.register_checkpoint(None, cid, ZERO32)
         yield SimpleNamespace(loop=loop, trainer=trainer, parent=parent, keys=keys)
 
 
@@ -69,6 +70,7 @@ def _trader(world, tmp_path, *, policy=OFFER, bounties=(), sleep=lambda _: None)
         environments={"sums": (environment_id(spec_bytes(SUMS)), SUMS)},
         policy=policy,
         bounties=bounties,
+        base=world.trainer.checkpoint(world.parent),
         cache=SimpleNamespace(policy=None),
         lost=tmp_path / "rolled-back.json",
         register=False,

@@ -9,18 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from cli_kit import command_line
+from court_kit import LIE, TRUTH, open_case
 
 from marketplace.chain.client import MarketClient, Payment
 from marketplace.chain.errors import ContractError
-from marketplace.chain.records import Checkpoint, CheckpointShares, ContentId, Sent
+from marketplace.chain.records import (
+    Checkpoint,
+    CheckpointShares,
+    ContentId,
+    DisputePhase,
+    Sent,
+)
+from marketplace.cli.market_traces import MarketTrader
 from marketplace.gym.spec import builtin_spec, environment_id, spec_bytes
+from marketplace.protocol.errors import ConfigError
 from marketplace.protocol.hashing import ZERO32
 from marketplace.protocol.shares import derive_shares
+from marketplace.protocol.verdict import MALFORMED
 from marketplace.storage.embedded import EmbeddedStore
+from trainer.recipe import BountyPolicy
+from trainer.run import RunFolder
+from trainer.turn import Trained, publish
+from verifier_node.checkpoints import CheckpointCache
 
 TUSD = 10**6
 WEIGHTS = ContentId(b"\x07" * 32, 0x70)
@@ -35,8 +51,10 @@ def register(market: Any, account: Any, parent: int = 0, pass_on_ppm: int = 0) -
     """A checkpoint whose royalties are all `account`'s, but for what goes on."""
     shares = derive_shares(account.address, ())
     terms = CheckpointShares(shares.root, 1, pass_on_ppm, WEIGHTS)
-    number, _ = market.client(account).register_checkpoint(parent, WEIGHTS, ZERO32, terms)
-    return market.reader.checkpoint(number)
+    client = market.client(account)
+    above = client.checkpoint(parent) if parent else None
+    number, _ = client.register_checkpoint(above, WEIGHTS, ZERO32, terms)
+    return client.checkpoint(number)
 
 
 def sent_again(market: Any, sent: Sent, back_to: int) -> Callable[[], int]:
@@ -116,6 +134,71 @@ def test_royalties_reach_no_other_parent(market, accounts) -> None:
     assert market.reader.royalties(same.id).received == 0
 
 
+def test_a_child_stands_on_no_other_parent(market, accounts) -> None:
+    """Whoever has the parent's number after a reorg would get half of all that is paid for the
+    child."""
+    trainer = market.client(accounts.trainer)
+    fork = market.anvil.block_number()
+    meant = register(market, accounts.miner)
+    terms = CheckpointShares(derive_shares(trainer.address, ()).root, 1, 500_000, WEIGHTS)
+    number, sent = trainer.register_checkpoint(meant, WEIGHTS, ZERO32, terms)
+    child = market.reader.checkpoint(number)
+    again = sent_again(market, sent, fork)
+
+    other = register(market, accounts.other_miner)
+    assert (other.id, other.trainer) == (meant.id, accounts.other_miner.address)
+    assert again() == 0  # mined, and refused
+    with pytest.raises(ContractError) as refused:
+        trainer.register_checkpoint(meant, WEIGHTS, ZERO32, terms)
+    assert refused.value.name == "CheckpointRegistry_AnotherParent"
+    for identity in (meant.identity, other.identity):
+        assert "0x" + identity.hex() in refused.value.message
+    assert market.reader.checkpoint_count() == other.id
+
+    # The parent comes back with another number, and the child stands on it: the same as ever.
+    moved = register(market, accounts.miner)
+    number, _ = trainer.register_checkpoint(moved, WEIGHTS, ZERO32, terms)
+    back = market.reader.checkpoint(number)
+    assert (back.parent, back.identity) == (moved.id, child.identity)
+
+
+def test_a_run_goes_on_from_no_other_checkpoint(market, accounts, tmp_path) -> None:
+    """Turns of a run are processes apart: the second one knows which checkpoint the first made."""
+    client, store = market.client(accounts.trainer), EmbeddedStore(tmp_path / "store")
+    (tmp_path / "run").mkdir()
+
+    def files(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "notes.txt").write_text(name)
+        save_file({"w": torch.zeros(2)}, folder / "model.safetensors")
+        return folder
+
+    def turn(name: str, parent: int) -> int:
+        trader = MarketTrader(
+            client=client, store=store, folder=RunFolder(tmp_path / "run"), environments={},
+            policy=BountyPolicy(), bounties=(1,), base=base, lost=tmp_path / "lost.json",
+            cache=CheckpointCache(client, store, tmp_path / "cache"), register=True, timeout=5,
+        )  # fmt: skip
+        return trader.publish(None, Trained(files(name), parent, (), (), ZERO32, None, None))
+
+    base = client.checkpoint(publish(client, store, files("base"), parent=None, root=ZERO32)[0])
+    fork = market.anvil.block_number()
+    first = turn("first", base.id)
+    meant = client.checkpoint(first)
+    assert client.checkpoint(turn("second", first)).parent == first
+
+    market.anvil.reorg(market.anvil.block_number() - fork)
+    stranger = market.client(accounts.other_miner)
+    other = client.checkpoint(stranger.register_checkpoint(base, meant.content, ZERO32)[0])
+    assert other.id == first
+    with pytest.raises(
+        ConfigError, match=f"0x{other.identity.hex()}, not 0x{meant.identity.hex()}"
+    ):
+        turn("second", first)
+    assert client.checkpoint_count() == first
+
+
 def test_a_bountys_money_reaches_no_other_bounty(market, accounts) -> None:
     market.register_environment()
     poster, helper = market.client(accounts.poster), market.client(accounts.miner)
@@ -165,6 +248,68 @@ def test_a_pots_money_reaches_no_other_pot(market, accounts) -> None:
     assert helper.token_balance(helper.address) == tokens
     helper.fund_pot(other, 5 * TUSD)
     assert market.reader.pot(other.id).available == 5 * TUSD
+
+
+def test_a_bond_stands_behind_no_other_batch(market, accounts) -> None:
+    """Challenger and appellant are sure of the batch that they looked at, not of another one that
+    gets its number, its attestation and the number of its dispute."""
+    case = open_case(market, accounts)
+    reader, watcher = case.reader, case.challenger
+    bounty = reader.batch(case.batch).bounty
+    watcher.approve(100 * TUSD)
+    fork = market.anvil.block_number()
+    case.batch = case.kit.commit_batch(bounty, traces=8, root=b"\x01" * 32)
+    case.attest([MALFORMED] * 3)
+    meant = reader.batch(case.batch)
+    number, sent = watcher.dispute_outcome(meant)
+    again = sent_again(market, sent, fork)
+
+    assert case.kit.commit_batch(bounty, traces=8, root=b"\x02" * 32) == meant.id
+    case.attest([MALFORMED] * 3)
+    other = reader.batch(meant.id)
+    assert other.attestation == meant.attestation
+    tokens = watcher.token_balance(watcher.address)
+    assert again() == 0  # mined, and refused
+    for demand in (watcher.dispute_outcome, watcher.demand_opening):
+        with pytest.raises(ContractError) as refused:
+            demand(meant)
+        assert refused.value.name == "Court_AnotherAttestation"
+        for identity in (meant.identity, other.identity):
+            assert "0x" + identity.hex() in refused.value.message
+    assert reader.dispute_count() == 0
+    assert watcher.token_balance(watcher.address) == tokens
+
+    # The same dispute about the other batch; its jury says what it would say of the first.
+    assert watcher.dispute_outcome(other)[0] == number
+    case.judge(number, MALFORMED)
+    decided = reader.dispute(number)
+    tokens = watcher.token_balance(watcher.address)
+    with pytest.raises(ContractError) as refused:
+        watcher.appeal(decided, meant)
+    assert refused.value.name == "Court_AnotherDecision"
+    for batch in (meant, other):
+        assert "0x" + decided.decision(batch).hex() in refused.value.message
+    assert watcher.token_balance(watcher.address) == tokens
+    watcher.appeal(decided, other)
+    assert reader.dispute(number).phase is DisputePhase.IN_JURY
+
+
+def test_a_demand_stands_behind_no_other_verdicts(market, accounts) -> None:
+    """The committee votes once more after a reorg, and this time rightly."""
+    case = open_case(market, accounts)
+    reader, watcher = case.reader, case.challenger
+    watcher.approve(100 * TUSD)
+    fork = market.anvil.block_number()
+    case.attest([case.tree(LIE).attestation] * 3)
+    meant = reader.batch(case.batch)
+    again = sent_again(market, watcher.demand_opening(meant)[1], fork)
+    case.attest([case.tree(TRUTH).attestation] * 3)
+    tokens = watcher.token_balance(watcher.address)
+    assert again() == 0
+    with pytest.raises(ContractError, match=f"not 0x{meant.identity.hex()}, which you mean"):
+        watcher.demand_opening(meant)
+    assert reader.dispute_count() == 0
+    assert watcher.token_balance(watcher.address) == tokens
 
 
 def test_the_command_pays_for_what_it_looked_at(

@@ -84,7 +84,7 @@ class Replaying(Loop):
         policy.model.save_pretrained(folder)
         policy.tokenizer.save_pretrained(folder)
         trainer = market.client(market.accounts.trainer)
-        checkpoint, _ = publish(trainer, self.store, folder, parent=0, root=ZERO32)
+        checkpoint, _ = publish(trainer, self.store, folder, parent=None, root=ZERO32)
         data = spec_bytes(SPEC)
         self.store.put(data)
         ident = environment_id(data)

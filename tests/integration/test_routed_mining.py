@@ -50,7 +50,8 @@ def _expert(loop: Replaying, client, base: Base, seed: int) -> Expert:
         record=record,
         base=base.cid,
     )
-    number, cid = publish(client, loop.store, folder, parent=base.checkpoint, root=ZERO32)
+    parent = client.checkpoint(base.checkpoint)
+    number, cid = publish(client, loop.store, folder, parent=parent, root=ZERO32)
     return Expert(number, str(cid), folder)
 
 
@@ -65,7 +66,7 @@ def test_a_router_is_mined_with(market, accounts, pool, policy, mine, tmp_path, 
     task = Environment(SPEC).task
     asked = {one.checkpoint: [task(bytes([one.checkpoint]) * 32).prompt] for one in experts}
     folder = route_experts(base, experts, asked, tmp_path / "router", dataset={})
-    publish(trainer, loop.store, folder, parent=number, root=ZERO32)
+    publish(trainer, loop.store, folder, parent=trainer.checkpoint(number), root=ZERO32)
 
     # Where a prompt is sent is the router's own affair; here they take turns, so that both write.
     sent: dict[str, int] = {}
@@ -103,7 +104,7 @@ def test_a_router_is_mined_with(market, accounts, pool, policy, mine, tmp_path, 
         tmp_path / "mixed",
         dataset={},
     )
-    other, _ = publish(trainer, loop.store, mixed, parent=number, root=ZERO32)
+    other, _ = publish(trainer, loop.store, mixed, parent=trainer.checkpoint(number), root=ZERO32)
     code, _, err = mine(bounty, "--checkpoint", other)
     assert code == 2
     assert f"expert {foreign.checkpoint} of router {other} was registered by" in err

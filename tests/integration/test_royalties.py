@@ -153,10 +153,10 @@ def test_what_the_royalties_refuse(refinery, market, accounts, owner):
     assert market.reader.royalties(base).collected == 100
     assert due_now(market.reader, one, shares, thief) is None
     for parent, terms, message in (
-        (base, CheckpointShares(shares.root, 1, 500_001, one.content), "500001 ppm would go on"),
-        (0, CheckpointShares(shares.root, 1, 1, one.content), "1 ppm would go on .* 0 can"),
-        (0, CheckpointShares(ZERO32, 1, 0, one.content), "the list of shares has the root"),
-        (0, CheckpointShares(shares.root, 0, 0, one.content), "and 0 holders"),
+        (one, CheckpointShares(shares.root, 1, 500_001, one.content), "500001 ppm would go on"),
+        (None, CheckpointShares(shares.root, 1, 1, one.content), "1 ppm would go on .* 0 can"),
+        (None, CheckpointShares(ZERO32, 1, 0, one.content), "the list of shares has the root"),
+        (None, CheckpointShares(shares.root, 0, 0, one.content), "and 0 holders"),
     ):
         with pytest.raises(ContractError, match=message):
             client.register_checkpoint(parent, one.content, ZERO32, terms)
@@ -183,7 +183,8 @@ def test_a_list_that_is_not_the_derived_one_is_seen(refinery, market, accounts, 
         listed = refinery.store.put(encode_shares(shares))
         terms = CheckpointShares(shares.root, len(shares.shares), 0, listed)
         client = market.client(accounts.trainer)
-        lying, _ = client.register_checkpoint(base, one.content, one.dataset_root, terms)
+        above = client.checkpoint(base)
+        lying, _ = client.register_checkpoint(above, one.content, one.dataset_root, terms)
         read = market.reader.checkpoint(lying)
         found = fetch_shares(market.reader, refinery.store, read, timeout=0)
         checked = check_shares(market.reader, found, read, step.entries, batches)
@@ -195,8 +196,8 @@ def test_a_list_that_is_not_the_derived_one_is_seen(refinery, market, accounts, 
     # Another split is another honest list, and said.
     folder = write_folder(refinery.folder / "other-split", refinery.record(base, entries))
     greedy, _ = publish(
-        market.client(accounts.trainer), refinery.store, folder, parent=base,
-        root=refinery.root(entries), split=Split(0, 0),
+        market.client(accounts.trainer), refinery.store, folder,
+        parent=market.reader.checkpoint(base), root=refinery.root(entries), split=Split(0, 0),
     )  # fmt: skip
     read = market.reader.checkpoint(greedy)
     found = fetch_shares(market.reader, refinery.store, read, timeout=0)
@@ -219,7 +220,7 @@ def test_a_list_that_is_not_the_registered_one(refinery, market, accounts, owner
         (CheckpointShares(shares.root, 1, 0, refinery.store.put(b"{}")), "not valid"),
         (CheckpointShares(shares.root, 2**32 - 1, 0, one.content), "4294967295 holders"),
     ):
-        bad, _ = client.register_checkpoint(base, one.content, ZERO32, terms)
+        bad, _ = client.register_checkpoint(one, one.content, ZERO32, terms)
         with pytest.raises(ProofFailed, match=message) as refused:
             fetch_shares(market.reader, refinery.store, market.reader.checkpoint(bad), timeout=0)
         assert f"checkpoint {bad}" in str(refused.value)
@@ -365,10 +366,10 @@ def test_records_that_are_none(refinery, market, accounts, owner):
         assert f"training.json of checkpoint {bad}" in str(refused.value)
     folder, client = write_folder(refinery.folder / "other", good), market.client(accounts.trainer)
     with pytest.raises(CheckpointError, match="does not lead to the dataset root 0x0505"):
-        publish(client, refinery.store, folder, parent=base, root=b"\x05" * 32)
+        publish(client, refinery.store, folder, parent=client.checkpoint(base), root=b"\x05" * 32)
     # Nobody could verify a child whose record names another parent.
-    with pytest.raises(CheckpointError, match=f"names parent {base}, not 0"):
-        publish(client, refinery.store, folder, parent=0, root=b"\x05" * 32)
+    with pytest.raises(CheckpointError, match=f"names parent {base}, not None"):
+        publish(client, refinery.store, folder, parent=None, root=b"\x05" * 32)
 
 
 def test_what_the_chain_took_back_is_not_registered(refinery, market, accounts, owner):

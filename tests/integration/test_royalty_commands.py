@@ -112,7 +112,7 @@ def test_a_list_that_can_not_be_had_stops_no_other(cli, refinery, market, accoun
     client = market.client(accounts.trainer)
     nowhere = replace(one.content, digest=b"\x09" * 32)
     gone, _ = client.register_checkpoint(
-        base, one.content, ZERO32, CheckpointShares(b"\x07" * 32, 3, 0, nowhere)
+        client.checkpoint(base), one.content, ZERO32, CheckpointShares(b"\x07" * 32, 3, 0, nowhere)
     )
     payer = market.client(accounts.poster)
     payer.pay_royalty(market.reader.checkpoint(gone), 100)
@@ -128,7 +128,7 @@ def test_a_list_that_can_not_be_had_stops_no_other(cli, refinery, market, accoun
     # Nobody pays for it by mistake, nor for one whose list leads elsewhere.
     other = derive_shares(accounts.miner.address, ())
     terms = CheckpointShares(b"\x07" * 32, 1, 0, refinery.store.put(encode_shares(other)))
-    false, _ = client.register_checkpoint(base, one.content, ZERO32, terms)
+    false, _ = client.register_checkpoint(client.checkpoint(base), one.content, ZERO32, terms)
     for checkpoint, code in ((gone, 4), (false, 5)):
         before = market.reader.royalties(checkpoint).received
         pay = ("royalties", "pay", checkpoint, "1", "--timeout", "0.1")
@@ -146,7 +146,8 @@ def test_a_list_that_is_gone_is_derived_again(cli, refinery, market, accounts, o
     nowhere = replace(one.content, digest=b"\x09" * 32)
     terms = CheckpointShares(one.shares_root, one.holders, 0, nowhere)
     client = market.client(accounts.trainer)
-    gone, _ = client.register_checkpoint(base, one.content, one.dataset_root, terms)
+    above = client.checkpoint(base)
+    gone, _ = client.register_checkpoint(above, one.content, one.dataset_root, terms)
     short = ("--timeout", "0.1")
     assert cli("royalties", "pay", gone, "1", *short, key="poster")[0] == 0
     code, out, err = cli("royalties", "collect", gone, "--json", *short, key="miner")

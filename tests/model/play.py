@@ -164,11 +164,11 @@ class Play:
         if move <= 1:
             twins.wait(self.twins.rules.challenge_window + 1)
         elif tree is None:
-            twins.dispute_outcome(who, batch)
+            twins.dispute_outcome(who, batch, meant=batch + 1 if move == 7 else None)
         elif move <= 4:
             self.any_leaf(4, batch - 1, place, forest.trees.index(tree), False)
         elif move <= 6:
-            twins.demand_opening(who, batch)
+            twins.demand_opening(who, batch, meant=batch - 1 if move == 6 else None)
         else:
             self._prove(who, batch, tree, place)
 
@@ -247,7 +247,7 @@ class Play:
                 self.push_round(one.jury, self.jury_papers(dispute), ballot)
         elif phase == court.APPEALABLE:
             if move % 2:
-                twins.appeal(self.accounts[move % 6], dispute)
+                twins.appeal(self.accounts[move % 6], dispute, dispute + 1 if move == 7 else None)
             else:
                 twins.wait(twins.rules.appeal_window + 1)
         elif phase == court.DECIDED:

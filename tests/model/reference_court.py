@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_batches import CHALLENGEABLE, IN_ROUND, Batch
 from reference_lot import CLOSED as ROUND_CLOSED
@@ -148,8 +148,25 @@ class Court(Part):
         self._begin(who, batch, LEAF, claim.said.index)
         self._first_jury(claim.said)
 
-    def dispute_outcome(self, who: str, batch: int) -> None:
+    def attested(self, batch: int) -> tuple[Any, ...] | None:
+        """What says which batch is meant, and as what it is attested; None of no batch."""
+        if not 1 <= batch <= len(self.world.market.batches):
+            return None
+        found = self.world.market[batch]
+        return found.root, found.count, found.attestation
+
+    def decided(self, dispute: int) -> tuple[Any, ...] | None:
+        """What says which decision about which batch is meant; None of no dispute."""
+        if not 1 <= dispute <= len(self.disputes):
+            return None
+        one = self[dispute]
+        batch = self.world.market[one.batch]
+        disputed = (batch.root, batch.count, one.kind, one.index, one.vote, one.rival)
+        return (*disputed, one.juries, one.standing, one.standing_vote)
+
+    def dispute_outcome(self, who: str, batch: int, named: tuple[Any, ...] | None) -> None:
         seen, check = self.world.market.get(batch), Needs()
+        check(named == self.attested(batch), "Court_AnotherAttestation")
         self._challengeable(check, batch)
         check(self._whole(seen), "Court_NoOutcome")
         self._undisputed(check, batch, 0)
@@ -159,9 +176,12 @@ class Court(Part):
         self.disputes[-1].vote = seen.attestation
         self._open_jury(len(self.disputes), 2 * self.world.rounds[seen.round].size + 1, seen.round)
 
-    def demand_opening(self, who: str, batch: int, tree: Node) -> None:
+    def demand_opening(
+        self, who: str, batch: int, named: tuple[Any, ...] | None, tree: Node
+    ) -> None:
         """tree: what is behind the attestation."""
         seen, check = self.world.market.get(batch), Needs()
+        check(named == self.attested(batch), "Court_AnotherAttestation")
         self._challengeable(check, batch)
         check(not self._whole(seen), "Court_WholeBatch")
         check.settle()
@@ -290,8 +310,9 @@ class Court(Part):
                 one.appeals[-1].against = UNDECIDED  # an appeal that nobody heard is not lost
             self._decide(one, one.standing, one.standing_vote, last=True)
 
-    def appeal(self, who: str, dispute: int) -> None:
+    def appeal(self, who: str, dispute: int, named: tuple[Any, ...] | None) -> None:
         need(self.phase(dispute) == APPEALABLE, "Court_WrongPhase")
+        need(named == self.decided(dispute), "Court_AnotherDecision")
         one = self[dispute]
         bond = one.bond * 2**one.juries
         self.world.ledger.collect("court", who, bond)

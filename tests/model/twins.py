@@ -9,6 +9,7 @@ from typing import Any
 
 from comparing import differences
 from driven_chain import DrivenChain
+from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 from reference import Block, Reference
 from reference_court import Claim
@@ -61,6 +62,19 @@ def trees_of(batch: int, count: int) -> tuple[Node, ...]:
         left, right = tree(leaves()[:at_]), tree(leaves()[at_:])
         found.append(join(left, right.claiming(right.units, right.faults + 1)))
     return tuple(found)
+
+
+def _hash_of(named: tuple[Any, ...] | None) -> bytes:
+    """What a bond names (ICourt), of Court.attested or Court.decided; zeros for None."""
+    if named is None:
+        return bytes(32)
+    if len(named) == 3:
+        root, count, said = named
+        types = ["bytes32", "uint32", "bytes32", "uint32", "uint32"]
+        return keccak(encode(types, [root, count, *(said or (bytes(32), 0, 0))]))
+    types = ["bytes32", "uint32", "uint8", "uint32", "bytes32", "bytes32", "uint8", "uint8"]
+    words = [bytes(32) if one is None else getattr(one, "vote", one) for one in named]
+    return keccak(encode([*types, "bytes32"], words))
 
 
 class Twins:
@@ -307,12 +321,19 @@ class Twins:
             lambda m: m.court.dispute_leaf(who, batch, claim, proven),
         )
 
-    def dispute_outcome(self, who: str, batch: int) -> bool:
+    def dispute_outcome(self, who: str, batch: int, meant: int | None = None) -> bool:
+        """meant: the batch that the challenger names; None for the disputed one."""
+        named = self.model.court.attested(batch if meant is None else meant)
         return self.act(
-            who, "court", "disputeOutcome", [batch], lambda m: m.court.dispute_outcome(who, batch)
+            who,
+            "court",
+            "disputeOutcome",
+            [batch, _hash_of(named)],
+            lambda m: m.court.dispute_outcome(who, batch, named),
         )
 
-    def demand_opening(self, who: str, batch: int) -> bool:
+    def demand_opening(self, who: str, batch: int, meant: int | None = None) -> bool:
+        named = self.model.court.attested(batch if meant is None else meant)
         forest = self.forests.get(batch)
         known = forest and forest.attested(self.model.market.get(batch).attestation)
         behind = known or leaf(Said(batch, 0, *GOOD))
@@ -320,8 +341,8 @@ class Twins:
             who,
             "court",
             "demandOpening",
-            [batch],
-            lambda m: m.court.demand_opening(who, batch, behind),
+            [batch, _hash_of(named)],
+            lambda m: m.court.demand_opening(who, batch, named, behind),
         )
 
     def answer(self, who: str, dispute: int, offered: Node) -> bool:
@@ -384,8 +405,16 @@ class Twins:
             lambda m: m.court.tally_jury(dispute, leader),
         )
 
-    def appeal(self, who: str, dispute: int) -> bool:
-        return self.act(who, "court", "appeal", [dispute], lambda m: m.court.appeal(who, dispute))
+    def appeal(self, who: str, dispute: int, meant: int | None = None) -> bool:
+        """meant: the dispute whose decision the appellant names; None for the appealed one."""
+        named = self.model.court.decided(dispute if meant is None else meant)
+        return self.act(
+            who,
+            "court",
+            "appeal",
+            [dispute, _hash_of(named)],
+            lambda m: m.court.appeal(who, dispute, named),
+        )
 
     def close(self, who: str, dispute: int) -> bool:
         return self.act(who, "court", "close", [dispute], lambda m: m.court.close(dispute))

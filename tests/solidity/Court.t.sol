@@ -61,8 +61,9 @@ contract CourtTest is CourtScenario {
         );
         vm.expectRevert(abi.encodeWithSelector(IEvidence.Evidence_BadVerdictProof.selector, batch, 3));
         court.disputeLeaf(batch, tree.verdicts[3], tree.proofOf(3), TraceTrees.lineOf(3), proof);
+        bytes32 identity = _attestationOf(batch);
         vm.expectRevert(refused);
-        court.demandOpening(batch);
+        court.demandOpening(batch, identity);
 
         _attest(batch, tree.attestationOf());
         uint256 end = _now() + 30 minutes;
@@ -84,8 +85,9 @@ contract CourtTest is CourtScenario {
         MerkleProofs.SumNode[] memory proof = tree.proofOf(0);
         vm.expectRevert(refused);
         court.disputeLeaf(batch, tree.verdicts[0], proof, TraceTrees.lineOf(0), new bytes32[](3));
+        bytes32 identity = _attestationOf(batch);
         vm.expectRevert(refused);
-        court.demandOpening(batch);
+        court.demandOpening(batch, identity);
     }
 
     function testOneDisputeForAVerdict() external {

@@ -9,6 +9,7 @@ import {VerdictTrees} from "./support/VerdictTrees.sol";
 
 /// appeal: a larger jury of others, for twice the bond
 /// ├── until the last second of the window, and not after it; not of the last jury's decision
+/// ├── another decision, or one about another batch, than the appellant names: refused
 /// ├── the decision remains: the appellant's bond is lost
 /// ├── reversal: the appellant keeps it, the first jury is incoherent
 /// ├── double reversal: the first appellant loses, the second does not
@@ -24,6 +25,7 @@ contract CourtAppealsTest is CourtScenario {
     uint64 private id;
     Attestation private attested;
     Attestation private truth;
+    bytes32 private decision;
 
     function setUp() external {
         _openCourt(56);
@@ -47,19 +49,47 @@ contract CourtAppealsTest is CourtScenario {
         vm.revertToState(state);
         vm.warp(end + 1);
         _assertDispute(id, ICourt.Phase.Decided);
+        decision = _decisionOf(id);
         vm.expectRevert(_wrongPhase(id, ICourt.Phase.Decided));
-        court.appeal(id);
+        court.appeal(id, decision);
         court.close(id);
         _assertDispute(id, ICourt.Phase.Closed);
         vm.expectRevert(_wrongPhase(id, ICourt.Phase.Closed));
         court.close(id);
+        decision = _decisionOf(id);
         vm.expectRevert(_wrongPhase(id, ICourt.Phase.Closed));
-        court.appeal(id);
+        court.appeal(id, decision);
+    }
+
+    /// A chain that is reorganised gives numbers anew, and juries vote once more. An appellant's bond stands behind nothing
+    /// else than what it looked at.
+    function testNamesTheDecision() external {
+        uint256 before = vm.snapshotState();
+        _juryVotes(id, truth);
+        bytes32 meant = _decisionOf(id);
+        vm.revertToState(before);
+        _juryVotes(id, attested);
+        _refuseAppeal(meant);
+        // The same decision of a larger jury takes a larger bond.
+        _appeal(id);
+        _juryVotes(id, truth);
+        _refuseAppeal(meant);
+    }
+
+    function _refuseAppeal(bytes32 named) private {
+        bytes32 found = _decisionOf(id);
+        _arm(appellant, 8 * BOND);
+        uint256 tokens = token.balanceOf(appellant);
+        vm.expectRevert(abi.encodeWithSelector(ICourt.Court_AnotherDecision.selector, id, found, named));
+        vm.prank(appellant);
+        court.appeal(id, named);
+        vm.assertEq(token.balanceOf(appellant), tokens, "no bond");
     }
 
     function testWrongPhases() external {
+        decision = _decisionOf(id);
         vm.expectRevert(_wrongPhase(id, ICourt.Phase.InJury));
-        court.appeal(id);
+        court.appeal(id, decision);
         vm.expectRevert(_wrongPhase(id, ICourt.Phase.InJury));
         court.close(id);
         vm.expectRevert(_wrongPhase(id, ICourt.Phase.InJury));
@@ -155,14 +185,16 @@ contract CourtAppealsTest is CourtScenario {
         _appeal(id);
         address[] memory larger = _juryVotes(id, attested);
         _arm(stranger, 4 * BOND);
+        decision = _decisionOf(id);
         vm.prank(stranger);
-        court.appeal(id);
+        court.appeal(id, decision);
         _checkCourt();
         address[] memory largest = _juryVotes(id, truth);
         vm.assertEq(largest.length, 31, "the last jury");
         _assertDispute(id, ICourt.Phase.Decided);
+        decision = _decisionOf(id);
         vm.expectRevert(_wrongPhase(id, ICourt.Phase.Decided));
-        court.appeal(id);
+        court.appeal(id, decision);
         _close(id);
         vm.assertEq(ledger.balanceOf(appellant), 0, "the first appeal is lost");
         vm.assertEq(ledger.balanceOf(stranger), 4 * BOND, "the second is won");
@@ -179,8 +211,9 @@ contract CourtAppealsTest is CourtScenario {
         _appeal(id);
         _juryVotes(id, truth);
         _arm(stranger, 4 * BOND);
+        decision = _decisionOf(id);
         vm.prank(stranger);
-        court.appeal(id);
+        court.appeal(id, decision);
         _juryVotes(id, attested);
         _close(id);
         vm.assertEq(ledger.balanceOf(appellant), 0, "the first appeal is lost");

@@ -8,7 +8,7 @@ import {CourtScenario} from "./support/CourtScenario.sol";
 import {VerdictTrees} from "./support/VerdictTrees.sol";
 
 /// disputeOutcome: what a committee said of the whole batch
-/// ├── refused: verdicts, a second time
+/// ├── refused: verdicts, a second time, another batch or attestation than the challenger names
 /// ├── malformed: falls (signers convicted, the miner was wronged) | stands | no content for the jury: stands
 /// └── unavailable: falls (nobody is convicted, the challenger bears the jurors' fees) | stands
 contract CourtOutcomesTest is CourtScenario {
@@ -24,14 +24,16 @@ contract CourtOutcomesTest is CourtScenario {
     function testRefusesVerdicts() external {
         (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
         bytes32 root = tree.nodes[0].hash;
+        bytes32 identity = _attestationOf(batch);
         vm.expectRevert(abi.encodeWithSelector(ICourt.Court_NoOutcome.selector, root));
-        court.disputeOutcome(batch);
+        court.disputeOutcome(batch, identity);
     }
 
     function testOneDisputeForAnOutcome() external {
         (uint64 batch,) = _disputed(MALFORMED);
+        bytes32 identity = _attestationOf(batch);
         vm.expectRevert(abi.encodeWithSelector(ICourt.Court_AlreadyDisputed.selector, batch, 0));
-        court.disputeOutcome(batch);
+        court.disputeOutcome(batch, identity);
     }
 
     function testMalformedFalls() external {
@@ -124,6 +126,86 @@ contract CourtOutcomesTest is CourtScenario {
         _checkNoSeatsOpen();
     }
 
+    /// A chain that is reorganised gives numbers anew, and committees vote once more. A challenger's bond stands behind
+    /// nothing else than what it looked at: the same traces, as many of them, with the same attestation.
+    function testNamesTheAttestation() external {
+        uint256 before = vm.snapshotState();
+        uint64 batch = _commitTraces(COUNT);
+        _attest(batch, _outcome(MALFORMED));
+        bytes32 meant = _attestationOf(batch);
+        bytes32 root = market.get(batch).root;
+        for (uint256 what; what < 3; ++what) {
+            vm.revertToState(before);
+            uint64 other = _commitRoot(what == 0 ? keccak256("another") : root, what == 1 ? COUNT / 2 : COUNT);
+            vm.assertEq(other, batch, "the same number");
+            _attest(other, _outcome(what == 2 ? UNAVAILABLE : MALFORMED));
+            _refuseBond(other, meant);
+        }
+        vm.revertToState(before);
+        vm.roll(vm.getBlockNumber() + 3);
+        vm.assertEq(_commitTraces(COUNT), batch, "moved");
+        _attest(batch, _outcome(MALFORMED));
+        _arm(challenger, BOND);
+        vm.prank(challenger);
+        court.disputeOutcome(batch, meant);
+    }
+
+    /// An opening of other verdicts of the same batch, or of the same ones with other sums.
+    function testOpeningNamesTheAttestation() external {
+        uint256 before = vm.snapshotState();
+        (uint64 batch, VerdictTrees.Tree memory tree) = _attested(7);
+        bytes32 meant = _attestationOf(batch);
+        for (uint256 what; what < 3; ++what) {
+            vm.revertToState(before);
+            _commitTraces(COUNT);
+            Attestation memory other = tree.attestationOf();
+            if (what == 0) other.verdictRoot = keccak256("other verdicts");
+            if (what == 1) --other.units;
+            if (what == 2) ++other.faults;
+            _attest(batch, other);
+            _refuseBond(batch, meant);
+        }
+    }
+
+    /// The same outcome, dispute and decision, but of another batch, or of other as many or fewer traces.
+    function testAppealNamesTheBatch() external {
+        uint256 before = vm.snapshotState();
+        (uint64 batch, uint64 id) = _disputed(MALFORMED);
+        _juryVotes(id, _outcome(MALFORMED));
+        bytes32 meant = _decisionOf(id);
+        bytes32 root = market.get(batch).root;
+        for (uint256 what; what < 3; ++what) {
+            vm.revertToState(before);
+            batch = _commitRoot(what == 0 ? keccak256("another") : root, what == 1 ? COUNT / 2 : COUNT);
+            _attest(batch, _outcome(MALFORMED));
+            vm.assertEq(_disputeOutcome(batch), id, "the same number");
+            _juryVotes(id, _outcome(MALFORMED));
+            _arm(appellant, 2 * BOND);
+            bytes32 found = _decisionOf(id);
+            if (what < 2) {
+                vm.expectRevert(abi.encodeWithSelector(ICourt.Court_AnotherDecision.selector, id, found, meant));
+            }
+            vm.prank(appellant);
+            court.appeal(id, meant);
+        }
+        _assertDispute(id, ICourt.Phase.InJury);
+    }
+
+    function _refuseBond(uint64 batch, bytes32 named) private {
+        bytes memory reason = abi.encodeWithSelector(
+            ICourt.Court_AnotherAttestation.selector, batch, _attestationOf(batch), named
+        );
+        _arm(challenger, BOND);
+        uint256 tokens = token.balanceOf(challenger);
+        vm.expectRevert(reason);
+        vm.prank(challenger);
+        court.disputeOutcome(batch, named);
+        vm.expectRevert(reason);
+        vm.prank(challenger);
+        court.demandOpening(batch, named);
+        vm.assertEq(token.balanceOf(challenger), tokens, "no bond");
+    }
+
     /// "Unavailable" by a jury about one verdict can be disputed like a committee's.
     function testUnavailableByAJuryFalls() external {
         (uint64 batch, VerdictTrees.Tree memory tree) = _attested(8);
@@ -174,8 +256,9 @@ contract CourtOutcomesTest is CourtScenario {
 
     function _disputeOutcome(uint64 batch) private returns (uint64) {
         _arm(challenger, court.bondFor(batch));
+        bytes32 identity = _attestationOf(batch);
         vm.prank(challenger);
-        return court.disputeOutcome(batch);
+        return court.disputeOutcome(batch, identity);
     }
 
     function _checkStands(address[] memory jurors) private view {

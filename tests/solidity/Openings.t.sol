@@ -316,8 +316,9 @@ contract OpeningsTest is CourtScenario {
 
     function _demand(uint64 batch) private returns (uint64) {
         _arm(challenger, court.bondFor(batch));
+        bytes32 identity = _attestationOf(batch);
         vm.prank(challenger);
-        return court.demandOpening(batch);
+        return court.demandOpening(batch, identity);
     }
 
     function _ask(uint64 id, bool right) private {

@@ -14,6 +14,7 @@ import {Scenario} from "./support/Scenario.sol";
 /// └── new: the caller is its author
 /// CheckpointRegistry.register
 /// ├── parent that does not exist               CheckpointRegistry_UnknownCheckpoint
+/// ├── the parent's number is another's         CheckpointRegistry_AnotherParent
 /// ├── zero digest or another codec             CheckpointRegistry_InvalidContent
 /// ├── the same of the list of shares           CheckpointRegistry_InvalidContent
 /// ├── no root of shares, or no holder          CheckpointRegistry_InvalidShares
@@ -60,11 +61,11 @@ contract RegistriesTest is Scenario {
         bytes32 first = keccak256(abi.encode(bytes32(0), trainer, content, bytes32(0), keccak256("shares"), 3, 0));
         emit ICheckpointRegistry.CheckpointRegistered(1, trainer, 0, content, 0, _shares(0), first);
         vm.prank(trainer);
-        vm.assertEq(checkpoints.register(0, content, 0, _shares(0)), 1, "first id");
+        vm.assertEq(checkpoints.register(0, 0, content, 0, _shares(0)), 1, "first id");
 
         content = ContentId(keccak256("better weights"), RAW);
         vm.prank(trainer);
-        vm.assertEq(checkpoints.register(1, content, keccak256("dataset"), _shares(500_000)), 2, "second id");
+        vm.assertEq(checkpoints.register(1, first, content, keccak256("dataset"), _shares(500_000)), 2, "second id");
         ICheckpointRegistry.Checkpoint memory seen = checkpoints.get(2);
         vm.assertEq(seen.trainer, trainer, "trainer");
         vm.assertEq(seen.parent, 1, "parent");
@@ -91,7 +92,7 @@ contract RegistriesTest is Scenario {
 
         // Anybody may build on anybody's checkpoint.
         vm.prank(stranger);
-        checkpoints.register(1, content, 0, _shares(1));
+        checkpoints.register(1, first, content, 0, _shares(1));
         vm.assertEq(checkpoints.latestOf(trainer), 2, "still the trainer's");
         vm.assertEq(checkpoints.latestOf(stranger), 3, "the other trainer's");
         vm.assertEq(checkpoints.count(), 3, "count");
@@ -117,7 +118,7 @@ contract RegistriesTest is Scenario {
             vm.expectRevert(
                 abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_UnknownCheckpoint.selector, id)
             );
-            checkpoints.register(id, content, 0, _shares(0));
+            checkpoints.register(id, 0, content, 0, _shares(0));
         }
         ContentId[3] memory bad = [ContentId(0, RAW), ContentId(content.digest, 0), ContentId(content.digest, 0x71)];
         Shares memory shares = _shares(0);
@@ -130,8 +131,39 @@ contract RegistriesTest is Scenario {
                 )
             );
             if (i > 2) shares.list = bad[i % 3];
-            checkpoints.register(0, i < 3 ? bad[i] : content, 0, shares);
+            checkpoints.register(0, 0, i < 3 ? bad[i] : content, 0, shares);
         }
+    }
+
+    /// A chain that is reorganised gives numbers anew. Who trained on what had one before stands on nobody else's model.
+    function testRegisterNamesTheParent() external {
+        ContentId memory content = ContentId(keccak256("weights"), RAW);
+        _refuseParent(0, 0, keccak256("none"));
+        uint256 before = vm.snapshotState();
+        vm.prank(trainer);
+        checkpoints.register(0, 0, content, 0, _shares(0));
+        bytes32 meant = checkpoints.identityOf(1);
+        vm.revertToState(before);
+        vm.prank(stranger);
+        checkpoints.register(0, 0, content, 0, _shares(0));
+        bytes32 other = checkpoints.identityOf(1);
+        _refuseParent(1, other, meant);
+        _refuseParent(1, other, 0);
+        vm.assertEq(checkpoints.count(), 1, "nothing was registered");
+        // The trainer's is back, with another number: it is named by that.
+        vm.prank(trainer);
+        checkpoints.register(0, 0, content, 0, _shares(0));
+        vm.assertEq(checkpoints.register(2, meant, content, 0, _shares(1)), 3, "child");
+        vm.assertEq(checkpoints.get(3).parent, 2, "parent");
+    }
+
+    function _refuseParent(uint64 parent, bytes32 identity, bytes32 named) private {
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                ICheckpointRegistry.CheckpointRegistry_AnotherParent.selector, parent, identity, named
+            )
+        );
+        checkpoints.register(parent, named, ContentId(keccak256("weights"), RAW), 0, _shares(0));
     }
 
     function testCheckpointShareErrors() external {
@@ -141,7 +173,7 @@ contract RegistriesTest is Scenario {
         vm.expectRevert(
             abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_InvalidShares.selector, bytes32(0), 3)
         );
-        checkpoints.register(0, content, 0, shares);
+        checkpoints.register(0, 0, content, 0, shares);
         shares = _shares(0);
         shares.holders = 0;
         vm.expectRevert(
@@ -149,19 +181,20 @@ contract RegistriesTest is Scenario {
                 ICheckpointRegistry.CheckpointRegistry_InvalidShares.selector, keccak256("shares"), 0
             )
         );
-        checkpoints.register(0, content, 0, shares);
+        checkpoints.register(0, 0, content, 0, shares);
         // A base model has nobody to pass anything on to.
         vm.expectRevert(
             abi.encodeWithSelector(ICheckpointRegistry.CheckpointRegistry_PassesOnTooMuch.selector, 1, 0)
         );
-        checkpoints.register(0, content, 0, _shares(1));
-        checkpoints.register(0, content, 0, _shares(0));
+        checkpoints.register(0, 0, content, 0, _shares(1));
+        checkpoints.register(0, 0, content, 0, _shares(0));
+        bytes32 base = checkpoints.identityOf(1);
         vm.expectRevert(
             abi.encodeWithSelector(
                 ICheckpointRegistry.CheckpointRegistry_PassesOnTooMuch.selector, 500_001, 500_000
             )
         );
-        checkpoints.register(1, content, 0, _shares(500_001));
+        checkpoints.register(1, base, content, 0, _shares(500_001));
     }
 
     function _shares(uint32 passOnPpm) private pure returns (Shares memory) {

@@ -211,8 +211,9 @@ contract RoyaltiesTest is RoyaltyScenario {
     }
 
     function _registerExactly(Registration memory one) private returns (uint64) {
+        bytes32 identity = _identityOf(one.parent);
         vm.prank(one.by);
-        return checkpoints.register(one.parent, one.content, one.datasetRoot, one.shares);
+        return checkpoints.register(one.parent, identity, one.content, one.datasetRoot, one.shares);
     }
 
     function _sharesOf(uint64 checkpoint) private view returns (Shares memory) {

@@ -37,8 +37,9 @@ contract StarvedJuryTest is Scenario {
 
         uint256 bond = court.bondFor(lie);
         _arm(miner, bond);
+        bytes32 identity = _attestationOf(lie);
         vm.prank(miner);
-        uint64 dispute = court.disputeOutcome(lie);
+        uint64 dispute = court.disputeOutcome(lie, identity);
         uint64 jury = court.get(dispute).jury;
         address[] memory jurors = _draw(jury);
         vm.assertEq(jurors.length, 7, "a whole jury");

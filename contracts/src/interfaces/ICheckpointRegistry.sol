@@ -31,6 +31,7 @@ interface ICheckpointRegistry {
     );
 
     error CheckpointRegistry_UnknownCheckpoint(uint64 checkpoint);
+    error CheckpointRegistry_AnotherParent(uint64 parent, bytes32 identity, bytes32 named);
     error CheckpointRegistry_InvalidContent(bytes32 digest, uint8 codec);
     error CheckpointRegistry_InvalidShares(bytes32 root, uint32 holders);
     error CheckpointRegistry_PassesOnTooMuch(uint32 passOnPpm, uint32 most);
@@ -38,14 +39,20 @@ interface ICheckpointRegistry {
     /// Registers a checkpoint of the caller.
     ///
     /// Requirements:
-    /// - `parent` must be zero (a base model) or exist (CheckpointRegistry_UnknownCheckpoint).
+    /// - `parent` must be zero (a base model) or exist (CheckpointRegistry_UnknownCheckpoint), and be the one that the caller
+    ///   means, by `identityOf`, or zero for a base model (CheckpointRegistry_AnotherParent): after a reorganisation its
+    ///   number may be another's, who would get what is passed on.
     /// - The content and the list of shares must be raw or dag-pb CIDs (CheckpointRegistry_InvalidContent).
     /// - The shares must have a root and a number of holders (CheckpointRegistry_InvalidShares).
     /// - At most the half may be passed on to the parent, nothing where there is none
     ///   (CheckpointRegistry_PassesOnTooMuch).
-    function register(uint64 parent, ContentId calldata content, bytes32 datasetRoot, Shares calldata shares)
-        external
-        returns (uint64 checkpoint);
+    function register(
+        uint64 parent,
+        bytes32 parentIdentity,
+        ContentId calldata content,
+        bytes32 datasetRoot,
+        Shares calldata shares
+    ) external returns (uint64 checkpoint);
 
     /// @return a checkpoint; reverts where there is none (CheckpointRegistry_UnknownCheckpoint)
     function get(uint64 checkpoint) external view returns (Checkpoint memory);

@@ -123,6 +123,8 @@ interface ICourt {
     error Court_WrongDeployment(string name, address linked);
     error Court_UnknownDispute(uint64 dispute);
     error Court_WrongPhase(uint64 dispute, Phase phase);
+    error Court_AnotherAttestation(uint64 batch, bytes32 identity, bytes32 named);
+    error Court_AnotherDecision(uint64 dispute, bytes32 identity, bytes32 named);
     error Court_NotAttested(uint64 batch);
     error Court_WholeBatch(bytes32 verdictRoot);
     error Court_NoOutcome(bytes32 verdictRoot);
@@ -151,17 +153,24 @@ interface ICourt {
     /// Disputes the outcome "malformed" or "unavailable" of `batch`, with a bond. Where "unavailable" falls, the content may
     /// have come late: nobody is convicted, and the challenger bears the jurors' fees.
     ///
+    /// @param identity keccak256(abi.encode(the batch's root, count, attestation)). After a reorganisation the batch's number
+    ///     may be another's, or its attestation another one, and the bond would be lost.
+    ///
     /// Requirements:
-    /// - The batch must be Challengeable (BatchMarket_WrongPhase) and attested with an outcome (Court_NoOutcome).
+    /// - The batch must have that identity (Court_AnotherAttestation).
+    /// - It must be Challengeable (BatchMarket_WrongPhase) and attested with an outcome (Court_NoOutcome).
     /// - It must not have been disputed (Court_AlreadyDisputed).
-    function disputeOutcome(uint64 batch) external returns (uint64 dispute);
+    function disputeOutcome(uint64 batch, bytes32 identity) external returns (uint64 dispute);
 
     /// Demands, with a bond, that the verdict tree of `batch` be opened from its root to a verdict of the caller's choice (see
     /// IOpenings), which then goes to a jury. For trees that were withheld.
     ///
+    /// @param identity as that of `disputeOutcome`
+    ///
     /// Requirements:
-    /// - The batch must be Challengeable (BatchMarket_WrongPhase) and attested with verdicts (Court_WholeBatch).
-    function demandOpening(uint64 batch) external returns (uint64 dispute);
+    /// - The batch must have that identity (Court_AnotherAttestation).
+    /// - It must be Challengeable (BatchMarket_WrongPhase) and attested with verdicts (Court_WholeBatch).
+    function demandOpening(uint64 batch, bytes32 identity) external returns (uint64 dispute);
 
     /// Ends an opening: its verdict goes to a jury, or the side that did not move loses. Anybody may call it.
     ///
@@ -200,9 +209,13 @@ interface ICourt {
     /// Appeals a decision with a bond that doubles with every jury there was; a jury of twice the size and one more is drawn from those who have
     /// not sat. Anybody may call it. The bond is lost if a jury leaves the decision as it is.
     ///
+    /// @param decision keccak256(abi.encode(the batch's root and count, then of the dispute: kind, index, vote, rivalVote,
+    ///     juries, standing, standingVote)): after a reorganisation the number may be that of another dispute, or what its
+    ///     jury decided another thing.
+    ///
     /// Requirements:
-    /// - The dispute must be Appealable (Court_WrongPhase).
-    function appeal(uint64 dispute) external;
+    /// - The dispute must be Appealable (Court_WrongPhase), and that be its decision (Court_AnotherDecision).
+    function appeal(uint64 dispute, bytes32 decision) external;
 
     /// Ends a decided dispute: closes its juries, carries out the decision, pays. Anybody may call it.
     ///

@@ -69,7 +69,7 @@ def run_turns(world: World, base_model: Path, announce: Announce) -> Run:
         prepare_base_model(base_model)
         for client in world.verifiers:
             client.stake(client.token.parse(settings.stake))
-        checkpoint, _ = publish(world.poster, world.store, base_model, parent=0, root=ZERO32)
+        checkpoint, _ = publish(world.poster, world.store, base_model, parent=None, root=ZERO32)
         data = spec_bytes(spec)
         world.store.put(data)
         world.poster.register_environment(environment_id(data))
@@ -112,6 +112,7 @@ def close(world: World, run: Run) -> None:
 
 def _turn(world: World, run: Run, number: int, parent: int, announce: Announce) -> Turn:
     settings, meter = world.settings, world.meter
+    registered = world.poster.checkpoint(parent)
     policy = world.checkpoints.policy(parent)
     sampler = TransformersSampler(policy, f"checkpoint-{parent}")
     miner = world.miner_of(world.miner)
@@ -157,7 +158,7 @@ def _turn(world: World, run: Run, number: int, parent: int, announce: Announce) 
         )
     with meter.stage("register"):
         checkpoint, _ = publish(
-            world.poster, world.store, folder, parent=parent, root=trained.dataset_root
+            world.poster, world.store, folder, parent=registered, root=trained.dataset_root
         )
         shutil.rmtree(folder)
     with meter.stage("evaluate"):

@@ -87,8 +87,9 @@ abstract contract CourtScenario is Scenario {
 
     function _appeal(uint64 id) internal {
         _arm(appellant, BOND << court.get(id).juries);
+        bytes32 decision = _decisionOf(id);
         vm.prank(appellant);
-        court.appeal(id);
+        court.appeal(id, decision);
     }
 
     /// The dispute's jury is drawn and votes as one.

@@ -379,8 +379,9 @@ contract MarketHandler is Picks {
         if (root == _outcomeOf(batch) && seed % 4 != 0) return;
         address by = _challenger(batch, seed);
         uint256 before = token.balanceOf(by);
+        bytes32 identity = _attestationOf(batch);
         vm.prank(by);
-        court.disputeOutcome(batch);
+        court.disputeOutcome(batch, identity);
         paidIn += before - token.balanceOf(by);
         ++done[Action.DisputeOutcome];
     }
@@ -392,8 +393,9 @@ contract MarketHandler is Picks {
         if (root == UNAVAILABLE || root == MALFORMED) return;
         address by = _challenger(batch, seed);
         uint256 before = token.balanceOf(by);
+        bytes32 identity = _attestationOf(batch);
         vm.prank(by);
-        court.demandOpening(batch);
+        court.demandOpening(batch, identity);
         paidIn += before - token.balanceOf(by);
         _storyDisputed[court.count()] = story;
         ++done[Action.DemandOpening];
@@ -536,8 +538,9 @@ contract MarketHandler is Picks {
         address by = challengers[_dice(seed, "by") % challengers.length];
         _provide(by, 100e6);
         uint256 before = token.balanceOf(by);
+        bytes32 decision = _decisionOf(dispute);
         vm.prank(by);
-        court.appeal(dispute);
+        court.appeal(dispute, decision);
         paidIn += before - token.balanceOf(by);
         ++done[Action.Appeal];
     }
@@ -756,8 +759,8 @@ contract MarketHandler is Picks {
                 || rounds.phaseOf(market.get(batch).round) != IRounds.Phase.Stalled
         ) _refused(by, address(market), abi.encodeCall(IBatchMarket.voidStalled, (batch)));
         if (phase != IBatchMarket.Phase.Challengeable) {
-            _refused(by, address(court), abi.encodeCall(ICourt.disputeOutcome, (batch)));
-            _refused(by, address(court), abi.encodeCall(ICourt.demandOpening, (batch)));
+            _refused(by, address(court), abi.encodeCall(ICourt.disputeOutcome, (batch, _attestationOf(batch))));
+            _refused(by, address(court), abi.encodeCall(ICourt.demandOpening, (batch, _attestationOf(batch))));
         }
         _refused(by, address(market), abi.encodeCall(IBatchMarket.overturn, (batch, true)));
         _refused(by, address(market), abi.encodeCall(IBatchMarket.endDispute, (batch)));
@@ -771,7 +774,7 @@ contract MarketHandler is Picks {
             _refused(by, address(court), abi.encodeCall(ICourt.tallyJury, (dispute, none)));
         }
         if (phase != ICourt.Phase.Appealable) {
-            _refused(by, address(court), abi.encodeCall(ICourt.appeal, (dispute)));
+            _refused(by, address(court), abi.encodeCall(ICourt.appeal, (dispute, _decisionOf(dispute))));
         }
         if (phase != ICourt.Phase.Opening) {
             _refused(by, address(court), abi.encodeCall(ICourt.concludeOpening, (dispute)));

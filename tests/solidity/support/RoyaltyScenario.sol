@@ -42,13 +42,20 @@ abstract contract RoyaltyScenario is Scenario {
         }
         bytes32 root = SmallTrees.sumRoot(_leaves(checkpoint), 0, list.length).hash;
         ContentId memory content = ContentId(keccak256(abi.encode("weights", checkpoint)), RAW);
+        bytes32 identity = _identityOf(parent);
         vm.prank(trainer);
         checkpoints.register(
             parent,
+            identity,
             content,
             0,
             Shares(root, holders, passOnPpm, ContentId(keccak256("list"), RAW))
         );
+    }
+
+    /// @return of a checkpoint as a parent: zero where there is none
+    function _identityOf(uint64 checkpoint) internal view returns (bytes32) {
+        return checkpoint == 0 ? bytes32(0) : checkpoints.identityOf(checkpoint);
     }
 
     function _pay(address payer, uint64 checkpoint, uint256 amount) internal {

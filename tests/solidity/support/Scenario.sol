@@ -284,6 +284,25 @@ abstract contract Scenario is Deployment {
         }
     }
 
+    /// @return what a dispute about a batch names: it and its attestation
+    function _attestationOf(uint64 batch) internal view returns (bytes32) {
+        IBatchMarket.Batch memory seen = market.get(batch);
+        Attestation memory said = seen.attestation;
+        return keccak256(abi.encode(seen.root, seen.count, said.verdictRoot, said.units, said.faults));
+    }
+
+    /// @return what an appeal names: what was disputed, and what was decided
+    function _decisionOf(uint64 dispute) internal view returns (bytes32) {
+        ICourt.Dispute memory seen = court.get(dispute);
+        IBatchMarket.Batch memory batch = market.get(seen.batch);
+        return keccak256(
+            bytes.concat(
+                abi.encode(batch.root, batch.count, seen.kind, seen.index, seen.vote, seen.rivalVote),
+                abi.encode(seen.juries, seen.standing, seen.standingVote)
+            )
+        );
+    }
+
     function _phase(uint64 batch) internal view returns (IBatchMarket.Phase) {
         return market.phaseOf(batch);
     }

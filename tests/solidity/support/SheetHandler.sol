@@ -230,8 +230,9 @@ contract SheetHandler is SheetPicks {
         if ((root != UNAVAILABLE && root != MALFORMED) || market.get(batch).disputes != 0) return;
         uint256 bond = court.bondFor(batch);
         token.mint(miner, bond);
+        bytes32 identity = _attestationOf(batch);
         vm.prank(miner);
-        uint64 dispute = court.disputeOutcome(batch);
+        uint64 dispute = court.disputeOutcome(batch, identity);
         uint64 jury = court.get(dispute).jury;
         bool drawn = _drawRound(jury);
         vm.assertTrue(drawn, "there are jurors for everybody");
