@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -28,6 +29,9 @@ from rich.text import Text
 
 out = Console(highlight=False)
 messages = Console(stderr=True, highlight=False)
+
+_LONGEST_WHOLE = 66
+"""Characters of a hash with its 0x; longer words are broken where a terminal is too narrow."""
 
 
 def plain(value: Any) -> Any:
@@ -86,13 +90,23 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def facts(title: str, pairs: Iterable[tuple[str, object]]) -> None:
-    """Prints one record as name and value."""
+    """Prints one record as name and value. Addresses and hashes stay in one piece, to be copied
+    from a terminal of any width."""
+    shown = [(name, printable(str(value))) for name, value in pairs]
+    words = [cell_len(word) for _, value in shown for word in value.split()]
+    names, values = (
+        max((cell_len(name) for name, _ in shown), default=0),
+        max((width for width in words if width <= _LONGEST_WHOLE), default=0),
+    )
     grid = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column()
-    for name, value in pairs:
-        grid.add_row(name, Text(printable(str(value))))
-    out.print(grid)
+    grid.add_column(style="dim", no_wrap=True, min_width=names)
+    grid.add_column(min_width=values, overflow="fold")
+    for name, value in shown:
+        grid.add_row(name, Text(value))
+    least = names + values + 8  # two columns of padding on either side of both
+    if least > out.width:
+        grid.width = least
+    out.print(grid, crop=False)
 
 
 def say(message: str) -> None:

@@ -24,6 +24,21 @@ def test_tables_show_what_strangers_wrote(capsys, monkeypatch) -> None:
     assert all(char.isprintable() or char == "\n" for char in said)
 
 
+@pytest.mark.parametrize("width", [20, 80, 200])
+def test_hashes_stay_in_one_piece(capsys, monkeypatch, width: int) -> None:
+    monkeypatch.setattr(output.out, "_width", width)
+    digest, words = "0x" + "ab" * 32, "many words " * 30
+    longer = ("a long word", "z" * 300)
+    output.facts("a checkpoint", [("identity", digest), ("kept for its holders", words), longer])
+    said = capsys.readouterr().out
+    assert said.count("z") == 300
+    assert digest in said
+    assert said.split().count("many") == 30
+    assert "\u2026" not in said
+    # Whatever else there is keeps to the terminal, or to what the hash needs.
+    assert max(map(len, said.splitlines())) <= max(width, 66 + 20 + 8)
+
+
 def test_env_show_shows_a_strangers_spec(tmp_path, capsys, monkeypatch) -> None:
     spec = json.loads(spec_bytes(builtin_spec("tables")))
     spec["description"] = HOSTILE
