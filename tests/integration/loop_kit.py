@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -63,9 +64,13 @@ SUMS = _ONE_LINE.model_copy(
 """With more than one right text for a question: copies in a group are worth nothing."""
 
 
+_groups = count()
+
+
 class Arithmetic:
     """Answers sums: every other sample of a group is wrong. No language model: where tests are
-    about the market, what samples is not the question."""
+    about the market, what samples is not the question. No text comes twice: of two tasks one in
+    700 asks the same, and a copy is worth nothing."""
 
     model = "arithmetic"
 
@@ -75,14 +80,11 @@ class Arithmetic:
         for prompt in prompts:
             left, sign, right = re.findall(r"(-?\d+) ([+-]) (\d+) =", prompt)[-1]
             answer = int(left) + int(right) * (1 if sign == "+" else -1)
+            answers = (answer + (place % 2) * (1 + place) for place in range(rules.group_size))
+            group = next(_groups)
             yield tuple(
-                Completion(
-                    f"Sample {place}:\n{answer if place % 2 == 0 else answer + 1 + place}",
-                    None,
-                    None,
-                    "stop",
-                )
-                for place in range(rules.group_size)
+                Completion(f"Sample {place} of group {group}:\n{said}", None, None, "stop")
+                for place, said in enumerate(answers)
             )
 
 

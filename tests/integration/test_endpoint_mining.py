@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,16 @@ SIZE = 4
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     """A server that answers sums, one of the samples of each prompt wrong."""
+    groups = count()
 
     def answer(body: dict) -> dict:
         left, sign, right = re.findall(r"(-?\d+) ([+-]) (\d+) =", body["prompt"])[-1]
         answer = int(left) + int(right) * (1 if sign == "+" else -1)
-        texts = [f"Sample {place}:\n{answer + (place == 0)}" for place in range(body["n"])]
+        group = next(groups)  # two tasks may ask the same, and a copy is worth nothing
+        texts = [
+            f"Sample {place} of group {group}:\n{answer + (place == 0)}"
+            for place in range(body["n"])
+        ]
         choices = [
             {"index": place, "text": text, "finish_reason": "stop"}
             for place, text in enumerate(texts)

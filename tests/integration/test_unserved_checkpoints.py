@@ -95,7 +95,7 @@ class Waiting(Loop):
         (model / "model.safetensors").write_bytes(name.encode())
         if not served:
             self.slow.add(self.store.put(name.encode()))
-        return publish(self.market.client(key), self.store, model, parent=0, root=ZERO32)[0]
+        return publish(self.market.client(key), self.store, model, parent=None, root=ZERO32)[0]
 
     def batch(self, key, trainer, name: str, *, served: bool, bounty: int) -> int:
         checkpoint = self.checkpoint(trainer, name, served=served)
