@@ -15,9 +15,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Files in the order of their names: by itself xdist begins with those of many tests, which are quick, and
 # ends with a long one alone.
-# A process that dies ends the run (xdist 3.8 starts another and waits for ever), and so does a test that hangs.
+# A process that dies ends the run (xdist 3.8 starts another and waits for ever), and so does a test that hangs (the longest takes six minutes).
 TWO := -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 \
-  -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+  -o faulthandler_timeout=1200 -o faulthandler_exit_on_timeout=true
 
 .PHONY: help setup demo demo-quick test test-unit test-solidity test-integration test-ipfs test-deep \
   test-invariants-deep attacks slither lint abi faults vectors snapshots bench-gas bench-audits bench-check \
