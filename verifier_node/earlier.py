@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from marketplace.chain.blocks import Event
 from marketplace.chain.reads import MarketReader, revealed_attestation
-from marketplace.chain.records import Event
 from marketplace.gym.originality import Fingerprint, fingerprint, question_key
 from marketplace.gym.spec import EnvironmentSpec, NearSpec
 from marketplace.protocol import batch_file, merkle

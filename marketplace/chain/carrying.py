@@ -18,9 +18,10 @@ from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
 from eth_keys.exceptions import BadSignature, ValidationError
 
+from marketplace.chain.blocks import Sent
 from marketplace.chain.client import MarketClient
 from marketplace.chain.reads import MarketReader
-from marketplace.chain.records import ContentId, Round, Sent
+from marketplace.chain.records import ContentId, Round
 from marketplace.protocol import commitments
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import ZERO32, bytes32

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from eth_utils.address import to_checksum_address
 
+from marketplace.chain.blocks import Event
 from marketplace.chain.connection import Connection
-from marketplace.chain.records import Checkpoint, ContentId, Event
+from marketplace.chain.records import Checkpoint, ContentId
 from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import address20, uint
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
+from marketplace.chain.blocks import Sent
 from marketplace.chain.paying import Payment
 from marketplace.chain.records import (
-    ZERO_ADDRESS,
     Batch,
     Bounty,
     BountyTerms,
@@ -27,7 +27,6 @@ from marketplace.chain.records import (
     ContentAddress,
     ContentId,
     Dispute,
-    Sent,
 )
 from marketplace.chain.sheet_calls import SheetSigner
 from marketplace.protocol.beacons import signature_halves
@@ -90,17 +89,7 @@ class MarketClient(SheetSigner):
     ) -> tuple[int, Sent]:
         """Open a bounty with `amount` in it. payment: None for a permit where the token knows
         them, else an approval. Returns its id."""
-        fields = (
-            terms.environment,
-            terms.trainer or ZERO_ADDRESS,
-            terms.deadline,
-            terms.group_size,
-            int(terms.tier),
-            int(terms.pay_rule),
-            terms.price_per_unit,
-            terms.fee_per_trace,
-        )
-        sent = self._pay("create_bounty", "escrow", "create", (fields,), amount, payment)
+        sent = self._pay("create_bounty", "escrow", "create", (terms.fields,), amount, payment)
         return sent.event("BountyCreated").args["bounty"], sent
 
     def fund_bounty(self, bounty: Bounty, amount: int, *, payment: Payment | None = None) -> Sent:

@@ -9,11 +9,11 @@ from web3 import Web3
 from web3.types import RPCEndpoint
 
 from marketplace.chain.artifacts import TOKEN_CONTRACT
+from marketplace.chain.blocks import Block, Event
 from marketplace.chain.calls import Function, functions
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.events import DEFAULT_PAGE, EventDecoder, read_events
 from marketplace.chain.parameters import Parameters
-from marketplace.chain.records import Block, Event
 from marketplace.chain.rpc import connect, node_errors, node_name
 from marketplace.protocol.errors import MissingContract, WrongChain
 

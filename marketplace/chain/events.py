@@ -15,9 +15,9 @@ from web3 import Web3
 from web3.types import RPCEndpoint
 
 from marketplace.chain.artifacts import TOKEN_CONTRACT, artifact
+from marketplace.chain.blocks import Event
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.errors import NodeRefused, NodeTimeout
-from marketplace.chain.records import Event
 from marketplace.chain.rpc import node_errors
 from marketplace.protocol.errors import InvalidValue
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
+from marketplace.chain.blocks import Sent
 from marketplace.chain.deployment import Deployment
 from marketplace.chain.errors import ContractError
 from marketplace.chain.permits import sign_permit
 from marketplace.chain.reads import MarketReader
-from marketplace.chain.records import Sent
 from marketplace.chain.sending import GasHook, Sender
 from marketplace.protocol.errors import ConfigError, InsufficientFunds
 from marketplace.protocol.hashing import address20, uint

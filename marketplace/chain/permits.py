@@ -12,7 +12,7 @@ from web3 import Web3
 from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3RPCError
 
 from marketplace.chain.calls import Function
-from marketplace.chain.records import Token
+from marketplace.chain.records import ZERO_ADDRESS, Token
 from marketplace.chain.rpc import node_errors
 from marketplace.protocol.hashing import abi_hash, keccak
 
@@ -33,7 +33,6 @@ _DOMAIN_TYPEHASH: Final = keccak(
     b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )
 _VERSIONS: Final = ("1", "2")  # OpenZeppelin's default, and what USDC uses
-_ZERO_ADDRESS: Final = "0x" + "00" * 20
 
 
 def _view(name: str, output: str, *inputs: str) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def permit_version(w3: Web3, address: str, name: str, chain_id: int) -> str | No
     Only a token whose domain separator can be rebuilt counts, and one that names another permit
     type (as DAI does) does not.
     """
-    if _optional(w3, address, "nonces", _ZERO_ADDRESS) is None:
+    if _optional(w3, address, "nonces", ZERO_ADDRESS) is None:
         return None
     if _optional(w3, address, "PERMIT_TYPEHASH") not in (None, _PERMIT_TYPEHASH):
         return None

@@ -11,8 +11,10 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
+from marketplace.chain.blocks import Event
 from marketplace.chain.checkpoint_reads import CheckpointReader
 from marketplace.chain.records import (
+    ZERO_ADDRESS,
     Announced,
     Appeal,
     Assignment,
@@ -24,7 +26,6 @@ from marketplace.chain.records import (
     ContentId,
     Dispute,
     DisputePhase,
-    Event,
     Kind,
     Opening,
     OpeningStatus,
@@ -47,8 +48,6 @@ from marketplace.protocol.hashing import ZERO32, address20, bytes32, uint
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier
 from marketplace.protocol.verdict import Attestation, SumNode
-
-_ZERO_ADDRESS = "0x" + "00" * 20
 
 
 class MarketReader(CheckpointReader, RoyaltyReader, SheetReader):
@@ -414,7 +413,7 @@ class MarketReader(CheckpointReader, RoyaltyReader, SheetReader):
     def audit(self, batch: int) -> Audit | None:
         """What came of a planted batch; None where it was not opened as one."""
         planter, index, missed = self._read("audits", "auditOf", _id(batch, "batch"))
-        return None if planter == _ZERO_ADDRESS else Audit(batch, planter, index, missed)
+        return None if planter == ZERO_ADDRESS else Audit(batch, planter, index, missed)
 
     # --- verifiers and checkpoints -----------------------------------------------------
 
@@ -468,7 +467,7 @@ def _id(value: int, name: str) -> int:
 
 
 def _or_none(address: str) -> str | None:
-    return None if address == _ZERO_ADDRESS else address
+    return None if address == ZERO_ADDRESS else address
 
 
 def _or_no_hash(value: bytes) -> bytes | None:

@@ -6,14 +6,12 @@ hex, hashes are 32 bytes. Enum members follow the Solidity enums by position.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Protocol
 
 from marketplace.chain.amounts import format_amount, parse_amount
 from marketplace.protocol.disputes import Children, LeafVerdict, Subtree
-from marketplace.protocol.errors import InvalidValue
 from marketplace.protocol.hashing import ZERO32, abi_hash, bytes32, uint
 from marketplace.protocol.payout import PayRule
 from marketplace.protocol.trace import Tier
@@ -195,6 +193,20 @@ class BountyTerms:
         uint(self.price_per_unit, 96, "price per unit")
         uint(self.fee_per_trace, 96, "fee per trace")
 
+    @property
+    def fields(self) -> tuple[Any, ...]:
+        """As the contract's struct has them."""
+        return (
+            self.environment,
+            self.trainer or ZERO_ADDRESS,
+            self.deadline,
+            self.group_size,
+            int(self.tier),
+            int(self.pay_rule),
+            self.price_per_unit,
+            self.fee_per_trace,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Bounty:
@@ -210,19 +222,7 @@ class Bounty:
     def identity(self) -> bytes:
         """What BountyEscrow.identityOf answers: who funds it names the poster and the terms, as a
         number may be another bounty's after a reorg."""
-        terms = self.terms
-        fields = (
-            self.poster,
-            terms.environment,
-            terms.trainer or ZERO_ADDRESS,
-            terms.deadline,
-            terms.group_size,
-            int(terms.tier),
-            int(terms.pay_rule),
-            terms.price_per_unit,
-            terms.fee_per_trace,
-        )
-        return abi_hash(_BOUNTY_TYPES, fields)
+        return abi_hash(_BOUNTY_TYPES, (self.poster, *self.terms.fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,49 +455,3 @@ class Collection:
     account: str
     share: int
     proof: tuple[SumNode, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    number: int
-    hash: bytes
-    parent: bytes
-    timestamp: int
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One decoded log. contract: short name as in Deployment.addresses, or "token". args: by
-    name; tuples of the ABI as dicts, bytes as bytes, addresses checksummed."""
-
-    name: str
-    contract: str
-    args: Mapping[str, Any]
-    block: int
-    block_hash: bytes
-    tx_hash: bytes
-    log_index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A mined transaction that succeeded. events: those of the market and its token, in order."""
-
-    tx_hash: bytes
-    block: int
-    gas_used: int
-    events: tuple[Event, ...]
-
-    def event(self, name: str) -> Event:
-        """The only event of that name; InvalidValue where there is none or several."""
-        found = [event for event in self.events if event.name == name]
-        if len(found) != 1:
-            raise InvalidValue(f"transaction 0x{self.tx_hash.hex()} has {len(found)} {name} events")
-        return found[0]
-
-    def drew(self, round: int) -> bool:
-        """Whether it drew the committee of a round; if not, the draw may have been scheduled
-        again (DrawRescheduled)."""
-        return any(
-            event.name == "RoundDrawn" and event.args["round"] == round for event in self.events
-        )

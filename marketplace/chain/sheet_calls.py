@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from marketplace.chain.blocks import Sent
 from marketplace.chain.paying import SigningClient
-from marketplace.chain.records import Bounty, Sent
+from marketplace.chain.records import Bounty
 from marketplace.protocol.hashing import bytes32, uint
 
 

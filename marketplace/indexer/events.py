@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from marketplace.chain.records import Event
+from marketplace.chain.blocks import Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from marketplace.chain.records import Block, Event
+from marketplace.chain.blocks import Block, Event
 from marketplace.indexer.events import log_event
 from marketplace.indexer.source import ChainSource
 from marketplace.indexer.store import BlockRef, IndexStore, Page

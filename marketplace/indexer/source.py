@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from marketplace.chain.records import Block, Event
+from marketplace.chain.blocks import Block, Event
 
 
 class ChainSource(Protocol):

@@ -17,15 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cli_kit import command_line
 from court_kit import LIE, TRUTH, open_case
 
+from marketplace.chain.blocks import Sent
 from marketplace.chain.client import MarketClient, Payment
 from marketplace.chain.errors import ContractError
-from marketplace.chain.records import (
-    Checkpoint,
-    CheckpointShares,
-    ContentId,
-    DisputePhase,
-    Sent,
-)
+from marketplace.chain.records import Checkpoint, CheckpointShares, ContentId, DisputePhase
 from marketplace.cli.market_traces import MarketTrader
 from marketplace.gym.spec import builtin_spec, environment_id, spec_bytes
 from marketplace.protocol.errors import ConfigError

@@ -25,7 +25,8 @@ from simulated_batches import (
 )
 from simulated_play import play
 
-from marketplace.chain.records import Block, Event, Kind, Standing
+from marketplace.chain.blocks import Block, Event
+from marketplace.chain.records import Kind, Standing
 from marketplace.protocol.commitments import vote
 from marketplace.protocol.hashing import keccak
 from marketplace.protocol.verdict import MALFORMED, UNAVAILABLE, Attestation

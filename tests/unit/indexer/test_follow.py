@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from marketplace.chain.records import Event
+from marketplace.chain.blocks import Event
 from marketplace.indexer import follow
 from marketplace.indexer.follow import Indexer
 from marketplace.indexer.queries import open_snapshot

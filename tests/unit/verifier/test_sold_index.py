@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from marketplace.chain.records import Block, Event
+from marketplace.chain.blocks import Block, Event
 from marketplace.gym.originality import Fingerprint
 from marketplace.gym.spec import OriginalitySpec
 from marketplace.protocol.errors import ConfigError
